@@ -1,0 +1,1 @@
+"""Bincard over HTTP and on the command line; reaches stock only through engine."""

@@ -1,0 +1,70 @@
+"""Bincard's inventory engine: knows the server, knows nothing of HTTP.
+
+inventory = await connect("redis://localhost:6379")
+held = await inventory.reserve("cart-81", [Line("A-1", 2, "s7")])
+await inventory.commit(held.id)
+"""
+
+from engine import limits
+from engine.dataset import open_dataset
+from engine.errors import (
+    BincardError,
+    InvalidRequest,
+    OutcomeError,
+    Refused,
+    Unavailable,
+    Unconfirmed,
+)
+from engine.inventory import Inventory
+from engine.outcomes import Outcome, Retry
+from engine.types import (
+    Availability,
+    Line,
+    Location,
+    LocationKind,
+    Movement,
+    MovementKind,
+    MovementResult,
+    Position,
+    Reservation,
+    State,
+    Status,
+)
+
+__all__ = [
+    "Availability",
+    "BincardError",
+    "InvalidRequest",
+    "Inventory",
+    "Line",
+    "Location",
+    "LocationKind",
+    "Movement",
+    "MovementKind",
+    "MovementResult",
+    "Outcome",
+    "OutcomeError",
+    "Position",
+    "Refused",
+    "Reservation",
+    "Retry",
+    "State",
+    "Status",
+    "Unavailable",
+    "Unconfirmed",
+    "connect",
+]
+
+
+async def connect(
+    url: str,
+    *,
+    partitions: int | None = None,
+    retention_seconds: int = limits.DEFAULT_RETENTION_SECONDS,
+) -> Inventory:
+    """Opens the data set of a server, made now if there is none.
+
+    `partitions` is for a new data set (default 1). Raises `StorageUnavailable` where the server cannot
+    be reached or its data set does not fit.
+    """
+    return Inventory(await open_dataset(url, partitions=partitions, retention_seconds=retention_seconds))

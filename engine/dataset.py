@@ -1,0 +1,85 @@
+"""A data set on a server: what was fixed when it was made, and the way to its partitions."""
+
+from secrets import token_bytes
+
+from engine import limits
+from engine.commands import Commands
+from engine.errors import StorageUnavailable
+from engine.ids import OperationIds
+from engine.link import Link
+from engine.metrics import EngineMetrics
+from engine.script import library
+from engine.topology import Standalone, open_topology
+
+FORMAT = 1
+MAX_PARTITIONS = 16_384
+SECRET_SIZE = 32
+
+
+class Dataset:
+    """An open data set. Build it with `open_dataset`."""
+
+    def __init__(
+        self,
+        topology: Standalone,
+        link: Link,
+        *,
+        partitions: int,
+        secret: bytes,
+        retention_seconds: int,
+        metrics: EngineMetrics,
+    ) -> None:
+        self.topology = topology
+        self.link = link
+        self.partitions = partitions
+        self.ids = OperationIds(secret)
+        self.metrics = metrics
+        self.commands = tuple(
+            Commands(link, library(), partition, retention_ms=retention_seconds * 1000)
+            for partition in range(partitions)
+        )
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self.link.close()
+        await self.topology.close()
+
+
+async def open_dataset(
+    url: str,
+    *,
+    partitions: int | None = None,
+    retention_seconds: int = limits.DEFAULT_RETENTION_SECONDS,
+) -> Dataset:
+    """Opens the data set of a server, made now if there is none.
+
+    `partitions` applies to a new data set; of an old one it must be the number that it has. Raises
+    `StorageUnavailable` where the server cannot be reached or holds a data set that does not fit.
+    """
+    if partitions is not None and not 1 <= partitions <= MAX_PARTITIONS:
+        raise ValueError(f"partitions is from 1 to {MAX_PARTITIONS}")
+    topology, metrics = open_topology(url), EngineMetrics()
+    try:
+        fixed = await topology.open_dataset(partitions, token_bytes(SECRET_SIZE))
+        if int(fixed["format"]) != FORMAT:
+            raise StorageUnavailable(
+                f"the data set has format {int(fixed['format'])}, this release reads format {FORMAT}"
+            )
+        found = int(fixed["partitions"])
+        if partitions is not None and partitions != found:
+            raise StorageUnavailable(
+                f"the data set has {found} partitions, not {partitions}: leave the option out"
+            )
+        link = Link(topology, library(), metrics.lane)
+        await link.open()
+    except BaseException:
+        await topology.close()
+        raise
+    return Dataset(
+        topology,
+        link,
+        partitions=found,
+        secret=fixed["secret"],
+        retention_seconds=retention_seconds,
+        metrics=metrics,
+    )

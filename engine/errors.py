@@ -1,0 +1,186 @@
+"""The exceptions of the engine, one for each word of `Outcome` that is not success.
+
+BincardError
+├── InvalidRequest              the caller's values break a rule; names the field and the remedy
+├── Refused                     decided: no effect
+│   ├── IdempotencyMismatch
+│   ├── NotFound
+│   │   └── ReservationNotFound · LocationNotFound · SkuNotFound · NotStocked
+│   ├── StateConflict
+│   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
+│   │       AlreadyFulfilled · AlreadyCancelled
+│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · LocationInUse
+├── Unavailable                 the server could not take it: no effect, send it again
+│   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
+└── Unconfirmed                 the answer was lost: send it again with the same operation id
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from engine.outcomes import RETRY, Outcome, Retry
+from engine.types import Excess, Shortage
+
+
+class BincardError(Exception):
+    """Anything that the engine raises on purpose."""
+
+
+class InvalidRequest(BincardError):
+    """A value breaks a rule. `field` is a JSON pointer into the request."""
+
+    def __init__(self, field: str, remedy: str) -> None:
+        super().__init__(f"{field}: {remedy}")
+        self.field = field
+        self.remedy = remedy
+
+
+class OutcomeError(BincardError):
+    """An answer that is not success; `outcome` is its word."""
+
+    outcome: ClassVar[Outcome]
+
+    def __init__(self, detail: str, *, version: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.version = version
+        """`epoch.seq` of the books that the decision was made on, where there was one."""
+
+    @property
+    def retry(self) -> Retry:
+        """Whether sending the request again can help."""
+        return RETRY[self.outcome]
+
+
+class Refused(OutcomeError):
+    """The request was decided against; it has no effect."""
+
+
+class IdempotencyMismatch(Refused):
+    outcome = Outcome.IDEMPOTENCY_MISMATCH
+
+
+class NotFound(Refused):
+    """Something that the request names does not exist."""
+
+
+class ReservationNotFound(NotFound):
+    outcome = Outcome.RESERVATION_NOT_FOUND
+
+
+class LocationNotFound(NotFound):
+    outcome = Outcome.LOCATION_NOT_FOUND
+
+
+class SkuNotFound(NotFound):
+    outcome = Outcome.SKU_NOT_FOUND
+
+
+class NotStocked(NotFound):
+    outcome = Outcome.NOT_STOCKED
+
+
+class StateConflict(Refused):
+    """The reservation is in a state in which this cannot be done."""
+
+
+class ReservationExpired(StateConflict):
+    outcome = Outcome.RESERVATION_EXPIRED
+
+
+class NotCommitted(StateConflict):
+    outcome = Outcome.NOT_COMMITTED
+
+
+class AlreadyCommitted(StateConflict):
+    outcome = Outcome.ALREADY_COMMITTED
+
+
+class AlreadyReleased(StateConflict):
+    outcome = Outcome.ALREADY_RELEASED
+
+
+class AlreadyFulfilled(StateConflict):
+    outcome = Outcome.ALREADY_FULFILLED
+
+
+class AlreadyCancelled(StateConflict):
+    outcome = Outcome.ALREADY_CANCELLED
+
+
+class ExceedsOpenQuantity(Refused):
+    outcome = Outcome.EXCEEDS_OPEN_QUANTITY
+
+    def __init__(self, detail: str, excess: Sequence[Excess], *, version: str | None = None) -> None:
+        super().__init__(detail, version=version)
+        self.excess = excess
+
+
+class InsufficientStock(Refused):
+    outcome = Outcome.INSUFFICIENT_STOCK
+
+    def __init__(self, detail: str, shortages: Sequence[Shortage], *, version: str | None = None) -> None:
+        super().__init__(detail, version=version)
+        self.shortages = shortages
+
+
+class QuantityOutOfRange(Refused):
+    outcome = Outcome.QUANTITY_OUT_OF_RANGE
+
+
+class LocationInUse(Refused):
+    outcome = Outcome.LOCATION_IN_USE
+
+
+class Unavailable(OutcomeError):
+    """The server could not take the request; nothing happened. Send it again after a while."""
+
+    retry_after_seconds: ClassVar[int] = 1
+
+
+class Overloaded(Unavailable):
+    outcome = Outcome.OVERLOADED
+
+
+class MemoryFull(Unavailable):
+    outcome = Outcome.MEMORY_FULL
+    retry_after_seconds = 5
+
+
+class ReplicasUnavailable(Unavailable):
+    outcome = Outcome.REPLICAS_UNAVAILABLE
+    retry_after_seconds = 5
+
+
+class StorageUnavailable(Unavailable):
+    outcome = Outcome.STORAGE_UNAVAILABLE
+
+
+class Unconfirmed(OutcomeError):
+    """The answer was lost. Whether it took effect is learnt by sending it again with the same id."""
+
+    outcome = Outcome.UNCONFIRMED
+    retry_after_seconds: ClassVar[int] = 1
+
+
+REFUSAL_ERRORS: dict[str, type[Refused]] = {
+    error.outcome: error
+    for error in (
+        IdempotencyMismatch,
+        ReservationNotFound,
+        LocationNotFound,
+        SkuNotFound,
+        NotStocked,
+        ReservationExpired,
+        NotCommitted,
+        AlreadyCommitted,
+        AlreadyReleased,
+        AlreadyFulfilled,
+        AlreadyCancelled,
+        ExceedsOpenQuantity,
+        InsufficientStock,
+        QuantityOutOfRange,
+        LocationInUse,
+    )
+}
+"""The exception of each word with which a script refuses."""

@@ -1,0 +1,69 @@
+"""Every key of a data set. Nothing else in the code spells one.
+
+A partition is a hash tag: all keys of one partition, and no others, carry `{p}`, so they live in one
+cluster slot and one script may touch any of them. The SKU stands last and is percent-encoded, so no
+text of a caller's can reach another key.
+
+| key | type | holds |
+| --- | --- | --- |
+| `inv:{0}:dataset` | hash | what is fixed when the data set is made: format, partitions, secret |
+| `inv:{p}:meta` | hash | `epoch`, `seq`: the version of the partition |
+| `inv:{p}:ops` | hash | operation id (12 bytes) → reservation record, or memory of an operation |
+| `inv:{p}:due` | zset | when (ms) → ids of holds to give back, of memories to forget |
+| `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
+| `inv:{p}:sku:<sku>` | hash | positions of the SKU, and who holds claims on them |
+| `inv:{p}:locations` | hash | location id → settings; the same in every partition |
+| `inv:{p}:at:<location>` | set | the SKUs that have a position at the location |
+"""
+
+from urllib.parse import quote, unquote
+from zlib import crc32
+
+PREFIX = "inv:{"
+
+
+def partition_of(sku: str, partitions: int) -> int:
+    """The partition that a SKU's stock lives in: a stable hash, the same in every release."""
+    return crc32(sku.encode()) % partitions if partitions > 1 else 0
+
+
+def dataset() -> str:
+    return "inv:{0}:dataset"
+
+
+def meta(partition: int) -> str:
+    return f"inv:{{{partition}}}:meta"
+
+
+def operations(partition: int) -> str:
+    return f"inv:{{{partition}}}:ops"
+
+
+def due(partition: int) -> str:
+    return f"inv:{{{partition}}}:due"
+
+
+def log(partition: int) -> str:
+    return f"inv:{{{partition}}}:log"
+
+
+def stock(partition: int, sku: str) -> str:
+    return f"inv:{{{partition}}}:sku:{quote(sku, safe='._~-')}"
+
+
+def locations(partition: int) -> str:
+    return f"inv:{{{partition}}}:locations"
+
+
+def stocked(partition: int, location: str) -> str:
+    return f"inv:{{{partition}}}:at:{location}"
+
+
+def sku_of(stock_key: str) -> str:
+    """The SKU whose stock a key holds: the inverse of `stock`."""
+    return unquote(stock_key.split(":sku:", 1)[1])
+
+
+def stock_pattern(partition: int) -> str:
+    """The glob that matches every `stock` key of a partition and no other key."""
+    return f"inv:{{{partition}}}:sku:*"

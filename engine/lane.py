@@ -1,0 +1,301 @@
+"""The hot connection: many concurrent requests, few script calls.
+
+Requests that wait for the same verb and partition leave together as one call; while a call is under
+way the next ones gather, so batches grow with load and a lone request never waits. All calls of one
+turn are written at once. Nothing is ever sent twice: when the connection breaks, what was written is
+unknown and what was not yet written had no effect.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from logging import getLogger
+from typing import Any, cast
+
+import hiredis
+
+from engine import limits
+from engine.errors import (
+    BincardError,
+    MemoryFull,
+    Overloaded,
+    ReplicasUnavailable,
+    StorageUnavailable,
+    Unconfirmed,
+)
+from engine.metrics import LaneMetrics
+
+log = getLogger("bincard.lane")
+
+Answer = Any
+"""What a script answers to one request: an integer, bytes or a list of these."""
+
+_MISSING_FUNCTION = "ERR Function not found"
+_REFUSALS: dict[str, Callable[[str], BincardError]] = {
+    # The server's error codes for a call that it refused before it ran.
+    "OOM": lambda text: MemoryFull(f"the server's memory is full: {text}"),
+    "NOREPLICAS": lambda text: ReplicasUnavailable(f"too few replicas: {text}"),
+    **{
+        code: lambda text: StorageUnavailable(f"the server refuses writes: {text}")
+        for code in (
+            "MISCONF",
+            "LOADING",
+            "READONLY",
+            "MASTERDOWN",
+            "CLUSTERDOWN",
+            "BUSY",
+            "NODATASET",
+            "NOAUTH",
+            "NOPERM",
+        )
+    },
+}
+
+
+def bulk(text: bytes) -> bytes:
+    """A string as it goes over the wire."""
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+class Script:
+    """A verb bound to one partition: what every call of it begins with.
+
+    Lower `priority` leaves first when several verbs wait: 0 commit, 1 release, 2 reserve, 3 read.
+    """
+
+    __slots__ = ("arguments", "function", "keys", "priority")
+
+    def __init__(
+        self, function: str, keys: Sequence[str], arguments: Sequence[str] = (), *, priority: int
+    ) -> None:
+        self.function = bulk(function.encode())
+        self.keys = tuple(bulk(key.encode()) for key in keys)
+        self.arguments = tuple(bulk(argument.encode()) for argument in arguments)
+        self.priority = priority
+
+
+class _Call:
+    """The requests that leave as one script call."""
+
+    __slots__ = ("arguments", "futures", "is_last", "keys", "positions", "reloaded", "script")
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.keys: list[bytes] = []
+        self.arguments: list[bytes] = []
+        self.futures: list[asyncio.Future[Answer]] = []
+        self.positions = 0
+        self.is_last = False
+        self.reloaded = False
+
+    def encode(self) -> bytes:
+        script, keys = self.script, self.keys
+        key_count = len(script.keys) + len(keys)
+        parts = len(script.arguments) + len(self.arguments) + key_count + 3
+        return b"".join(
+            (
+                b"*%d\r\n$5\r\nFCALL\r\n" % parts,
+                script.function,
+                bulk(b"%d" % key_count),
+                *script.keys,
+                *keys,
+                *script.arguments,
+                *self.arguments,
+            )
+        )
+
+    def fail(self, error: BincardError) -> None:
+        for future in self.futures:
+            if not future.done():
+                future.set_exception(error)
+
+
+class Lane(asyncio.Protocol):
+    """One connection to one server. Build it with `open_lane` of a topology."""
+
+    def __init__(
+        self,
+        *,
+        greeting: Sequence[Sequence[bytes]],
+        load_library: Callable[[], Awaitable[None]],
+        metrics: LaneMetrics,
+        turns_under_way: int = 2,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._greeting = greeting
+        self._load_library = load_library
+        self._metrics = metrics
+        self._turns_allowed = turns_under_way
+        self._turns = 0
+        self._transport: asyncio.Transport | None = None
+        self._reader = hiredis.Reader()
+        self._greetings_due = 0
+        self._open: dict[Script, _Call] = {}
+        self._full: list[_Call] = []
+        self._under_way: deque[_Call] = deque()
+        self._waiting = 0
+        self._flush_is_due = False
+        self._watch: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    # ---------------------------------------------------------------- requests
+
+    def submit(
+        self, script: Script, keys: Sequence[bytes], argument: bytes, positions: int = 1
+    ) -> "asyncio.Future[Answer]":
+        """Queues one request; the future gives `(now_ms, epoch, answer)`.
+
+        `keys` and `argument` are in wire form (`bulk`); `positions` counts what the request touches.
+        Raises (from the future) `Unavailable` where nothing happened, `Unconfirmed` where it may have.
+        """
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        if self._transport is None:
+            future.set_exception(StorageUnavailable("there is no connection to the server"))
+            return future
+        if self._waiting >= limits.QUEUE_REQUESTS:
+            future.set_exception(Overloaded("too many requests wait for the server"))
+            return future
+        call = self._open.get(script)
+        if call is None:
+            call = self._open[script] = _Call(script)
+        elif len(call.futures) >= limits.CALL_REQUESTS or call.positions + positions > limits.CALL_POSITIONS:
+            self._full.append(call)
+            call = self._open[script] = _Call(script)
+        call.keys += keys
+        call.arguments.append(argument)
+        call.futures.append(future)
+        call.positions += positions
+        self._waiting += 1
+        if not self._flush_is_due and self._turns < self._turns_allowed:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        if self._transport is None or not (self._open or self._full):
+            return
+        calls = sorted((*self._full, *self._open.values()), key=lambda call: call.script.priority)
+        self._full.clear()
+        self._open.clear()
+        self._write_turn(calls)
+
+    def _write_turn(self, calls: Sequence[_Call]) -> None:
+        calls[-1].is_last = True
+        self._turns += 1
+        if not self._under_way:
+            self._sent_at = self._loop.time()
+        self._under_way.extend(calls)
+        for call in calls:
+            self._metrics.call_requests(len(call.futures))
+        assert self._transport is not None
+        self._transport.write(b"".join([call.encode() for call in calls]))
+        if self._watch is None:
+            self._watch = self._loop.call_later(limits.CALL_TIMEOUT_SECONDS, self._check_time)
+
+    def _check_time(self) -> None:
+        """Gives an answer that never comes up: the connection is closed, its requests are unknown."""
+        self._watch = None
+        if not self._under_way:
+            return
+        left = self._sent_at + limits.CALL_TIMEOUT_SECONDS - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._check_time)
+        elif self._transport is not None:
+            self._transport.abort()
+
+    # ---------------------------------------------------------------- the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._greetings_due = len(self._greeting)
+        for words in self._greeting:
+            self._transport.write(b"*%d\r\n" % len(words) + b"".join(map(bulk, words)))
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while True:
+            reply = self._reader.gets()
+            if reply is False:
+                return
+            if self._greetings_due:
+                self._greetings_due -= 1
+                if isinstance(reply, hiredis.ReplyError):
+                    log.error("the server refused the connection: %s", reply)
+                    self.close()
+                    return
+                continue
+            self._take_reply(reply)
+
+    def _take_reply(self, reply: Answer) -> None:
+        call = self._under_way.popleft()
+        self._sent_at = self._loop.time()
+        if isinstance(reply, hiredis.ReplyError):
+            self._take_error(call, str(reply))
+        else:
+            now_ms, epoch = reply[0], reply[1]
+            self._waiting -= len(call.futures)
+            for index, future in enumerate(call.futures, 2):
+                if not future.done():
+                    future.set_result((now_ms, epoch, reply[index]))
+        if call.is_last:
+            call.is_last = False
+            self._turns -= 1
+            if not self._flush_is_due and (self._open or self._full):
+                self._flush_is_due = True
+                self._loop.call_soon(self._flush)
+
+    def _take_error(self, call: _Call, text: str) -> None:
+        if text.startswith(_MISSING_FUNCTION) and not call.reloaded:
+            call.reloaded = True
+            task = self._loop.create_task(self._reload(call))
+            task.add_done_callback(lambda done: done.exception())
+            return
+        self._waiting -= len(call.futures)
+        refusal = _REFUSALS.get(text.split(" ", 1)[0])
+        if refusal is not None:
+            call.fail(refusal(text))
+            return
+        log.error("a script failed: %s", text)
+        call.fail(Unconfirmed("the script failed on the server; its log and ours tell more"))
+
+    async def _reload(self, call: _Call) -> None:
+        """The server lost the library (a flush, an empty replica): it ran nothing, so send again."""
+        try:
+            await self._load_library()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the requests must be answered
+            self._waiting -= len(call.futures)
+            call.fail(StorageUnavailable(f"the scripts could not be loaded: {error}"))
+            return
+        if self._transport is None:
+            self._waiting -= len(call.futures)
+            call.fail(StorageUnavailable("the connection was lost before the request was sent"))
+            return
+        self._write_turn([call])
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._transport = None
+        if self._watch is not None:
+            self._watch.cancel()
+        lost = Unconfirmed("the connection was lost before the answer came; repeat with the same id")
+        for call in self._under_way:
+            call.fail(lost)
+        unsent = StorageUnavailable("the connection was lost before the request was sent")
+        for call in (*self._full, *self._open.values()):
+            call.fail(unsent)
+        self._under_way.clear()
+        self._full.clear()
+        self._open.clear()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be submitted."""
+        return self._transport is not None
+
+    def close(self) -> None:
+        """Closes the connection; what is under way becomes unknown."""
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,42 @@
+"""Every cap of the engine, each with the reason for its size."""
+
+MAX_QUANTITY = 1_000_000_000
+"""Units of one line. 200 lines of it are 2e11, which the 5 bytes of a record's quantity hold (1.1e12)."""
+
+MAX_ON_HAND = 10**15
+"""Units of one position. Lua numbers are exact to 9e15; the difference is room for sums."""
+
+MAX_LINES = 200
+"""Lines of one reservation. Slots and counts of a plan are single bytes."""
+
+MAX_SKU_LENGTH = 64
+"""Characters of a SKU: at the most 256 bytes of UTF-8."""
+
+MAX_TTL_SECONDS = 2_592_000
+"""The longest hold: 30 days."""
+
+DEFAULT_TTL_SECONDS = 900
+
+DEFAULT_RETENTION_SECONDS = 86_400
+"""How long a finished operation is remembered after its end. Open reservations are always remembered."""
+
+MAX_OPERATION_ID_LENGTH = 255
+"""Characters of an idempotency key or a movement's id."""
+
+MAX_MOVEMENTS = 5000
+MAX_AVAILABILITY_SKUS = 1000
+
+CALL_REQUESTS = 128
+"""Requests of one script call: beyond 64 the saving per request is below 2 %, the wait is not."""
+
+CALL_POSITIONS = 512
+"""Positions of one script call: about 1 ms of server time at 2 µs each."""
+
+QUEUE_REQUESTS = 20_000
+"""Requests of one process that wait for the server. Beyond it new ones are refused as `overloaded`."""
+
+CALL_TIMEOUT_SECONDS = 5.0
+"""How long an answer may take before it counts as lost and its requests as unknown."""
+
+OVERDUE_ENTRIES = 8
+"""Entries of the deadline index that one sweep lists: each has at the most the holds of one call."""

@@ -1,0 +1,82 @@
+"""Keeps a lane open: opens it, and opens it again when it breaks."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from logging import getLogger
+
+from engine.errors import BincardError, StorageUnavailable
+from engine.lane import Answer, Lane, Script
+from engine.metrics import LaneMetrics
+from engine.script import Library
+from engine.topology import Standalone
+
+log = getLogger("bincard.lane")
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+
+
+class Link:
+    """The hot connection to one server, for as long as the engine is open."""
+
+    def __init__(self, topology: Standalone, library: Library, metrics: LaneMetrics) -> None:
+        self._topology = topology
+        self._library = library
+        self._metrics = metrics
+        self._lane: Lane | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Opens the first connection. Raises `StorageUnavailable`."""
+        await self._load_library()
+        try:
+            await self._connect()
+        except OSError as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    def submit(
+        self, script: Script, keys: Sequence[bytes], argument: bytes, positions: int = 1
+    ) -> "asyncio.Future[Answer]":
+        """See `Lane.submit`."""
+        assert self._lane is not None, "open() comes first"
+        return self._lane.submit(script, keys, argument, positions)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._lane is not None and self._lane.is_open
+
+    async def close(self) -> None:
+        """Closes the connection for good."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._lane is not None:
+            self._lane.close()
+            await self._lane.closed
+
+    async def _load_library(self) -> None:
+        await self._topology.load_library(self._library.text)
+
+    async def _connect(self) -> None:
+        lane = Lane(greeting=self._topology.greeting, load_library=self._load_library, metrics=self._metrics)
+        await self._topology.connect(lambda: lane)
+        self._lane = lane
+
+    async def _keep(self) -> None:
+        while True:
+            assert self._lane is not None
+            await asyncio.shield(self._lane.closed)
+            log.warning("the connection to the server was lost; connecting again")
+            pause = FIRST_PAUSE_SECONDS
+            while not self.is_open:
+                try:
+                    await self._connect()
+                    await self._load_library()
+                except (OSError, BincardError):
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            log.warning("connected to the server again")

@@ -1,0 +1,54 @@
+-- What can be promised now, per SKU and location.
+--@verb availability
+--@flags no-writes
+--@include builtins clock position record batch stock
+--@key meta inv:{p}:meta hash r
+--@key due inv:{p}:due zset r
+--@key stock... inv:{p}:sku:<sku> hash r: one for each request
+--@arg request... swept(B), then the asked locations of { location (1 + n) }: none for all
+--@answer overdue [word]: holds have lapsed that are still counted; sweep, then repeat with swept = 1
+--@answer sku_not_found [word, seq]
+--@answer available [seq, location, available, status, ...]: of the asked locations those that stock it
+
+-- In the order of Status in engine/types.py.
+local function position_status(position, available)
+  if available > position[LOW_STOCK] then
+    return 0
+  elseif available > 0 then
+    return 1
+  elseif free_units(position) + position[BACKORDER_LIMIT] > 0 then
+    return 3
+  end
+  return 2
+end
+
+local function read_availability(batch, key, request)
+  local locations, places, known = asked_locations(batch, key, request, 2)
+  if not known then
+    return { 'sku_not_found', batch.seq }
+  end
+  if string_byte(request) == 0 and has_overdue(batch) then
+    return { 'overdue' }
+  end
+  local listed, n = { batch.seq }, 1
+  for i = 1, #locations do
+    local position = places[locations[i]]
+    if position then
+      local available = available_units(position)
+      listed[n + 1], listed[n + 2] = locations[i], available
+      listed[n + 3] = position_status(position, available)
+      n = n + 3
+    end
+  end
+  return listed
+end
+
+local function availability(keys, args)
+  local batch = begin_batch(keys[1], nil, keys[2])
+  local answer = begin_answer(batch)
+  for i = 1, #args do
+    answer[i + 2] = read_availability(batch, keys[i + 2], args[i])
+  end
+  --@writes
+  return answer
+end

@@ -1,0 +1,104 @@
+-- Turns held units into allocated ones, or, where the goods leave at once, into fulfilled ones.
+--@verb commit
+--@flags allow-oom
+--@include builtins clock position record batch resolve
+--@key meta inv:{p}:meta hash rw
+--@key operations inv:{p}:ops hash rw
+--@key due inv:{p}:due zset rw
+--@key log inv:{p}:log stream w
+--@key stock... inv:{p}:sku:<sku> hash rw: for each request its SKUs in slot order
+--@arg retention_ms how long a finished reservation and an operation id are remembered
+--@arg request... id(12) revision(H) keys(B) operation(12) fingerprint(8) fulfil(B) keep(B) retake(B) swept(B)
+--  count(B) of { position index(B) quantity(I5) }: none for all
+--@answer replayed [word, head]
+--@answer idempotency_mismatch [word]
+--@answer reservation_not_found [word, seq]
+--@answer stale [word]: the lines have changed; read the record again and repeat
+--@answer repeated [word, head]
+--@answer reservation_expired [word, seq]
+--@answer already_committed [word, seq]
+--@answer already_released [word, seq]
+--@answer already_fulfilled [word, seq]
+--@answer already_cancelled [word, seq]
+--@answer exceeds_open_quantity [word, seq, position index, open, ...]
+--@answer overdue [word]: as in reserve, for a retake
+--@answer insufficient_stock [word, seq, position index, available, ...]: a retake
+--@answer committed string: the record's new head
+--@event commit id(12) operation(12) head deltas plan
+
+-- Takes lapsed units anew, if they are still there.
+local function retake_units(batch, keys, base, request, reservation)
+  local fulfil, _, _, swept, at = unpack_struct('<BBBB', request, RESOLVE_ARGS_AT)
+  local units, lapsed = reservation.units, {}
+  for i = 1, #reservation.quantities do
+    lapsed[i] = reservation.quantities[i] - units.released[i]
+  end
+  local chosen, refusal = choose_units(batch, request, at, lapsed)
+  if refusal then
+    return refusal
+  end
+  for i = 1, #chosen do
+    local position = load_position(batch, keys[base + reservation.slots[i]], reservation.places[i])
+    if chosen[i] > 0 and free_units(position) + position[BACKORDER_LIMIT] < chosen[i] then
+      refusal = refusal or { 'insufficient_stock', batch.seq }
+      local n = #refusal
+      refusal[n + 1], refusal[n + 2] = i - 1, available_units(position)
+    end
+  end
+  if refusal then
+    return swept == 0 and has_overdue(batch) and { 'overdue' } or refusal
+  end
+  for i = 1, #chosen do
+    if chosen[i] > 0 then
+      shift_units(units, fulfil == 1 and 'fulfilled' or 'committed', i, chosen[i])
+      change_counters(batch, keys, base, reservation, i, 0,
+        fulfil == 1 and 0 or chosen[i], fulfil == 1 and -chosen[i] or 0)
+    end
+  end
+  return nil
+end
+
+local function commit_units(batch, keys, base, request, reservation)
+  local fulfil, keep, _, _, at = unpack_struct('<BBBB', request, RESOLVE_ARGS_AT)
+  local units = reservation.units
+  local chosen, refusal = choose_units(batch, request, at, units.held)
+  if refusal then
+    return refusal
+  end
+  for i = 1, #chosen do
+    local take = chosen[i]
+    local back = keep == 1 and 0 or units.held[i] - take
+    if take + back > 0 then
+      shift_units(units, 'held', i, -take - back)
+      shift_units(units, 'released', i, back)
+      shift_units(units, fulfil == 1 and 'fulfilled' or 'committed', i, take)
+      change_counters(batch, keys, base, reservation, i, -take - back,
+        fulfil == 1 and 0 or take, fulfil == 1 and -take or 0)
+    end
+  end
+  return nil
+end
+
+local function decide_commit(batch, keys, base, request, reservation)
+  local fulfil, _, retake, _, at = unpack_struct('<BBBB', request, RESOLVE_ARGS_AT)
+  local header = reservation.header
+  if header.state == STATE_HELD then
+    return commit_units(batch, keys, base, request, reservation)
+  end
+  if header.state == STATE_EXPIRED and retake == 1 then
+    return retake_units(batch, keys, base, request, reservation)
+  end
+  if header.held_end == VERB_COMMIT and chooses_all(request, at)
+    and (header.state == STATE_COMMITTED and fulfil == 0
+      or header.state == STATE_FULFILLED and fulfil == 1 and header.closed_by == VERB_COMMIT) then
+    return repeat_answer(reservation)
+  end
+  return refuse_not_held(batch, reservation)
+end
+
+local function commit(keys, args)
+  local batch, answer = resolve_requests(keys, args, VERB_COMMIT, decide_commit)
+  --@writes
+  write_batch(batch)
+  return answer
+end

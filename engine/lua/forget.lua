@@ -1,0 +1,44 @@
+-- Forgets operations whose retention has passed: finished reservations and remembered operation ids.
+--@verb forget
+--@flags allow-oom
+--@include builtins clock position record batch
+--@key meta inv:{p}:meta hash r
+--@key operations inv:{p}:ops hash rw
+--@key due inv:{p}:due zset rw
+--@arg entry... an entry of the index whose first byte is 'p'
+--@answer forgotten integer: how many ids of the entry are gone
+
+-- A reservation that came back to life (a retake) is kept; it is filed anew when it ends.
+local function is_forgettable(batch, record)
+  if not record then
+    return false
+  end
+  if string_byte(record) ~= KIND_RESERVATION then
+    return true
+  end
+  local header = decode_header(record)
+  return header.state > STATE_COMMITTED and header.deadline_ms <= batch.now
+end
+
+local function forget(keys, args)
+  local batch = begin_batch(keys[1], keys[2], keys[3])
+  local answer, gone = begin_answer(batch), {}
+  for i = 1, #args do
+    local ids = split_ids(args[i])
+    load_operations(batch, ids)
+    local count = 0
+    for j = 1, #ids do
+      if is_forgettable(batch, batch.remembered[ids[j]]) then
+        count = count + 1
+        gone[#gone + 1] = ids[j]
+      end
+    end
+    answer[i + 2] = count
+  end
+  --@writes
+  if #gone > 0 then
+    redis.call('HDEL', keys[2], unpack_table(gone))
+  end
+  redis.call('ZREM', keys[3], unpack_table(args))
+  return answer
+end

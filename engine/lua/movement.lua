@@ -1,0 +1,148 @@
+-- Records facts: goods that came, went or were found to differ. A fact is never refused for lack of
+-- stock; where it takes away what was promised, the answer names the promises it broke.
+--@verb movement
+--@flags
+--@include builtins clock position record batch stock
+--@key meta inv:{p}:meta hash rw
+--@key operations inv:{p}:ops hash rw
+--@key due inv:{p}:due zset rw
+--@key log inv:{p}:log stream w
+--@key locations inv:{p}:locations hash r
+--@key stock... inv:{p}:sku:<sku> hash rw: for each request
+--@key stocked... inv:{p}:at:<location> set w: for each request, after its stock
+--@arg retention_ms how long an operation id is remembered
+--@arg request... id(12) fingerprint(8) quantity(i7, signed) location(1 + n) sku(2 + n), then what only the
+--  caller reads: kind, reason, reference, when it occurred
+--@answer replayed [word, result]
+--@answer idempotency_mismatch [word]
+--@answer location_not_found [word, seq]
+--@answer quantity_out_of_range [word, seq, on_hand]
+--@answer recorded string: result: seq(I7) on_hand(i7) available(i7), then the uncovered promises of
+--  { reservation(12) quantity(I6) }
+--@event movement id(12) result size(H) result quantity(i7) location sku rest
+
+local LIMIT_ON_HAND = 1e15
+
+-- The open claims on a position, newest promise first. Cost: all open claims of the SKU.
+local function list_holders(key, location)
+  local fields, holders = redis.call('HGETALL', key), {}
+  local prefix = location .. '\n'
+  for i = 1, #fields, 2 do
+    if string_sub(fields[i], 1, #prefix) == prefix then
+      holders[#holders + 1] = { string_sub(fields[i], #prefix + 1), tonumber(fields[i + 1]) }
+    end
+  end
+  sort(holders, function(a, b)
+    return a[2] > b[2]
+  end)
+  return holders
+end
+
+-- How many units of the position a reservation still claims.
+local function open_units(operations, id, sku, location)
+  local raw = redis.call('HGET', operations, id)
+  if not raw then
+    return 0
+  end
+  local header = decode_header(raw)
+  local body_at = HEADER_SIZE + header.progress * PROGRESS_SIZE + 1
+  local slots, quantities, places = decode_plan(raw, body_at)
+  local skus = decode_skus(raw, body_at)
+  local units = decode_progress(raw, header, quantities)
+  for i = 1, #places do
+    if places[i] == location and skus[slots[i] + 1] == sku then
+      return units.held[i] + units.committed[i]
+    end
+  end
+  return 0
+end
+
+local function name_uncovered(batch, key, sku, location, short)
+  local parts = {}
+  for _, holder in ipairs(short > 0 and list_holders(key, location) or {}) do
+    if short <= 0 then
+      break
+    end
+    local quantity = math_min(short, open_units(batch.operations_key, holder[1], sku, location))
+    if quantity > 0 then
+      parts[#parts + 1] = holder[1] .. pack('<I6', quantity)
+      short = short - quantity
+    end
+  end
+  return concat(parts)
+end
+
+-- The position of a fact; made if this is the first that the place sees of the SKU.
+local function find_or_make_position(batch, key, location)
+  local position = load_position(batch, key, location)
+  if position then
+    return position, false
+  end
+  position = { 0, 0, 0, 0, 0, 0, 0, 0 }
+  batch.positions[key][location] = position
+  local places = batch.places[key] or redis.call('HGET', key, '') or ''
+  batch.places[key] = places .. pack('<B', #location) .. location
+  return position, true
+end
+
+local function is_location(batch, locations, location)
+  if batch.locations[location] == nil then
+    batch.locations[location] = redis.call('HEXISTS', locations, location) == 1
+  end
+  return batch.locations[location]
+end
+
+local function decide_movement(batch, keys, at, request, retention_ms)
+  local id, fingerprint, quantity, location, sku = unpack_struct('<c12c8i7Bc0Hc0', request)
+  local prior = batch.remembered[id]
+  if prior then
+    if string_byte(prior) == KIND_MOVEMENT and string_sub(prior, 2, 9) == fingerprint then
+      return { 'replayed', string_sub(prior, 10) }
+    end
+    return { 'idempotency_mismatch' }
+  end
+  if not is_location(batch, keys[5], location) then
+    return { 'location_not_found', batch.seq }
+  end
+  local key = keys[at]
+  local found = load_position(batch, key, location)
+  local on_hand = (found and found[ON_HAND] or 0) + quantity
+  if on_hand > LIMIT_ON_HAND or on_hand < -LIMIT_ON_HAND then
+    return { 'quantity_out_of_range', batch.seq, on_hand - quantity }
+  end
+  local position, is_new = find_or_make_position(batch, key, location)
+  if is_new then
+    batch.stocked[#batch.stocked + 1] = { keys[at + 1], sku }
+  end
+  position[ON_HAND] = on_hand
+  change_position(batch, key, location, position)
+  local seq = next_sequence(batch)
+  local result = pack('<I7i7i7', seq, on_hand, available_units(position))
+    .. (quantity < 0 and name_uncovered(batch, key, sku, location, uncovered_units(position)) or '')
+  remember_operation(batch, id, pack('<Bc8', KIND_MOVEMENT, fingerprint) .. result)
+  add_due(batch, 'p', batch.now + retention_ms, id)
+  add_event(batch, VERB_MOVEMENT, id .. pack('<H', #result) .. result .. string_sub(request, 21))
+  return result
+end
+
+local function movement(keys, args)
+  local batch, retention_ms, ids = begin_batch(keys[1], keys[2], keys[3], keys[4]), tonumber(args[1]), {}
+  batch.places, batch.stocked, batch.locations = {}, {}, {}
+  for i = 2, #args do
+    ids[i - 1] = string_sub(args[i], 1, 12)
+  end
+  load_operations(batch, ids)
+  local answer = begin_answer(batch)
+  for i = 2, #args do
+    answer[i + 1] = decide_movement(batch, keys, 2 + i * 2, args[i], retention_ms)
+  end
+  for key, places in pairs(batch.places) do
+    add_field(batch, key, '', places)
+  end
+  --@writes
+  write_batch(batch)
+  for i = 1, #batch.stocked do
+    redis.call('SADD', batch.stocked[i][1], batch.stocked[i][2])
+  end
+  return answer
+end

@@ -1,0 +1,50 @@
+-- Writes or deletes the settings of a location in one partition.
+--@verb save_location
+--@flags
+--@include builtins clock position record batch
+--@key meta inv:{p}:meta hash rw
+--@key locations inv:{p}:locations hash rw
+--@key log inv:{p}:log stream w
+--@key stocked... inv:{p}:at:<location> set r: for each request
+--@arg request... location(1 + n), then its settings as the caller packed them: none to delete
+--@answer location_in_use [word, seq]: it cannot be deleted while positions exist there
+--@answer location_not_found [word, seq]
+--@answer unchanged [word, seq]
+--@answer saved integer: the sequence of the effect
+--@event location location(1 + n) settings
+local function decide_location(batch, keys, at, request, writes)
+  local place, cursor = unpack_struct('<Bc0', request)
+  local settings = string_sub(request, cursor)
+  local current = redis.call('HGET', keys[2], place)
+  if settings == '' then
+    if not current then
+      return { 'location_not_found', batch.seq }
+    elseif redis.call('EXISTS', keys[at]) == 1 then
+      return { 'location_in_use', batch.seq }
+    end
+  elseif settings == current then
+    return { 'unchanged', batch.seq }
+  end
+  writes[#writes + 1] = { place, settings }
+  local seq = next_sequence(batch)
+  add_event(batch, VERB_LOCATION, request)
+  return seq
+end
+
+local function save_location(keys, args)
+  local batch, writes = begin_batch(keys[1], nil, nil, keys[3]), {}
+  local answer = begin_answer(batch)
+  for i = 1, #args do
+    answer[i + 2] = decide_location(batch, keys, 3 + i, args[i], writes)
+  end
+  --@writes
+  for i = 1, #writes do
+    if writes[i][2] == '' then
+      redis.call('HDEL', keys[2], writes[i][1])
+    else
+      redis.call('HSET', keys[2], writes[i][1], writes[i][2])
+    end
+  end
+  write_batch(batch)
+  return answer
+end

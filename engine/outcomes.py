@@ -1,0 +1,110 @@
+"""Every word that the engine may answer with, in order of precedence.
+
+The word is the same everywhere: what Lua returns, this enum, the exception, the HTTP problem, the
+metric's label, the heading in the documentation. Where several refusals apply, the first one listed is
+the one that is answered.
+"""
+
+from enum import StrEnum
+
+
+class Retry(StrEnum):
+    """Whether sending the request again can help."""
+
+    NEVER = "never"
+    """The request itself must change."""
+    SAME_KEY = "same_key"
+    """Send the same request with the same operation id: it takes effect once, however often it is sent."""
+    NEW_KEY = "new_key"
+    """The state may change; a later attempt is a new operation."""
+
+
+class Outcome(StrEnum):
+    """What became of a request."""
+
+    HELD = "held"
+    COMMITTED = "committed"
+    RELEASED = "released"
+    EXTENDED = "extended"
+    FULFILLED = "fulfilled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    RECORDED = "recorded"
+    SAVED = "saved"
+    UNCHANGED = "unchanged"
+    AVAILABLE = "available"
+    STOCK = "stock"
+    FOUND = "found"
+    ENTRIES = "entries"
+    FORGOTTEN = "forgotten"
+    REPLAYED = "replayed"
+    REPEATED = "repeated"
+
+    # Told by the script to the engine, never to a caller.
+    STALE = "stale"
+    OVERDUE = "overdue"
+
+    # Refusals: no effect.
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    RESERVATION_NOT_FOUND = "reservation_not_found"
+    LOCATION_NOT_FOUND = "location_not_found"
+    SKU_NOT_FOUND = "sku_not_found"
+    NOT_STOCKED = "not_stocked"
+    RESERVATION_EXPIRED = "reservation_expired"
+    NOT_COMMITTED = "not_committed"
+    ALREADY_COMMITTED = "already_committed"
+    ALREADY_RELEASED = "already_released"
+    ALREADY_FULFILLED = "already_fulfilled"
+    ALREADY_CANCELLED = "already_cancelled"
+    EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
+    INSUFFICIENT_STOCK = "insufficient_stock"
+    QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
+    LOCATION_IN_USE = "location_in_use"
+
+    # The server could not take the request: no effect.
+    OVERLOADED = "overloaded"
+    MEMORY_FULL = "memory_full"
+    REPLICAS_UNAVAILABLE = "replicas_unavailable"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+
+    # The answer was lost: the effect may or may not have happened.
+    UNCONFIRMED = "unconfirmed"
+
+
+RETRY: dict[Outcome, Retry] = {
+    Outcome.IDEMPOTENCY_MISMATCH: Retry.NEVER,
+    Outcome.RESERVATION_NOT_FOUND: Retry.NEVER,
+    Outcome.LOCATION_NOT_FOUND: Retry.NEVER,
+    Outcome.SKU_NOT_FOUND: Retry.NEVER,
+    Outcome.NOT_STOCKED: Retry.NEVER,
+    Outcome.RESERVATION_EXPIRED: Retry.NEVER,
+    Outcome.NOT_COMMITTED: Retry.NEVER,
+    Outcome.ALREADY_COMMITTED: Retry.NEVER,
+    Outcome.ALREADY_RELEASED: Retry.NEVER,
+    Outcome.ALREADY_FULFILLED: Retry.NEVER,
+    Outcome.ALREADY_CANCELLED: Retry.NEVER,
+    Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
+    Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
+    Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
+    Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
+    Outcome.OVERLOADED: Retry.SAME_KEY,
+    Outcome.MEMORY_FULL: Retry.SAME_KEY,
+    Outcome.REPLICAS_UNAVAILABLE: Retry.SAME_KEY,
+    Outcome.STORAGE_UNAVAILABLE: Retry.SAME_KEY,
+    Outcome.UNCONFIRMED: Retry.SAME_KEY,
+}
+"""For each word that is not success: whether sending again can help."""
+
+REFUSALS: frozenset[str] = frozenset(
+    word
+    for word in RETRY
+    if word
+    not in {
+        Outcome.OVERLOADED,
+        Outcome.MEMORY_FULL,
+        Outcome.REPLICAS_UNAVAILABLE,
+        Outcome.STORAGE_UNAVAILABLE,
+        Outcome.UNCONFIRMED,
+    }
+)
+"""The words with which a script refuses."""

@@ -1,0 +1,205 @@
+"""Pure functions that turn what a caller asks for into what scripts understand."""
+
+from collections.abc import Mapping, Sequence
+from re import compile as compile_pattern
+
+import msgspec
+
+from engine import limits
+from engine.errors import InvalidRequest
+from engine.ids import reservation_id
+from engine.records import Detail, Head, Plan, PlannedPosition, build_reservation, encode_plan
+from engine.types import (
+    Availability,
+    Line,
+    LocationAvailability,
+    Movement,
+    MovementKind,
+    MovementResult,
+    Reservation,
+    Shortage,
+    State,
+    Status,
+    Uncovered,
+)
+
+LOCATION_PATTERN = compile_pattern(r"[A-Za-z0-9._-]{1,64}")
+_PLAIN_SKU = compile_pattern(r"[A-Za-z0-9._~-]{1,64}")
+
+
+def check_sku(sku: str, field: str) -> None:
+    """Raises `InvalidRequest` unless the text is a SKU: 1–64 printable characters."""
+    if _PLAIN_SKU.fullmatch(sku):
+        return
+    if not 1 <= len(sku) <= limits.MAX_SKU_LENGTH:
+        raise InvalidRequest(field, f"a SKU has 1 to {limits.MAX_SKU_LENGTH} characters")
+    if not sku.isprintable():
+        raise InvalidRequest(field, "a SKU has printable characters only")
+
+
+def check_location(location: str, field: str) -> None:
+    """Raises `InvalidRequest` unless the text is a location id."""
+    if not LOCATION_PATTERN.fullmatch(location):
+        raise InvalidRequest(field, "a location id has 1 to 64 of A-Z a-z 0-9 . _ -")
+
+
+def check_quantity(quantity: int, field: str) -> None:
+    """Raises `InvalidRequest` unless the number is the quantity of a line."""
+    if not 1 <= quantity <= limits.MAX_QUANTITY:
+        raise InvalidRequest(field, f"a quantity is from 1 to {limits.MAX_QUANTITY}")
+
+
+def check_lines(lines: Sequence[Line]) -> None:
+    """Raises `InvalidRequest` at the first line that breaks a rule."""
+    if not 1 <= len(lines) <= limits.MAX_LINES:
+        raise InvalidRequest("/lines", f"a reservation has 1 to {limits.MAX_LINES} lines")
+    for index, line in enumerate(lines):
+        check_sku(line.sku, f"/lines/{index}/sku")
+        check_location(line.location, f"/lines/{index}/location")
+        check_quantity(line.quantity, f"/lines/{index}/quantity")
+
+
+def plan_lines(lines: Sequence[Line]) -> tuple[Plan, tuple[tuple[int, int], ...]]:
+    """Sums lines per position. The second value is each line's position and quantity, or empty where
+    every line has a position of its own.
+    """
+    slots: dict[str, int] = {}
+    indexes: dict[tuple[int, str], int] = {}
+    quantities: list[int] = []
+    shares = []
+    for line in lines:
+        place = (slots.setdefault(line.sku, len(slots)), line.location)
+        index = indexes.setdefault(place, len(indexes))
+        if index == len(quantities):
+            quantities.append(line.quantity)
+        else:
+            quantities[index] += line.quantity
+        shares.append((index, line.quantity))
+    positions = tuple(
+        PlannedPosition(slot, quantity, location)
+        for (slot, location), quantity in zip(indexes, quantities, strict=True)
+    )
+    skus = tuple(slots)
+    plan = Plan(skus, positions, encode_plan(skus, positions))
+    return plan, () if len(positions) == len(lines) else tuple(shares)
+
+
+def choose_positions(plan: Plan, lines: Sequence[Line]) -> tuple[tuple[int, int], ...]:
+    """The positions of a plan that lines name, with their summed quantities.
+
+    Raises `InvalidRequest` for a line that the reservation does not have.
+    """
+    known = {
+        (plan.skus[position.slot], position.location): index for index, position in enumerate(plan.positions)
+    }
+    chosen: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        check_quantity(line.quantity, f"/lines/{number}/quantity")
+        index = known.get((line.sku, line.location))
+        if index is None:
+            raise InvalidRequest(f"/lines/{number}", "the reservation has no line of this SKU and location")
+        chosen[index] = chosen.get(index, 0) + line.quantity
+    return tuple(chosen.items())
+
+
+def encode_choice(chosen: Sequence[tuple[int, int]]) -> bytes:
+    """Chosen positions as Lua reads them; none stands for all."""
+    return bytes((len(chosen),)) + b"".join(
+        bytes((index,)) + quantity.to_bytes(5, "little") for index, quantity in chosen
+    )
+
+
+def new_reservation(
+    public_id: str, plan: Plan, detail: Detail, epoch: int, seq: int, now_ms: int
+) -> Reservation:
+    """A reservation as it was just made."""
+    head = Head(
+        State.HELD, 0, 0, 0, epoch, epoch, seq, seq, now_ms, now_ms + detail.ttl_seconds * 1000, b"", ()
+    )
+    return build_reservation(public_id, head, plan, detail)
+
+
+def name_shortages(
+    plan: Plan,
+    shares: Sequence[tuple[int, int]],
+    available: Mapping[int, int],
+    chosen: Sequence[tuple[int, int]] = (),
+) -> list[Shortage]:
+    """Every line that lies on a short position. `available` is by position."""
+    wanted = dict(chosen) or {index: position.quantity for index, position in enumerate(plan.positions)}
+    lines = [index for index, _ in shares] if shares else range(len(plan.positions))
+    return [
+        Shortage(
+            line,
+            plan.skus[plan.positions[index].slot],
+            plan.positions[index].location,
+            wanted[index],
+            available[index],
+        )
+        for line, index in enumerate(lines)
+        if index in available
+    ]
+
+
+def check_movement(movement: Movement) -> None:
+    """Raises `InvalidRequest` at the first field that breaks a rule."""
+    if not 1 <= len(movement.id) <= limits.MAX_OPERATION_ID_LENGTH:
+        raise InvalidRequest("/id", f"an operation id has 1 to {limits.MAX_OPERATION_ID_LENGTH} characters")
+    check_sku(movement.sku, "/sku")
+    check_location(movement.location, "/location")
+    if movement.kind is MovementKind.ADJUST:
+        if movement.quantity == 0 or abs(movement.quantity) > limits.MAX_QUANTITY:
+            raise InvalidRequest(
+                "/quantity", f"an adjustment is from 1 to {limits.MAX_QUANTITY}, either sign"
+            )
+    else:
+        check_quantity(movement.quantity, "/quantity")
+
+
+_encode_movement = msgspec.msgpack.Encoder().encode
+
+
+def encode_movement_detail(movement: Movement) -> bytes:
+    """What a movement's event carries beside its counters: kind, reason, reference, occurred_ms."""
+    return _encode_movement((movement.kind, movement.reason, movement.reference, movement.occurred_ms))
+
+
+def decode_movement_result(
+    packed: bytes, partition: int, epoch: int, *, replayed: bool = False
+) -> MovementResult:
+    """The result of a movement as `lua/movement.lua` packs it."""
+    seq = int.from_bytes(packed[:7], "little")
+    uncovered = [
+        Uncovered(
+            reservation_id(partition, packed[at : at + 12]),
+            int.from_bytes(packed[at + 12 : at + 18], "little"),
+        )
+        for at in range(21, len(packed), 18)
+    ]
+    return MovementResult(
+        int.from_bytes(packed[7:14], "little", signed=True),
+        int.from_bytes(packed[14:21], "little", signed=True),
+        f"{epoch}.{seq}",
+        uncovered,
+        replayed,
+    )
+
+
+def sum_availability(sku: str, version: str, places: Sequence[LocationAvailability]) -> Availability:
+    """A SKU's availability over locations: units above zero are summed, the best status is shown."""
+    total = 0
+    best = Status.OUT_OF_STOCK
+    for place in places:
+        total += max(0, place.available)
+        if _RANK[place.status] < _RANK[best]:
+            best = place.status
+    return Availability(sku, total, best, version, places)
+
+
+_RANK = {
+    Status.IN_STOCK: 0,
+    Status.LOW_STOCK: 1,
+    Status.PREORDER: 2,
+    Status.BACKORDER: 3,
+    Status.OUT_OF_STOCK: 4,
+}

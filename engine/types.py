@@ -1,0 +1,202 @@
+"""The domain: what callers pass in and get back. All are immutable but where noted.
+
+Quantities are integers in the item's base unit. Times are milliseconds since 1970 UTC by the server's
+clock (`…_ms`); durations are seconds (`…_seconds`).
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+
+class Status(StrEnum):
+    """How a position looks to a shopper. The order is that of the codes in `lua/availability.lua`."""
+
+    IN_STOCK = "in_stock"
+    LOW_STOCK = "low_stock"
+    OUT_OF_STOCK = "out_of_stock"
+    BACKORDER = "backorder"
+    PREORDER = "preorder"
+
+
+class State(StrEnum):
+    """Where a reservation is in its life. The order is that of the codes in `lua/lib/record.lua`."""
+
+    HELD = "held"
+    COMMITTED = "committed"
+    FULFILLED = "fulfilled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Line(Struct, frozen=True, gc=False):
+    """Units of a SKU at a location."""
+
+    sku: str
+    quantity: int
+    location: str
+
+
+class ReservationLine(Struct, frozen=True, gc=False):
+    """A line of a reservation and what became of its units; held + committed + fulfilled + released =
+    quantity, where units that lapsed or were cancelled count as released.
+    """
+
+    sku: str
+    location: str
+    quantity: int
+    held: int
+    committed: int
+    fulfilled: int
+    released: int
+
+
+class Reservation(Struct, frozen=True):
+    """Lines held under one id. `version` is `epoch.seq` of the change that made it what it is.
+    `replayed` tells that this is the answer of an earlier, equal request.
+    """
+
+    id: str
+    state: State
+    created_ms: int
+    expires_ms: int | None
+    """When the hold lapses; None once nothing is held."""
+    owner: str | None
+    reference: str | None
+    channel: str | None
+    metadata: Mapping[str, object]
+    version: str
+    lines: Sequence[ReservationLine]
+    replayed: bool = False
+
+
+class Shortage(Struct, frozen=True, gc=False):
+    """A line that does not fit. `requested` is the sum over all lines of its position."""
+
+    line: int
+    sku: str
+    location: str
+    requested: int
+    available: int
+
+
+class Excess(Struct, frozen=True, gc=False):
+    """Units asked of a reservation's position beyond those open there."""
+
+    sku: str
+    location: str
+    requested: int
+    open: int
+
+
+class Uncovered(Struct, frozen=True, gc=False):
+    """A promise that a fact broke, and by how many units."""
+
+    reservation: str
+    quantity: int
+
+
+class MovementKind(StrEnum):
+    """What happened to the goods."""
+
+    RECEIVE = "receive"
+    SALE = "sale"
+    ADJUST = "adjust"
+
+
+class Movement(Struct, frozen=True):
+    """A fact. `quantity` counts the goods that moved (signed for `adjust` alone); `id` is its
+    operation id; `occurred_ms` defaults to the moment of recording.
+    """
+
+    id: str
+    kind: MovementKind
+    sku: str
+    location: str
+    quantity: int
+    reason: str | None = None
+    reference: str | None = None
+    occurred_ms: int | None = None
+
+
+class MovementResult(Struct, frozen=True):
+    """What the books say after a fact."""
+
+    on_hand: int
+    available: int
+    version: str
+    uncovered: Sequence[Uncovered] = ()
+    replayed: bool = False
+
+
+class LocationAvailability(Struct, frozen=True, gc=False):
+    """What one location can promise."""
+
+    location: str
+    available: int
+    status: Status
+
+
+class Availability(Struct, frozen=True):
+    """What can be promised of a SKU: `available` is the sum over `locations` of what is above zero."""
+
+    sku: str
+    available: int
+    status: Status
+    version: str
+    locations: Sequence[LocationAvailability]
+
+
+class Position(Struct, frozen=True, gc=False):
+    """The counters of one SKU at one location."""
+
+    location: str
+    on_hand: int
+    held: int
+    allocated: int
+    unsellable: int
+    safety_stock: int
+    backorder_limit: int
+    fenced: int
+    low_stock: int
+    available: int
+    version: str
+    """`epoch.seq` of the books that were read."""
+
+
+class LocationKind(StrEnum):
+    """What sort of place a location is."""
+
+    WAREHOUSE = "warehouse"
+    STORE = "store"
+    DROPSHIP = "dropship"
+    VIRTUAL = "virtual"
+
+
+class Location(Struct, frozen=True, omit_defaults=False):
+    """The settings of a place that holds stock. Lower `priority` is chosen first."""
+
+    id: str
+    kind: LocationKind
+    name: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    priority: int = 0
+    capabilities: tuple[str, ...] = ()
+    active: bool = True
+    time_zone: str | None = None
+    gln: str | None = None
+
+
+class Basket(Struct, frozen=True):
+    """What a reserve asks for."""
+
+    lines: Sequence[Line]
+    ttl_seconds: int
+    owner: str | None = None
+    reference: str | None = None
+    channel: str | None = None
+    metadata: Mapping[str, object] = msgspec.field(default_factory=dict)
