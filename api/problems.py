@@ -1,0 +1,147 @@
+"""Every problem that HTTP may answer: one table, one handler.
+
+A problem's `code` is the engine's word where the engine decided, so one word names it everywhere: what
+Lua returned, the exception, the document, the metric's label, the heading in the documentation.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from engine import errors
+from engine.outcomes import RETRY, Outcome, Retry
+
+
+class Problem(Struct, frozen=True):
+    """A row of the table."""
+
+    status: int
+    title: str
+    retryable: Retry
+
+
+def _engine(status: int, outcome: Outcome, title: str) -> tuple[str, Problem]:
+    return outcome.value, Problem(status, title, RETRY[outcome])
+
+
+PROBLEMS: dict[str, Problem] = {
+    "malformed_json": Problem(400, "The body is no JSON", Retry.NEVER),
+    "malformed_request": Problem(400, "The request cannot be read", Retry.NEVER),
+    "idempotency_key_missing": Problem(400, "The request needs an Idempotency-Key", Retry.NEVER),
+    "idempotency_key_invalid": Problem(400, "The Idempotency-Key cannot be used", Retry.NEVER),
+    "unauthenticated": Problem(401, "No valid API key was sent", Retry.NEVER),
+    "forbidden": Problem(403, "The API key does not allow this", Retry.NEVER),
+    "not_found": Problem(404, "There is nothing at this address", Retry.NEVER),
+    "pool_not_found": Problem(404, "There is no such pool", Retry.NEVER),
+    "method_not_allowed": Problem(405, "The address does not take this method", Retry.NEVER),
+    "not_acceptable": Problem(406, "Only JSON can be answered", Retry.NEVER),
+    "request_timeout": Problem(408, "The request did not arrive in time", Retry.SAME_KEY),
+    "payload_too_large": Problem(413, "The body is too large", Retry.NEVER),
+    "unsupported_media_type": Problem(415, "The body must be JSON", Retry.NEVER),
+    "invalid_request": Problem(422, "A field of the request is not valid", Retry.NEVER),
+    "internal_error": Problem(500, "The server failed", Retry.SAME_KEY),
+    "draining": Problem(503, "This server is about to stop", Retry.SAME_KEY),
+    **dict(
+        (
+            _engine(404, Outcome.RESERVATION_NOT_FOUND, "There is no such reservation"),
+            _engine(404, Outcome.LOCATION_NOT_FOUND, "There is no such location"),
+            _engine(404, Outcome.SKU_NOT_FOUND, "There is no such SKU"),
+            _engine(404, Outcome.NOT_STOCKED, "The location does not stock the SKU"),
+            _engine(409, Outcome.INSUFFICIENT_STOCK, "There is not enough stock"),
+            _engine(409, Outcome.NOT_COMMITTED, "Nothing of the reservation is committed"),
+            _engine(409, Outcome.ALREADY_COMMITTED, "The reservation is committed"),
+            _engine(409, Outcome.ALREADY_RELEASED, "The reservation was released"),
+            _engine(409, Outcome.ALREADY_FULFILLED, "The reservation was fulfilled"),
+            _engine(409, Outcome.ALREADY_CANCELLED, "The reservation was cancelled"),
+            _engine(409, Outcome.EXCEEDS_OPEN_QUANTITY, "The reservation has fewer units open"),
+            _engine(409, Outcome.QUANTITY_OUT_OF_RANGE, "The count would leave its range"),
+            _engine(409, Outcome.LOCATION_IN_USE, "The location holds stock or promises"),
+            _engine(410, Outcome.RESERVATION_EXPIRED, "The reservation has expired"),
+            _engine(422, Outcome.IDEMPOTENCY_MISMATCH, "The key was used with other content"),
+            _engine(503, Outcome.OVERLOADED, "The server has too much to do"),
+            _engine(503, Outcome.MEMORY_FULL, "The server's memory is full"),
+            _engine(503, Outcome.REPLICAS_UNAVAILABLE, "Too few replicas are there"),
+            _engine(503, Outcome.STORAGE_UNAVAILABLE, "The stock server cannot be reached"),
+            _engine(503, Outcome.UNCONFIRMED, "Whether it took effect is not known"),
+        )
+    ),
+}
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem of the table. `extra` goes into the document as it is."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,  # noqa: ANN401 - members of a JSON document
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the problem."""
+        return PROBLEMS[self.code].status
+
+    def document(self, instance: str, request_id: str) -> dict[str, Any]:
+        """The RFC 9457 document."""
+        problem = PROBLEMS[self.code]
+        return {
+            "type": f"/problems/{self.code}",
+            "title": problem.title,
+            "status": problem.status,
+            "detail": self.detail,
+            "instance": instance,
+            "code": self.code,
+            "request_id": request_id,
+            "retryable": problem.retryable.value,
+            **self.extra,
+        }
+
+
+def as_problem(error: Exception) -> ProblemError:
+    """The problem that tells of an exception; the only place that maps one to the other."""
+    match error:
+        case ProblemError():
+            return error
+        case errors.InvalidRequest():
+            return ProblemError(
+                "invalid_request",
+                str(error),
+                errors=[{"pointer": error.field, "detail": error.remedy}],
+            )
+        case errors.InsufficientStock():
+            return ProblemError(error.outcome, error.detail, shortages=error.shortages)
+        case errors.ExceedsOpenQuantity():
+            return ProblemError(error.outcome, error.detail, excess=error.excess)
+        case errors.Unavailable() | errors.Unconfirmed():
+            retry_after = {"Retry-After": str(error.retry_after_seconds)}
+            return ProblemError(error.outcome, error.detail, headers=retry_after)
+        case errors.OutcomeError():
+            return ProblemError(error.outcome, error.detail)
+        case msgspec.ValidationError():
+            detail, pointer = split_validation_error(str(error))
+            return ProblemError(
+                "invalid_request",
+                f"{pointer or 'the body'}: {detail}",
+                errors=[{"pointer": pointer, "detail": detail}],
+            )
+        case msgspec.DecodeError() | UnicodeError():
+            return ProblemError("malformed_json", f"the body is no JSON: {error}")
+    return ProblemError("internal_error", "the server failed; its log tells more under the request id")
+
+
+def split_validation_error(text: str) -> tuple[str, str]:
+    """The detail and the JSON pointer of `Expected … - at `$.lines[0].sku``."""
+    detail, _, path = text.partition(" - at `")
+    pointer = path.removesuffix("`").removeprefix("key in ").removeprefix("$")
+    return detail, pointer.replace("[", "/").replace("]", "").replace(".", "/")

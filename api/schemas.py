@@ -1,0 +1,298 @@
+"""The bodies of HTTP: what comes in, what goes out. The OpenAPI document is built from these.
+
+Unknown fields are refused; defaults are those that the contract names.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from engine import limits
+from engine.types import Line, LocationKind, MovementKind, State, Status
+
+Sku = Annotated[str, Meta(min_length=1, max_length=limits.MAX_SKU_LENGTH)]
+LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Quantity = Annotated[int, Meta(ge=1, le=limits.MAX_QUANTITY)]
+TtlSeconds = Annotated[int, Meta(ge=1, le=limits.MAX_TTL_SECONDS)]
+Text = Annotated[str, Meta(max_length=255)]
+Sourcing = Literal["priority", "nearest", "most_stock", "fewest_splits", "single_location"]
+
+
+class Body(Struct, forbid_unknown_fields=True, frozen=True):
+    """A request body."""
+
+
+class LineBody(Body, frozen=True):
+    """Units of a SKU at a location."""
+
+    sku: Sku
+    quantity: Quantity
+    location: LocationId
+
+
+Lines = Annotated[list[LineBody], Meta(min_length=1, max_length=limits.MAX_LINES)]
+
+
+class ReserveBody(Body, frozen=True):
+    """A reservation to be made: all lines or none."""
+
+    lines: Lines
+    ttl_seconds: TtlSeconds = limits.DEFAULT_TTL_SECONDS
+    channel: LocationId | None = None
+    pool: LocationId | None = None
+    sourcing: Sourcing = "priority"
+    allow_partial: bool = False
+    allow_split: bool = True
+    owner: Text | None = None
+    reference: Text | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class CommitBody(Body, frozen=True):
+    """What of a reservation to commit; nothing named: all of it."""
+
+    lines: Lines | None = None
+    remainder: Literal["release", "keep"] = "release"
+    fulfil: bool = False
+    reference: Text | None = None
+    if_expired: Literal["fail", "retake"] = "fail"
+
+
+class ChooseBody(Body, frozen=True):
+    """What of a reservation to release, fulfil or cancel; nothing named: all of it."""
+
+    lines: Lines | None = None
+
+
+class ExtendBody(Body, frozen=True):
+    """How long a hold shall last from now on."""
+
+    ttl_seconds: TtlSeconds
+
+
+class OperationBody(Body, frozen=True):
+    """One operation of a batch."""
+
+    op: Literal["reserve", "commit", "release", "extend", "fulfil", "cancel"]
+    id: str | None = None
+    key: str | None = None
+    body: dict[str, Any] | None = None
+
+
+class BatchBody(Body, frozen=True):
+    """Operations that have nothing to do with one another."""
+
+    operations: Annotated[list[OperationBody], Meta(min_length=1, max_length=256)]
+
+
+class QueryBody(Body, frozen=True):
+    """SKUs whose availability is asked."""
+
+    skus: Annotated[list[Sku], Meta(min_length=1, max_length=limits.MAX_AVAILABILITY_SKUS)]
+    channel: LocationId | None = None
+    pool: LocationId | None = None
+    locations: Annotated[list[LocationId], Meta(max_length=1000)] = field(default_factory=list)
+    detail: bool = False
+
+
+class MovementBody(Body, frozen=True):
+    """A fact: goods that came, went or were found to differ. `quantity` is signed for `adjust` alone."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=limits.MAX_OPERATION_ID_LENGTH)]
+    kind: MovementKind
+    sku: Sku
+    location: LocationId
+    quantity: Annotated[int, Meta(ge=-limits.MAX_QUANTITY, le=limits.MAX_QUANTITY)]
+    reason: Text | None = None
+    reference: Text | None = None
+    occurred_at: str | None = None
+
+
+class MovementsBody(Body, frozen=True):
+    """Facts that have nothing to do with one another."""
+
+    movements: Annotated[list[MovementBody], Meta(min_length=1, max_length=limits.MAX_MOVEMENTS)]
+
+
+class LocationBody(Body, frozen=True):
+    """The settings of a location."""
+
+    kind: LocationKind
+    name: Text | None = None
+    lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
+    capabilities: list[Literal["pickup", "ship", "curbside"]] = field(default_factory=list)
+    active: bool = True
+    time_zone: Text | None = None
+    gln: Annotated[str, Meta(pattern=r"^[0-9]{13}$")] | None = None
+
+
+# -------------------------------------------------------------------- answers
+
+
+class ReservationLineAnswer(Struct, frozen=True):
+    """A line and what became of its units."""
+
+    sku: str
+    location: str
+    quantity: int
+    held: int
+    committed: int
+    fulfilled: int
+    released: int
+
+
+class ReservationAnswer(Struct, frozen=True):
+    """A reservation. `expires_at` is null once nothing is held."""
+
+    id: str
+    state: State
+    expires_at: str | None
+    owner: str | None
+    reference: str | None
+    channel: str | None
+    metadata: dict[str, Any]
+    version: str
+    lines: list[ReservationLineAnswer]
+
+
+class LocationAvailabilityAnswer(Struct, frozen=True):
+    """What one location can promise."""
+
+    location: str
+    available: int
+    status: Status
+
+
+class AvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
+    """What can be promised of a SKU; `can_reserve` where a quantity was asked."""
+
+    sku: str
+    available: int
+    status: Status
+    version: str
+    locations: list[LocationAvailabilityAnswer]
+    can_reserve: bool | None = None
+
+
+class QueryItemAnswer(Struct, frozen=True, omit_defaults=True):
+    """The availability of one of several SKUs; `locations` where detail was asked."""
+
+    sku: str
+    available: int
+    status: Status
+    known: bool
+    version: str
+    locations: list[LocationAvailabilityAnswer] | None = None
+
+
+class QueryAnswer(Struct, frozen=True):
+    """The availability of several SKUs, in the order they were asked."""
+
+    items: list[QueryItemAnswer]
+
+
+class ResultAnswer(Struct, frozen=True):
+    """How one operation of a batch ended: the status and body that it would have had alone."""
+
+    index: int
+    status: int
+    body: dict[str, Any]
+
+
+class BatchAnswer(Struct, frozen=True):
+    """How the operations of a batch ended, in their order."""
+
+    results: list[ResultAnswer]
+
+
+class UncoveredAnswer(Struct, frozen=True):
+    """A promise that a fact broke, and by how many units."""
+
+    reservation: str
+    quantity: int
+
+
+class MovementAnswer(Struct, frozen=True, omit_defaults=True):
+    """How one fact was recorded; `body` is the problem where it was not."""
+
+    index: int
+    status: int
+    on_hand: int | None = None
+    available: int | None = None
+    version: str | None = None
+    uncovered: list[UncoveredAnswer] | None = None
+    replayed: bool = False
+    body: dict[str, Any] | None = None
+
+
+class MovementsAnswer(Struct, frozen=True):
+    """How facts were recorded, in their order."""
+
+    results: list[MovementAnswer]
+
+
+class PositionAnswer(Struct, frozen=True):
+    """The counters of a SKU at a location."""
+
+    location: str
+    on_hand: int
+    held: int
+    allocated: int
+    unsellable: dict[str, int]
+    safety_stock: int
+    backorder_limit: int
+    fenced: int
+    available: int
+    version: str
+
+
+class StockAnswer(Struct, frozen=True):
+    """The positions of a SKU."""
+
+    sku: str
+    positions: list[PositionAnswer]
+
+
+class LocationAnswer(Struct, frozen=True):
+    """A location and its settings."""
+
+    id: str
+    kind: LocationKind
+    name: str | None
+    lat: float | None
+    lon: float | None
+    priority: int
+    capabilities: list[str]
+    active: bool
+    time_zone: str | None
+    gln: str | None
+
+
+class LocationsAnswer(Struct, frozen=True):
+    """A page of locations; `next_cursor` is null on the last one."""
+
+    items: list[LocationAnswer]
+    next_cursor: str | None
+
+
+class ProblemAnswer(Struct, frozen=True, omit_defaults=True):
+    """Why a request has no effect, or, for `unconfirmed`, that its effect is not known (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    retryable: Literal["never", "same_key", "new_key"]
+    errors: list[dict[str, str]] | None = None
+    shortages: list[dict[str, Any]] | None = None
+    excess: list[dict[str, Any]] | None = None
+
+
+def as_line(line: LineBody) -> Line:
+    """A body's line as the engine takes it."""
+    return Line(line.sku, line.quantity, line.location)
