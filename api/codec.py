@@ -53,7 +53,9 @@ def reservation_body(reservation: Reservation) -> dict[str, Any]:
     }
 
 
-def availability_parts(sku: str, available: int, status: str, places: Sequence[object]) -> tuple[bytes, bytes]:
+def availability_parts(
+    sku: str, available: int, status: str, places: Sequence[object]
+) -> tuple[bytes, bytes]:
     """What stands before and after the version in an availability answer: the parts of which it is a
     pure function of the stock, and so what an entity tag may be made of.
     """

@@ -61,9 +61,7 @@ def load_demo(url: str, key: str | None = None) -> DemoStock:
 
 async def _load(target: Target) -> DemoStock:
     shelves, names = _shelves()
-    shoppers = [
-        Shopper(target, Tally(), patience_s=PATIENCE_S, timeout_s=TIMEOUT_S) for _ in range(LOADERS)
-    ]
+    shoppers = [Shopper(target, Tally(), patience_s=PATIENCE_S, timeout_s=TIMEOUT_S) for _ in range(LOADERS)]
     try:
         await spread(shoppers, _locations(shelves).items(), _open)
         known: set[str] = set()
@@ -77,8 +75,7 @@ async def _load(target: Target) -> DemoStock:
         fresh = [shelf for shelf in shelves if shelf.sku not in known]
         await _name(shoppers, {sku: names[sku] for sku in skus if sku in names})
         movements = (
-            Movement(f"demo-{at.sku}-{at.location}", "receive", at.sku, at.location, at.units)
-            for at in fresh
+            Movement(f"demo-{at.sku}-{at.location}", "receive", at.sku, at.location, at.units) for at in fresh
         )
         await receive(shoppers, movements, lambda _: None)
         return await _show_piece(shoppers[0], skus)
@@ -105,9 +102,7 @@ def _shelves() -> tuple[list[Shelf], dict[str, str]]:
         name = baskets.skus[sku]
         shelves.append(Shelf(name, WAREHOUSE, units * WAREHOUSE_FACTOR))
         shelves += [
-            Shelf(name, baskets.locations[store], sold[store, sku])
-            for store in stores
-            if sold[store, sku]
+            Shelf(name, baskets.locations[store], sold[store, sku]) for store in stores if sold[store, sku]
         ]
     return shelves, names_of([baskets.skus[sku] for sku, _ in wanted.most_common(SKUS)])
 

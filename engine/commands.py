@@ -3,6 +3,7 @@
 One method for each file of `lua/`, and the only place that knows the order of its keys and arguments.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -53,7 +54,7 @@ class Commands:
 
     def __init__(self, link: Link, library: Library, partition: int, *, retention_ms: int) -> None:
         self._link = link
-        self._partition = partition
+        self.partition = partition
         effects = (
             keys.meta(partition),
             keys.operations(partition),
@@ -87,7 +88,7 @@ class Commands:
         self._stock_key = lru_cache(maxsize=65_536)(self._encode_stock_key)
 
     def _encode_stock_key(self, sku: str) -> bytes:
-        return bulk(keys.stock(self._partition, sku).encode())
+        return bulk(keys.stock(self.partition, sku).encode())
 
     async def reserve(
         self,
@@ -163,20 +164,24 @@ class Commands:
                 detail,
             )
         )
-        touched = (self._stock_key(sku), bulk(keys.stocked(self._partition, location).encode()))
+        touched = (self._stock_key(sku), bulk(keys.stocked(self.partition, location).encode()))
         return Reply(*await self._link.submit(self._movement, touched, bulk(argument), 2))
 
     async def save_location(self, location: str, settings: bytes) -> Reply:
         """`lua/save_location.lua`; empty settings delete."""
         place = location.encode()
-        stocked = bulk(keys.stocked(self._partition, location).encode())
+        stocked = bulk(keys.stocked(self.partition, location).encode())
         argument = bulk(bytes((len(place),)) + place + settings)
         return Reply(*await self._link.submit(self._save_location, (stocked,), argument))
 
-    async def availability(self, sku: str, locations: Sequence[str], *, swept: bool) -> Reply:
-        """`lua/availability.lua`: `[seq, location, available, status, …]`."""
+    def availability(
+        self, sku: str, locations: Sequence[str], *, swept: bool
+    ) -> "asyncio.Future[tuple[int, int, Answer]]":
+        """`lua/availability.lua`: `[seq, location, available, status, …]`. The fields of a `Reply`, so
+        that many can be asked before the first is awaited.
+        """
         argument = _encode_places(locations, swept=swept)
-        return Reply(*await self._link.submit(self._availability, (self._stock_key(sku),), argument))
+        return self._link.submit(self._availability, (self._stock_key(sku),), argument)
 
     async def stock(self, sku: str, locations: Sequence[str], *, swept: bool) -> Reply:
         """`lua/stock.lua`: `[seq, location, ten counters, …]`."""

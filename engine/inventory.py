@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from engine import limits, planner, settings
 from engine.commands import Reply, Resolution, Resolve
 from engine.dataset import Dataset
@@ -24,6 +26,7 @@ from engine.errors import (
     NotFound,
     Refused,
     ReservationNotFound,
+    SkuNotFound,
 )
 from engine.ids import NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
 from engine.keys import partition_of
@@ -155,6 +158,7 @@ class Inventory:
         remainder: Literal["release", "keep"] = "release",
         fulfil: bool = False,
         if_expired: Literal["fail", "retake"] = "fail",
+        reference: str | None = None,
         op_id: str | None = None,
         caller: str = "",
     ) -> Reservation:
@@ -167,7 +171,9 @@ class Inventory:
         `IdempotencyMismatch`, `InvalidRequest`.
         """
         flags = bytes((fulfil, remainder == "keep", if_expired == "retake"))
-        return await self._resolve("commit", reservation, lines, op_id, caller, flags=flags, takes_swept=True)
+        return await self._resolve(
+            "commit", reservation, lines, op_id, caller, flags=flags, takes_swept=True, reference=reference
+        )
 
     async def release(
         self,
@@ -232,6 +238,7 @@ class Inventory:
         flags: bytes = b"",
         takes_swept: bool = False,
         chooses: bool = True,
+        reference: str | None = None,
     ) -> Reservation:
         partition, operation = self._route(reservation)
         commands, swept, fresh = self.dataset.commands[partition], b"", False
@@ -241,20 +248,28 @@ class Inventory:
             revision, plan, detail = await self._known_plan(reservation, partition, operation, fresh=fresh)
             chosen = planner.choose_positions(plan, lines) if lines is not None else ()
             choice = planner.encode_choice(chosen) if chooses else b""
+            rest = b"" if reference is None else encode_detail(replace(detail, committed_reference=reference))
             own_operation, mark = NO_OPERATION, bytes(8)
             if op_id is not None:
                 own_operation = self._ids.of_request(caller, op_id)
-                mark = fingerprint(b"".join((verb.encode(), operation, flags, choice)))
+                mark = fingerprint(b"".join((verb.encode(), operation, flags, choice, rest)))
             request = Resolve(operation, revision, plan.skus, own_operation, mark, len(plan.positions))
-            reply = await commands.resolve(verb, request, flags + swept + choice)
+            reply = await commands.resolve(verb, request, flags + swept + choice + rest)
             answer = reply.answer
             if type(answer) is bytes:
+                head = decode_head(answer)[0]
+                if rest:
+                    detail = replace(detail, committed_reference=reference)
+                    self._remember(reservation, head.revision, plan, detail)
                 self.metrics.count(verb, _SUCCESS[verb])
-                return build_reservation(reservation, decode_head(answer)[0], plan, detail)
+                return build_reservation(reservation, head, plan, detail)
             word = answer[0]
             if word in {b"replayed", b"repeated"}:
+                head = decode_head(answer[1])[0]
+                if head.revision != revision:
+                    _, plan, detail = await self._known_plan(reservation, partition, operation, fresh=True)
                 self.metrics.count(verb, Outcome.REPLAYED)
-                return build_reservation(reservation, decode_head(answer[1])[0], plan, detail, replayed=True)
+                return build_reservation(reservation, head, plan, detail, replayed=True)
             if word == b"stale":
                 fresh = True
             elif word == b"overdue":
@@ -331,18 +346,39 @@ class Inventory:
         Raises `SkuNotFound`, `LocationNotFound`, `InvalidRequest`. Cost: about 2 µs of server time and
         0.3 µs a location.
         """
-        planner.check_sku(sku, "/sku")
-        for index, location in enumerate(locations):
-            planner.check_location(location, f"/locations/{index}")
-        partition = partition_of(sku, self._partitions)
-        commands = self.dataset.commands[partition]
-        reply = await commands.availability(sku, locations, swept=False)
-        if reply.word == Outcome.OVERDUE:
-            await self._sweep(partition)
-            reply = await commands.availability(sku, locations, swept=True)
+        found = (await self.availability_of((sku,), locations=locations))[0]
+        if found is None:
+            raise SkuNotFound(f"SKU {sku}: no location stocks it")
+        return found
+
+    async def availability_of(
+        self, skus: Sequence[str], *, locations: Sequence[str] = ()
+    ) -> list[Availability | None]:
+        """The same for many SKUs at once; None for a SKU that no location stocks. Each answer is true of
+        its own moment. Raises `LocationNotFound`, `InvalidRequest`.
+        """
+        for sku in skus:
+            planner.check_sku(sku, "/sku")
+        for location in locations:
+            planner.check_location(location, "/location")
+        all_commands, partitions = self.dataset.commands, self._partitions
+        asked = [(all_commands[partition_of(sku, partitions)], sku) for sku in skus]
+        replies = [commands.availability(sku, locations, swept=False) for commands, sku in asked]
+        found = []
+        for (commands, sku), waiting in zip(asked, replies, strict=True):
+            reply = Reply(*await waiting)
+            if reply.word == Outcome.OVERDUE:
+                await self._sweep(commands.partition)
+                reply = Reply(*await commands.availability(sku, locations, swept=True))
+            found.append(await self._read_availability(sku, reply, locations))
+        return found
+
+    async def _read_availability(
+        self, sku: str, reply: Reply, locations: Sequence[str]
+    ) -> Availability | None:
         answer = reply.answer
-        if reply.word is not None:
-            raise _plain_refusal(reply, f"SKU {sku}")
+        if type(answer[0]) is bytes:
+            return None
         places = [
             LocationAvailability(place.decode(), available, _STATUSES[status])
             for place, available, status in zip(answer[1::3], answer[2::3], answer[3::3], strict=True)
@@ -363,10 +399,7 @@ class Inventory:
         if reply.word is not None:
             raise _plain_refusal(reply, f"SKU {sku}")
         answer, version = reply.answer, f"{reply.epoch}.{reply.answer[0]}"
-        return [
-            Position(answer[at].decode(), *answer[at + 1 : at + 10], version)
-            for at in range(1, len(answer), 10)
-        ]
+        return [planner.read_position(answer[at : at + 10], version) for at in range(1, len(answer), 10)]
 
     async def _fill_unstocked(
         self, asked: Sequence[str], found: Sequence[LocationAvailability]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from re import compile as compile_pattern
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from engine.types import (
     Movement,
     MovementKind,
     MovementResult,
+    Position,
     Reservation,
     Shortage,
     State,
@@ -203,3 +205,21 @@ _RANK = {
     Status.BACKORDER: 3,
     Status.OUT_OF_STOCK: 4,
 }
+
+
+def read_position(counters: Sequence[Any], version: str) -> Position:
+    """A position as `lua/stock.lua` lists it."""
+    location, on_hand, held, allocated, unsellable, safety, backorder, fenced, low, available = counters
+    return Position(
+        location.decode(),
+        on_hand,
+        held,
+        allocated,
+        unsellable,
+        safety,
+        backorder,
+        fenced,
+        low,
+        available,
+        version,
+    )

@@ -29,6 +29,8 @@ class Detail(Struct, frozen=True, array_like=True):
     metadata: Mapping[str, object]
     lines: Sequence[tuple[int, int]] = ()
     """For each line its position and quantity, where lines share positions."""
+    committed_reference: str | None = None
+    """The reference that a commit gave, in place of the first one."""
 
 
 class PlannedPosition(Struct, frozen=True, gc=False):
@@ -197,7 +199,7 @@ def build_reservation(
         head.created_ms,
         head.deadline_ms if state is State.HELD else None,
         detail.owner,
-        detail.reference,
+        detail.committed_reference or detail.reference,
         detail.channel,
         detail.metadata,
         f"{head.changed_epoch}.{head.changed_seq}",

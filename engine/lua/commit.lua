@@ -9,7 +9,8 @@
 --@key stock... inv:{p}:sku:<sku> hash rw: for each request its SKUs in slot order
 --@arg retention_ms how long a finished reservation and an operation id are remembered
 --@arg request... id(12) revision(H) keys(B) operation(12) fingerprint(8) fulfil(B) keep(B) retake(B) swept(B)
---  count(B) of { position index(B) quantity(I5) }: none for all
+--  count(B) of { position index(B) quantity(I5) }: none for all; then, where the commit changes it, the
+--  part of the body that only the caller reads
 --@answer replayed [word, head]
 --@answer idempotency_mismatch [word]
 --@answer reservation_not_found [word, seq]
@@ -24,7 +25,7 @@
 --@answer overdue [word]: as in reserve, for a retake
 --@answer insufficient_stock [word, seq, position index, available, ...]: a retake
 --@answer committed string: the record's new head
---@event commit id(12) operation(12) head deltas plan
+--@event commit id(12) operation(12) head deltas plan, then the caller's part where it changed
 
 -- Takes lapsed units anew, if they are still there.
 local function retake_units(batch, keys, base, request, reservation)
@@ -79,14 +80,27 @@ local function commit_units(batch, keys, base, request, reservation)
   return nil
 end
 
+-- A commit may give the reservation another reference: the caller's part of the body is replaced, and
+-- whoever remembers the old one learns by the revision that it is stale.
+local function replace_rest(reservation, request, at)
+  local rest = string_sub(request, at + 1 + 6 * string_byte(request, at))
+  if rest ~= '' then
+    reservation.rest = rest
+    reservation.header.revision = (reservation.header.revision + 1) % 65536
+  end
+end
+
 local function decide_commit(batch, keys, base, request, reservation)
   local fulfil, _, retake, _, at = unpack_struct('<BBBB', request, RESOLVE_ARGS_AT)
   local header = reservation.header
-  if header.state == STATE_HELD then
-    return commit_units(batch, keys, base, request, reservation)
-  end
-  if header.state == STATE_EXPIRED and retake == 1 then
-    return retake_units(batch, keys, base, request, reservation)
+  local take = header.state == STATE_HELD and commit_units
+    or header.state == STATE_EXPIRED and retake == 1 and retake_units
+  if take then
+    local refusal = take(batch, keys, base, request, reservation)
+    if not refusal then
+      replace_rest(reservation, request, at)
+    end
+    return refusal
   end
   if header.held_end == VERB_COMMIT and chooses_all(request, at)
     and (header.state == STATE_COMMITTED and fulfil == 0

@@ -245,9 +245,7 @@ class EmbeddedServer:
         self._directory.announce(server_pid=self.pid, url=self.url)
         self._wait_until_ready(log, log_start, ready_timeout_seconds)
 
-    def _keep(
-        self, log: Path, launched: queue.SimpleQueue[subprocess.Popen[bytes] | OSError]
-    ) -> None:
+    def _keep(self, log: Path, launched: queue.SimpleQueue[subprocess.Popen[bytes] | OSError]) -> None:
         lock_fd = self._directory.lock_fd
         inherited = [lock_fd]
         pipe = "-"

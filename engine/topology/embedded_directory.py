@@ -61,9 +61,7 @@ class DataDirectory:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._owner_fd = _open_private(path / "owner.lock")
         except OSError as failure:
-            raise DataDirectoryError(
-                f"data directory {path} cannot be used: {failure}"
-            ) from failure
+            raise DataDirectoryError(f"data directory {path} cannot be used: {failure}") from failure
         self.lock_fd = -1
         try:
             self._take()

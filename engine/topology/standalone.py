@@ -124,14 +124,16 @@ class Standalone:
         async for field, value in self._client.hscan_iter(key, count=1000):
             yield field, value
 
-    async def read_stream(self, key: str, after: str, count: int) -> list[tuple[str, bytes]]:
-        """The next entries of a ledger: id and the packed events."""
+    async def read_stream(
+        self, key: str, after: str, count: int, *, until: str = "+"
+    ) -> list[tuple[str, bytes]]:
+        """The next entries of a ledger: id and the packed events, empty where an entry has none."""
         try:
-            found = await self._client.xrange(key, min=f"({after}", max="+", count=count)
+            found = await self._client.xrange(key, min=f"({after}", max=until, count=count)
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
         entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", found)
-        return [(entry.decode(), fields[b"e"]) for entry, fields in entries]
+        return [(entry.decode(), fields.get(b"e", b"")) for entry, fields in entries]
 
     async def read_together(self, *key_list: str) -> list[dict[bytes, bytes]]:
         """Several hashes as they stand at one moment."""
@@ -142,6 +144,29 @@ class Standalone:
             return cast("list[dict[bytes, bytes]]", await pipeline.execute())
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+
+    async def read_at_once(self, *requests: Sequence[str | bytes | int]) -> list[object]:
+        """The replies to reading commands, all as of one moment. Raises `StorageUnavailable`."""
+        try:
+            pipeline = self._client.pipeline(transaction=True)
+            for request in requests:
+                pipeline.execute_command(*request)
+            return cast("list[object]", await pipeline.execute())
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+
+    async def scan_set(self, key: str) -> AsyncIterator[bytes]:
+        """The members of a large set, each at least once."""
+        async for member in self._client.sscan_iter(key, count=1000):
+            yield member
+
+    async def user_flags(self, user: str) -> Sequence[str]:
+        """What the server's access list says of a user: `on`, `nopass`, … Raises `StorageUnavailable`."""
+        try:
+            found = await self._client.acl_getuser(user)
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the access list cannot be read: {error}") from error
+        return [_text(flag) for flag in found["flags"]] if found else []
 
     async def close(self) -> None:
         """Closes the client's connections."""

@@ -183,7 +183,9 @@ local function close_step(batch, reservation, verb, operation, fingerprint, rete
   end
   local progress = encode_progress(reservation)
   local head = encode_header(header) .. progress
-  remember_operation(batch, reservation.id, head .. string_sub(reservation.raw, reservation.body_at))
+  local plan = string_sub(reservation.raw, reservation.body_at, reservation.body_at + 1 + reservation.plan_size)
+  remember_operation(batch, reservation.id, head .. (reservation.rest and plan .. reservation.rest
+    or string_sub(reservation.raw, reservation.body_at)))
   if operation ~= NO_OPERATION then
     remember_operation(batch, operation,
       pack('<BBc8c12', KIND_OPERATION, verb, fingerprint, reservation.id) .. head)
@@ -193,8 +195,8 @@ local function close_step(batch, reservation, verb, operation, fingerprint, rete
   for i = 1, #reservation.quantities do
     deltas[i] = deltas[i] or pack('<i6i6i6', 0, 0, 0)
   end
-  add_event(batch, verb, reservation.id .. operation .. head .. concat(deltas)
-    .. string_sub(reservation.raw, reservation.body_at, reservation.body_at + 1 + reservation.plan_size))
+  add_event(batch, verb, reservation.id .. operation .. head .. concat(deltas) .. plan
+    .. (reservation.rest or ''))
   return head
 end
 

@@ -1,0 +1,50 @@
+"""The ASGI application of one worker: the front, the hot routes, FastAPI for the rest."""
+
+from api.cold import create_cold_app
+from api.front import Front, Receive, Scope, Send
+from api.hot import Hot
+from api.metrics import HttpMetrics
+from engine import Inventory, connect
+
+
+class Application:
+    """Opens the engine when the server starts, serves, closes it when the server stops."""
+
+    def __init__(self, *, redis_url: str, durability: str, auth: str, worker: int) -> None:
+        self._redis_url = redis_url
+        self._durability = durability
+        self._auth = auth
+        self._worker = worker
+        self._front: Front | None = None
+        self._inventory: Inventory | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        assert self._front is not None, "the server serves after it has started"
+        await self._front(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self._inventory = inventory = await connect(self._redis_url)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the server is told and stops
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        metrics = HttpMetrics()
+        cold = create_cold_app(inventory, metrics, durability=self._durability, worker=self._worker)
+        self._front = Front(Hot(inventory), cold, metrics)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._front.is_draining = True
+        await inventory.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(
+    *, redis_url: str, durability: str = "local", auth: str = "off", worker: int = 0
+) -> Application:
+    """The application of a worker that talks to one server."""
+    return Application(redis_url=redis_url, durability=durability, auth=auth, worker=worker)

@@ -1,0 +1,170 @@
+"""The ASGI front: every request passes here once, and every answer leaves from here.
+
+It gives the request its id, checks what concerns all routes (method, media types, size), calls a hot
+handler or hands over to FastAPI, turns exceptions into problem documents, and counts.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from itertools import count
+from logging import getLogger
+from secrets import token_hex
+from time import perf_counter
+from typing import Any
+
+from api.codec import encode
+from api.hot import Answer, Headers, Hot, Request
+from api.metrics import HttpMetrics
+from api.problems import ProblemError, as_problem
+from engine.errors import BincardError, OutcomeError
+
+log = getLogger("bincard.http")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""5,000 movements with every field at its longest are about 5 MB."""
+MAX_REQUEST_ID_LENGTH = 128
+PROBLEM_TYPE = (b"content-type", b"application/problem+json")
+_ACCEPTABLE = (b"application/json", b"application/*", b"*/*", b"application/problem+json")
+
+
+class Front:
+    """The application of one worker."""
+
+    def __init__(self, hot: Hot, cold: App, metrics: HttpMetrics) -> None:
+        self._hot = hot
+        self._cold = cold
+        self._metrics = metrics
+        self._prefix = token_hex(4)
+        self._numbers = count(1)
+        self.is_draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._cold(scope, receive, send)
+            return
+        started = perf_counter()
+        path = scope["raw_path"].decode("ascii", "replace")
+        headers = dict(scope["headers"])
+        request = Request(scope["method"], path, scope["query_string"], headers)
+        request.request_id = self._request_id(headers)
+        found = self._hot.find(path)
+        if found is None:
+            await self._pass_on(scope, receive, send, request, started)
+            return
+        route, handlers = found
+        status, body, answer_headers = await self._answer(request, handlers, receive)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    *answer_headers,
+                    (b"x-request-id", request.request_id.encode()),
+                    (b"content-length", b"%d" % len(body)),
+                ]
+                if status != 304  # noqa: PLR2004 - Not Modified has no body and no length
+                else [*answer_headers, (b"x-request-id", request.request_id.encode())],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+        self._metrics.observe(request.method, route, status, perf_counter() - started)
+
+    async def _answer(self, request: Request, handlers: dict[str, Any], receive: Receive) -> Answer:
+        try:
+            handler = handlers.get(request.method)
+            if handler is None:
+                raise ProblemError(
+                    "method_not_allowed",
+                    f"{request.path} takes {', '.join(handlers)}",
+                    headers={"Allow": ", ".join(handlers)},
+                )
+            check_media_types(request.method, request.headers)
+            if request.method != "GET":
+                request.body = await read_body(request.headers, receive)
+            answer: Answer = await handler(request)
+        except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
+            return problem_answer(error, request)
+        return answer
+
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, request: Request, started: float
+    ) -> None:
+        """Hands a request to FastAPI. The path stays percent-encoded there, so that a SKU with a slash
+        in it is one segment; routes decode their parameters.
+        """
+        seen = {"status": 500}
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request.request_id.encode()),
+                ]
+            await send(message)
+
+        scope["path"] = request.path
+        scope.setdefault("state", {})["request"] = request
+        await self._cold(scope, receive, send_with_id)
+        route = scope.get("route")
+        template = getattr(route, "path", "unmatched")
+        self._metrics.observe(request.method, template, seen["status"], perf_counter() - started)
+
+    def _request_id(self, headers: MutableMapping[bytes, bytes]) -> str:
+        given = headers.get(b"x-request-id")
+        if given is not None and len(given) <= MAX_REQUEST_ID_LENGTH:
+            text = given.decode("latin-1")
+            if text.isascii() and text.isprintable() and text:
+                return text
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+
+def check_media_types(method: str, headers: MutableMapping[bytes, bytes] | Any) -> None:  # noqa: ANN401 - any mapping
+    """Raises `not_acceptable` and `unsupported_media_type`."""
+    accept = headers.get(b"accept")
+    if accept is not None and not any(kind in accept for kind in _ACCEPTABLE):
+        raise ProblemError("not_acceptable", "accept application/json")
+    if method in {"GET", "HEAD", "DELETE"}:
+        return
+    kind = headers.get(b"content-type")
+    if kind is not None:
+        media = kind.split(b";", 1)[0].strip().lower()
+        if media != b"application/json" and not media.endswith(b"+json"):
+            raise ProblemError("unsupported_media_type", "send the body as application/json")
+
+
+async def read_body(headers: MutableMapping[bytes, bytes] | Any, receive: Receive) -> bytes:  # noqa: ANN401 - any mapping
+    """The whole body. Raises `payload_too_large`."""
+    declared = headers.get(b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
+    return b"".join(parts)
+
+
+def problem_answer(error: Exception, request: Request) -> Answer:
+    """The problem document of an exception; what we did not foresee is logged."""
+    problem = as_problem(error)
+    if problem.code == "internal_error":
+        log.error("request %s failed", request.request_id, exc_info=error)
+    elif not isinstance(error, BincardError | ProblemError | OutcomeError | ValueError):
+        log.warning("request %s: %s", request.request_id, problem.code)
+    headers: Headers = [PROBLEM_TYPE]
+    headers.extend((name.lower().encode(), value.encode()) for name, value in problem.headers.items())
+    return problem.status, encode(problem.document(request.path, request.request_id)), headers

@@ -1,0 +1,313 @@
+"""The hot routes: one engine call each, bytes in and bytes out.
+
+A handler takes a `Request` and returns an `Answer`; it raises what the engine raises. `front.py` finds
+the handler, reads the body and turns exceptions into problem documents.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
+from re import compile as compile_pattern
+from typing import Any, Literal
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from api.codec import (
+    availability_parts,
+    decode_batch,
+    decode_choice,
+    decode_commit,
+    decode_extend,
+    decode_query,
+    decode_reserve,
+    encode,
+    reservation_body,
+)
+from api.problems import ProblemError, as_problem
+from api.schemas import LineBody, OperationBody, ReserveBody, as_line
+from engine import InvalidRequest, Inventory, Line, Reservation, Status, limits
+
+Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, bytes, Headers]
+JSON_TYPE = (b"content-type", b"application/json")
+REPLAYED: Headers = [JSON_TYPE, (b"idempotent-replayed", b"true")]
+PLAIN: Headers = [JSON_TYPE]
+_KEY = compile_pattern(r'"([\x21-\x7e]{1,255})"|([\x21-\x7e]{1,255})')
+_MISSING_KEY = "send an Idempotency-Key of your choice, and the same one when you repeat the request"
+
+
+class Request:
+    """What a handler needs to know."""
+
+    __slots__ = ("body", "headers", "method", "path", "query", "request_id")
+
+    def __init__(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
+        self.method = method
+        self.path = path
+        """As it was sent, still percent-encoded."""
+        self.query = query
+        self.headers = headers
+        self.body = b""
+        self.request_id = ""
+
+    def key(self) -> str | None:
+        """The idempotency key, without the quotes that it may come in."""
+        raw = self.headers.get(b"idempotency-key")
+        return None if raw is None else read_key(raw.decode("latin-1"))
+
+
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+def read_key(text: str) -> str:
+    """An idempotency key without its quotes. Raises `idempotency_key_invalid`."""
+    found = _KEY.fullmatch(text)
+    if found is None:
+        raise ProblemError("idempotency_key_invalid", "a key has 1 to 255 visible ASCII characters")
+    return found[1] or found[2]
+
+
+def segment(text: str) -> str:
+    """A path segment as its author meant it. Raises `invalid_request` where it is no UTF-8."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("", "the path is percent-encoded UTF-8") from error
+
+
+class Hot:
+    """The hot routes of one worker."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._verbs: dict[str, Handler] = {
+            "commit": self.commit,
+            "release": self.release,
+            "extend": self.extend,
+            "fulfil": self.fulfil,
+            "cancel": self.cancel,
+        }
+
+    def find(self, path: str) -> tuple[str, dict[str, Handler]] | None:
+        """The route that a path belongs to, and its handler for each method; None if it is not hot."""
+        if path.startswith("/v1/reservations"):
+            return self._find_reservation(path[16:])
+        if path.startswith("/v1/availability/"):
+            rest = path[17:]
+            if rest == "query":
+                return "/v1/availability/query", {"POST": self.query, "GET": self.availability}
+            if rest and "/" not in rest:
+                return "/v1/availability/{sku}", {"GET": self.availability}
+        return None
+
+    def _find_reservation(self, rest: str) -> tuple[str, dict[str, Handler]] | None:
+        if not rest:
+            return "/v1/reservations", {"POST": self.reserve}
+        if rest == "/batch":
+            return "/v1/reservations/batch", {"POST": self.batch}
+        parts = rest.split("/")
+        if parts[0]:
+            return None
+        if len(parts) == 2:  # noqa: PLR2004 - '', id
+            return "/v1/reservations/{id}", {"GET": self.reservation}
+        if len(parts) == 3 and parts[2] in self._verbs:  # noqa: PLR2004 - '', id, verb
+            return "/v1/reservations/{id}/" + parts[2], {"POST": self._verbs[parts[2]]}
+        return None
+
+    # ---------------------------------------------------------------- reservations
+
+    async def reserve(self, request: Request) -> Answer:
+        key = request.key()
+        if key is None:
+            raise ProblemError("idempotency_key_missing", _MISSING_KEY)
+        reservation = await self._reserve(decode_reserve(request.body), key)
+        location = (b"location", b"/v1/reservations/" + reservation.id.encode())
+        headers = [*(REPLAYED if reservation.replayed else PLAIN), location]
+        return 201, encode(reservation_body(reservation)), headers
+
+    async def _reserve(self, body: ReserveBody, key: str) -> Reservation:
+        if body.allow_partial:
+            raise InvalidRequest("/allow_partial", "this release holds all lines or none")
+        if body.pool is not None:
+            raise ProblemError("pool_not_found", f"there is no pool {body.pool}")
+        return await self._inventory.reserve(
+            key,
+            [as_line(line) for line in body.lines],
+            ttl_seconds=body.ttl_seconds,
+            owner=body.owner,
+            reference=body.reference,
+            channel=body.channel,
+            metadata=body.metadata,
+        )
+
+    async def reservation(self, request: Request) -> Answer:
+        found = await self._inventory.reservation(_reservation_of(request))
+        return 200, encode(reservation_body(found)), PLAIN
+
+    async def commit(self, request: Request) -> Answer:
+        return _resolved(await self._commit(_reservation_of(request), request.body, request.key()))
+
+    async def release(self, request: Request) -> Answer:
+        return _resolved(await self._choose("release", _reservation_of(request), request.body, request.key()))
+
+    async def fulfil(self, request: Request) -> Answer:
+        return _resolved(await self._choose("fulfil", _reservation_of(request), request.body, request.key()))
+
+    async def cancel(self, request: Request) -> Answer:
+        return _resolved(await self._choose("cancel", _reservation_of(request), request.body, request.key()))
+
+    async def extend(self, request: Request) -> Answer:
+        return _resolved(await self._extend(_reservation_of(request), request.body, request.key()))
+
+    async def _commit(self, reservation: str, raw: bytes, key: str | None) -> Reservation:
+        body = decode_commit(raw or b"{}")
+        return await self._inventory.commit(
+            reservation,
+            lines=_partial(body.lines, key),
+            remainder=body.remainder,
+            fulfil=body.fulfil,
+            if_expired=body.if_expired,
+            reference=body.reference,
+            op_id=key,
+        )
+
+    async def _choose(
+        self, verb: Literal["release", "fulfil", "cancel"], reservation: str, raw: bytes, key: str | None
+    ) -> Reservation:
+        lines = _partial(decode_choice(raw or b"{}").lines, key)
+        if verb == "release":
+            return await self._inventory.release(reservation, lines=lines, op_id=key)
+        if verb == "fulfil":
+            return await self._inventory.fulfil(reservation, lines=lines, op_id=key)
+        return await self._inventory.cancel(reservation, lines=lines, op_id=key)
+
+    async def _extend(self, reservation: str, raw: bytes, key: str | None) -> Reservation:
+        return await self._inventory.extend(reservation, decode_extend(raw or b"{}").ttl_seconds, op_id=key)
+
+    # ---------------------------------------------------------------- batch
+
+    async def batch(self, request: Request) -> Answer:
+        operations = decode_batch(request.body).operations
+        results = await asyncio.gather(
+            *(self._run(index, operation, request) for index, operation in enumerate(operations))
+        )
+        return 207, encode({"results": results}), PLAIN
+
+    async def _run(self, index: int, operation: OperationBody, request: Request) -> dict[str, Any]:
+        """One operation of a batch, as if it had come alone."""
+        try:
+            key = None if operation.key is None else read_key(operation.key)
+            status, reservation = await self._run_operation(operation, key)
+            result = {"index": index, "status": status, "body": reservation_body(reservation)}
+            if reservation.replayed:
+                result["replayed"] = True
+        except Exception as error:  # noqa: BLE001 - each operation ends with a result of its own
+            problem = as_problem(error)
+            document = problem.document(f"{request.path}#{index}", request.request_id)
+            return {"index": index, "status": problem.status, "body": document}
+        return result
+
+    async def _run_operation(self, operation: OperationBody, key: str | None) -> tuple[int, Reservation]:
+        if operation.op == "reserve":
+            if key is None:
+                raise ProblemError("idempotency_key_missing", "a reserve needs a key of its own")
+            return 201, await self._reserve(msgspec.convert(operation.body or {}, ReserveBody), key)
+        if operation.id is None:
+            raise InvalidRequest("/id", "name the reservation")
+        raw = b"" if operation.body is None else encode(operation.body)
+        if operation.op == "commit":
+            return 200, await self._commit(operation.id, raw, key)
+        if operation.op == "extend":
+            return 200, await self._extend(operation.id, raw, key)
+        return 200, await self._choose(operation.op, operation.id, raw, key)
+
+    # ---------------------------------------------------------------- availability
+
+    async def availability(self, request: Request) -> Answer:
+        sku = segment(request.path[17:])
+        asked = _read_query(request.query) if request.query else _EVERYWHERE
+        found = await self._inventory.availability(sku, locations=asked.locations)
+        head, tail = availability_parts(sku, found.available, found.status, found.locations)
+        extra = b""
+        if asked.quantity is not None:
+            fits = any(place.available >= asked.quantity for place in found.locations)
+            extra = b',"can_reserve":true' if fits else b',"can_reserve":false'
+        tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'
+        known = request.headers.get(b"if-none-match")
+        if known is not None and _matches(known, tag):
+            return 304, b"", [(b"etag", tag)]
+        body = b"".join((head, b',"version":"', found.version.encode(), b'","locations":', tail, extra, b"}"))
+        return 200, body, [JSON_TYPE, (b"etag", tag)]
+
+    async def query(self, request: Request) -> Answer:
+        body = decode_query(request.body)
+        if body.pool is not None:
+            raise ProblemError("pool_not_found", f"there is no pool {body.pool}")
+        found = await self._inventory.availability_of(body.skus, locations=body.locations)
+        items = []
+        for sku, one in zip(body.skus, found, strict=True):
+            item: dict[str, Any] = {
+                "sku": sku,
+                "available": 0 if one is None else one.available,
+                "status": Status.OUT_OF_STOCK if one is None else one.status,
+                "known": one is not None,
+                "version": None if one is None else one.version,
+            }
+            if body.detail:
+                item["locations"] = () if one is None else one.locations
+            items.append(item)
+        return 200, encode({"items": items}), PLAIN
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    locations: Sequence[str] = ()
+    quantity: int | None = None
+
+
+_EVERYWHERE = _Asked()
+_PARAMETERS = frozenset({"channel", "pool", "location", "quantity", "explain"})
+
+
+def _read_query(query: bytes) -> _Asked:
+    """The query of an availability read. Raises `invalid_request` naming the parameter."""
+    try:
+        given = parse_qs(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeError as error:
+        raise InvalidRequest("", "the query is percent-encoded UTF-8") from error
+    for name in given:
+        if name not in _PARAMETERS:
+            raise InvalidRequest(f"?{name}", "there is no such parameter")
+    if "pool" in given:
+        raise ProblemError("pool_not_found", f"there is no pool {given['pool'][0]}")
+    quantity = None
+    if "quantity" in given:
+        text = given["quantity"][0]
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:11]) <= limits.MAX_QUANTITY):
+            raise InvalidRequest("?quantity", f"a whole number from 1 to {limits.MAX_QUANTITY}")
+        quantity = int(text)
+    return _Asked(given.get("location", ()), quantity)
+
+
+def _matches(known: bytes, tag: bytes) -> bool:
+    if known == tag:
+        return True
+    weak = tag.removeprefix(b"W/")
+    return any(part.strip() == b"*" or part.strip().removeprefix(b"W/") == weak for part in known.split(b","))
+
+
+def _reservation_of(request: Request) -> str:
+    return segment(request.path[17:].partition("/")[0])
+
+
+def _partial(lines: Sequence[LineBody] | None, key: str | None) -> list[Line] | None:
+    """The lines of a partial operation: only its key makes a repeat of it safe."""
+    if lines is None:
+        return None
+    if key is None:
+        raise ProblemError("idempotency_key_missing", _MISSING_KEY)
+    return [as_line(line) for line in lines]
+
+
+def _resolved(reservation: Reservation) -> Answer:
+    return 200, encode(reservation_body(reservation)), REPLAYED if reservation.replayed else PLAIN

@@ -1,0 +1,394 @@
+"""The ledger as events: one Struct for each kind, and a reader that misses nothing unnoticed.
+
+A partition's ledger is its stream. An entry is what one script call did: its id is `epoch-seq` of its
+last event, its field `e` the events, packed:
+  now (6 bytes) | count (2) | count times { size (4) | kind (1) | body }
+Numbers are little-endian. The bodies' layouts stand in the `--@event` lines of `lua/`. Events keep the
+packed parts and decode them when asked, so that a consumer pays for what it reads.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+from struct import Struct as Layout
+
+import msgspec
+from msgspec import Struct
+
+from engine import keys
+from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, reservation_id
+from engine.records import HEADER_SIZE, PROGRESS_SIZE, Head, Plan, Record, decode_head, decode_plan, decode_record
+from engine.topology import Standalone
+from engine.types import Location, MovementKind, Uncovered
+
+PAGE_ENTRIES = 200
+"""Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
+
+DELTA_SIZE = 18
+_ENTRY_HEAD_SIZE = 8
+_EVENT_HEAD = Layout("<IB")
+_HEAD_AT = 2 * OPERATION_ID_SIZE
+_POSITIONS_AT = 5
+_MOVEMENT_RESULT_SIZE = 21
+_UNCOVERED_SIZE = 18
+
+
+class Version(Struct, frozen=True, order=True, gc=False):
+    """A point of a partition's history. Its text is `epoch.seq`."""
+
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.seq}"
+
+    @property
+    def entry_id(self) -> str:
+        """As the server writes it."""
+        return f"{self.epoch}-{self.seq}"
+
+
+START = Version(0, 0)
+"""Before the first event."""
+
+
+def parse_version(text: str) -> Version:
+    """The version that `epoch.seq` or `epoch-seq` names. Raises `ValueError`."""
+    epoch, _, seq = text.replace("-", ".", 1).partition(".")
+    if not (epoch.isascii() and epoch.isdigit() and seq.isascii() and seq.isdigit()):
+        raise ValueError(f"{text[:40]!r} is no version: it reads epoch.seq")
+    return Version(int(epoch), int(seq))
+
+
+class Event(Struct, frozen=True, gc=False):
+    """What all events have in common. `at_ms` is the server's clock."""
+
+    partition: int
+    epoch: int
+    seq: int
+    at_ms: int
+
+    @property
+    def version(self) -> Version:
+        return Version(self.epoch, self.seq)
+
+
+class Reserved(Event, frozen=True, gc=False):
+    """Units were held for a new reservation."""
+
+    id: bytes
+    record: bytes
+
+    @property
+    def reservation(self) -> str:
+        return reservation_id(self.partition, self.id)
+
+    def read_record(self) -> Record:
+        return decode_record(self.record)
+
+
+class Resolved(Event, frozen=True, gc=False):
+    """What became of a reservation's units: `head` is the record's new head, `deltas` the changes of
+    held, allocated and on_hand of each position of `plan`. `operation` is `NO_OPERATION` where none was
+    named.
+    """
+
+    id: bytes
+    operation: bytes
+    head: bytes
+    deltas: bytes
+    plan: bytes
+
+    @property
+    def reservation(self) -> str:
+        return reservation_id(self.partition, self.id)
+
+    def read_head(self) -> Head:
+        return decode_head(self.head)[0]
+
+    def read_plan(self) -> Plan:
+        return decode_plan(self.plan)[0]
+
+    def read_deltas(self) -> list[tuple[int, int, int]]:
+        """Changes of held, allocated and on_hand, position by position."""
+        return [
+            (
+                int.from_bytes(self.deltas[at : at + 6], "little", signed=True),
+                int.from_bytes(self.deltas[at + 6 : at + 12], "little", signed=True),
+                int.from_bytes(self.deltas[at + 12 : at + 18], "little", signed=True),
+            )
+            for at in range(0, len(self.deltas), DELTA_SIZE)
+        ]
+
+
+class Committed(Resolved, frozen=True, gc=False):
+    """Held (or, taken anew, lapsed) units became allocated, or left at once."""
+
+
+class Released(Resolved, frozen=True, gc=False):
+    """Held units were given back."""
+
+
+class Extended(Resolved, frozen=True, gc=False):
+    """The deadline moved."""
+
+
+class Fulfilled(Resolved, frozen=True, gc=False):
+    """Committed units left."""
+
+
+class Cancelled(Resolved, frozen=True, gc=False):
+    """Committed units were given back."""
+
+
+class Expired(Resolved, frozen=True, gc=False):
+    """Held units lapsed."""
+
+
+class MovementDetail(Struct, frozen=True, array_like=True):
+    """What the caller said of a movement."""
+
+    kind: MovementKind
+    reason: str | None
+    reference: str | None
+    occurred_ms: int | None
+
+
+class Moved(Event, frozen=True, gc=False):
+    """A fact. `quantity` is signed; `result` is the answer that the caller got, packed."""
+
+    id: bytes
+    result: bytes
+    quantity: int
+    location: str
+    sku: str
+    detail: bytes
+
+    @property
+    def result_seq(self) -> int:
+        return int.from_bytes(self.result[:7], "little")
+
+    @property
+    def on_hand(self) -> int:
+        return int.from_bytes(self.result[7:14], "little", signed=True)
+
+    @property
+    def available(self) -> int:
+        return int.from_bytes(self.result[14:21], "little", signed=True)
+
+    def read_uncovered(self) -> list[Uncovered]:
+        """The promises that the fact broke, newest first."""
+        raw = self.result
+        return [
+            Uncovered(
+                reservation_id(self.partition, raw[at : at + 12]),
+                int.from_bytes(raw[at + 12 : at + 18], "little"),
+            )
+            for at in range(_MOVEMENT_RESULT_SIZE, len(raw), _UNCOVERED_SIZE)
+        ]
+
+    def read_detail(self) -> MovementDetail:
+        return _decode_movement_detail(self.detail)
+
+
+class LocationSaved(Event, frozen=True, gc=False):
+    """A location's settings were written; empty `settings`: it was deleted."""
+
+    location: str
+    settings: bytes
+
+    def read_location(self) -> Location | None:
+        return _decode_location(self.settings) if self.settings else None
+
+
+_decode_movement_detail = msgspec.msgpack.Decoder(MovementDetail).decode
+_decode_location = msgspec.msgpack.Decoder(Location).decode
+
+
+class GapKind(StrEnum):
+    """How a ledger fails to go on where its reader stood."""
+
+    MISSING = "missing"
+    """Events between the last one read and the next are not there."""
+
+    ROLLED_BACK = "rolled_back"
+    """A newer epoch goes on from an earlier point: what was read after it never happened."""
+
+
+class Gap(Struct, frozen=True, gc=False):
+    """The ledger does not go on where it should: after `after` comes `found`."""
+
+    kind: GapKind
+    partition: int
+    after: Version
+    found: Version
+
+
+class Damage(Struct, frozen=True, gc=False):
+    """An entry that cannot be read; its last event would be `version`."""
+
+    partition: int
+    version: Version
+    reason: str
+
+
+LedgerItem = Event | Gap | Damage
+
+
+def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
+    """The events of one entry, in order. Raises `ValueError` unless every byte is accounted for."""
+    if len(packed) < _ENTRY_HEAD_SIZE:
+        raise ValueError("it is too short for an entry")
+    at_ms, count = int.from_bytes(packed[:6], "little"), int.from_bytes(packed[6:8], "little")
+    if not 1 <= count <= last.seq:
+        raise ValueError(f"it claims to have {count} events")
+    epoch, seq, cursor, events = last.epoch, last.seq - count, _ENTRY_HEAD_SIZE, []
+    while cursor < len(packed):
+        if cursor + _EVENT_HEAD.size > len(packed):
+            raise ValueError("an event is cut short")
+        size, kind = _EVENT_HEAD.unpack_from(packed, cursor)
+        cursor += _EVENT_HEAD.size
+        body = packed[cursor : cursor + size]
+        cursor += size
+        seq += 1
+        if len(body) < size:
+            raise ValueError("an event is cut short")
+        events.append(_decode_event(kind, (partition, epoch, seq, at_ms), body))
+    if len(events) != count:
+        raise ValueError(f"it has {len(events)} events and claims {count}")
+    return events
+
+
+_RESERVE, _MOVEMENT, _LOCATION = 1, 8, 9
+_RESOLVED: dict[int, type[Resolved]] = {
+    2: Committed,
+    3: Released,
+    4: Extended,
+    5: Fulfilled,
+    6: Cancelled,
+    7: Expired,
+}
+
+
+def _decode_event(kind: int, common: tuple[int, int, int, int], body: bytes) -> Event:
+    resolved = _RESOLVED.get(kind)
+    if resolved is not None:
+        head_end = _HEAD_AT + HEADER_SIZE + body[_HEAD_AT + 6] * PROGRESS_SIZE
+        plan_at = _find_plan(body, head_end)
+        return resolved(
+            *common,
+            body[:OPERATION_ID_SIZE],
+            body[OPERATION_ID_SIZE:_HEAD_AT],
+            body[_HEAD_AT:head_end],
+            body[head_end:plan_at],
+            body[plan_at:],
+        )
+    if kind == _RESERVE:
+        return Reserved(*common, body[:OPERATION_ID_SIZE], body[OPERATION_ID_SIZE:])
+    if kind == _MOVEMENT:
+        return _decode_moved(common, body)
+    if kind == _LOCATION:
+        end = 1 + body[0]
+        return LocationSaved(*common, body[1:end].decode(), body[end:])
+    raise ValueError(f"an event has the unknown kind {kind}")
+
+
+def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
+    size = int.from_bytes(body[12:14], "little")
+    if size < _MOVEMENT_RESULT_SIZE or (size - _MOVEMENT_RESULT_SIZE) % _UNCOVERED_SIZE:
+        raise ValueError("a movement's result has an impossible size")
+    at = 14 + size
+    quantity = int.from_bytes(body[at : at + 7], "little", signed=True)
+    place_end = at + 8 + body[at + 7]
+    sku_end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
+    if sku_end > len(body):
+        raise ValueError("a movement is cut short")
+    return Moved(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        body[14:at],
+        quantity,
+        body[at + 8 : place_end].decode(),
+        body[place_end + 2 : sku_end].decode(),
+        body[sku_end:],
+    )
+
+
+def _find_plan(body: bytes, head_end: int) -> int:
+    """Where the plan starts: after as many deltas as it has positions. Its own size must lead exactly
+    to the end, and where it does, reading it must too.
+    """
+    end = len(body)
+    for at in range(head_end + DELTA_SIZE, end - 3, DELTA_SIZE):
+        if (
+            int.from_bytes(body[at : at + 2], "little") == end - at - 2
+            and body[at + 3] == (at - head_end) // DELTA_SIZE
+        ):
+            return at
+    raise ValueError("an event's plan does not fit its deltas")
+
+
+def decode_page(
+    partition: int, after: Version, page: Sequence[tuple[str, bytes]]
+) -> tuple[list[LedgerItem], Version]:
+    """The events of entries that follow `after`, which may lie inside the first of them; and the version
+    that the reader has reached.
+    """
+    items: list[LedgerItem] = []
+    for entry, packed in page:
+        last = parse_version(entry)
+        try:
+            events = decode_entry(partition, last, packed)
+        except (ValueError, IndexError) as error:
+            items.append(Damage(partition, last, str(error)))
+            after = last
+            continue
+        first = events[0].version
+        if first.seq > after.seq + 1:
+            items.append(Gap(GapKind.MISSING, partition, after, first))
+        elif last.epoch > after.epoch and first.seq <= after.seq:
+            items.append(Gap(GapKind.ROLLED_BACK, partition, after, first))
+        elif first.seq <= after.seq:
+            events = [event for event in events if event.seq > after.seq]
+        items += events
+        after = last
+    return items, after
+
+
+class LedgerReader:
+    """Reads a partition's ledger from anywhere on. `version` is the last event read: keep it, and a new
+    reader goes on from there, also from the middle of an entry.
+    """
+
+    def __init__(self, topology: Standalone, partition: int, *, after: Version = START) -> None:
+        self.version = after
+        self._topology = topology
+        self._partition = partition
+
+    async def read(self, *, until: Version | None = None, entries: int = PAGE_ENTRIES) -> list[LedgerItem]:
+        """The next events, at the most those of so many entries; none when there are no more by now.
+
+        Entries that end after `until` are left for later. Raises `StorageUnavailable`.
+        """
+        page = await self._topology.read_stream(
+            keys.log(self._partition),
+            self.version.entry_id,
+            entries,
+            until=until.entry_id if until else "+",
+        )
+        items, self.version = decode_page(self._partition, self.version, page)
+        return items
+
+
+async def read_events(
+    topology: Standalone, partition: int, *, after: Version = START, until: Version | None = None
+) -> AsyncIterator[LedgerItem]:
+    """Everything that the ledger holds by now, in order. Raises `StorageUnavailable`."""
+    reader = LedgerReader(topology, partition, after=after)
+    while items := await reader.read(until=until):
+        for item in items:
+            yield item
+
+
+def has_operation(event: Resolved) -> bool:
+    """Whether the event is remembered under an operation id of its own."""
+    return event.operation != NO_OPERATION

@@ -1,0 +1,6 @@
+"""Work that nobody asks for: objects with a `tick`, and the host that calls it."""
+
+from engine.workers.host import Host, Worker
+from engine.workers.sweeper import Sweeper
+
+__all__ = ["Host", "Sweeper", "Worker"]
