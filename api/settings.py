@@ -32,7 +32,9 @@ class SettingsError(Exception):
     """A setting that cannot be used; the text names it, where it comes from, and the remedy."""
 
 
-def _rule(text: str, *, ge: float | None = None, gt: float | None = None, le: int | None = None) -> msgspec.Meta:
+def _rule(
+    text: str, *, ge: float | None = None, gt: float | None = None, le: int | None = None
+) -> msgspec.Meta:
     """Bounds, with the words that a person reads when a value is outside."""
     return msgspec.Meta(ge=ge, gt=gt, le=le, description=text)
 

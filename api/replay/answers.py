@@ -106,9 +106,7 @@ class Answers:
                 "one effect per key", where, f"{fresh} of {len(accepted)} answers were not replays"
             )
         if _units(reservation.lines) != _units(lines):
-            self.findings.add(
-                "all or nothing", where, "the reservation holds other units than asked"
-            )
+            self.findings.add("all or nothing", where, "the reservation holds other units than asked")
         self.fates[number] = Fate.HELD
         self.ids[number] = reservation.id
         self.told_ns[number] = told_ns
@@ -172,9 +170,7 @@ class Answers:
         if any((a.status, a.body) != (good[0].status, good[0].body) for a in good):
             self.findings.add("same answer to a duplicate", where, f"{verb}: the answers differ")
         if told.in_order and told.answers[0] in good and len(good) < len(told.answers):
-            self.findings.add(
-                "same answer to a duplicate", where, f"{verb}: accepted, then refused"
-            )
+            self.findings.add("same answer to a duplicate", where, f"{verb}: accepted, then refused")
 
     def _judge_refusal(self, where: str, answer: Answer, lines: list[Line]) -> None:
         """A refusal must name real shortages of this basket."""
@@ -202,9 +198,7 @@ class Answers:
 
     def _unexpected(self, where: str, verb: Verb, answer: Answer) -> None:
         said = problem(answer.body)
-        self.findings.add(
-            "expected answers", where, f"{verb}: {answer.status} {said.code} {said.detail}"
-        )
+        self.findings.add("expected answers", where, f"{verb}: {answer.status} {said.code} {said.detail}")
 
 
 def _units(lines: list[Line] | list[ReservedLine]) -> dict[tuple[str, str], int]:

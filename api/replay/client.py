@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from http import HTTPStatus
 from typing import NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
@@ -88,6 +89,12 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether a further request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def to_itself(self) -> bool:
+        """Whether TCP joined the socket to itself, as it may on a free port of this machine."""
+        wire = self._transport
+        return wire is not None and (wire.get_extra_info("sockname") == wire.get_extra_info("peername"))
 
     @property
     def waiting(self) -> bool:
@@ -176,7 +183,7 @@ class Connection(asyncio.Protocol):
         received.clear()
         if _header(head, b"connection") == b"close" and self._transport is not None:
             self._transport.close()
-        retry_after = b"" if status < 400 else _header(head, b"retry-after") or b""  # noqa: PLR2004
+        retry_after = b"" if status < HTTPStatus.BAD_REQUEST else _header(head, b"retry-after") or b""
         return Answer(
             status,
             body,
@@ -231,6 +238,9 @@ class Caller:
                 )
         except (OSError, TimeoutError) as refused:
             raise OutcomeUnknownError(f"no connection to {self.target.url}: {refused}") from refused
+        if connection.to_itself:
+            connection.abort()
+            raise OutcomeUnknownError(f"no connection to {self.target.url}: nobody listens")
         self._connection = connection
         self._watch = loop.call_later(self._timeout_s / 4, self._look)
         return connection

@@ -45,9 +45,7 @@ def generate(*, count: int, seed: int) -> Baskets:
     chance = random.Random(seed)
     spread = math.sqrt(2 * math.log(MEAN_LINES / MEDIAN_LINES))
     middle = math.log(MEDIAN_LINES)
-    sizes = [
-        min(MAX_LINES, max(1, round(chance.lognormvariate(middle, spread)))) for _ in range(count)
-    ]
+    sizes = [min(MAX_LINES, max(1, round(chance.lognormvariate(middle, spread)))) for _ in range(count)]
     starts = array("i", accumulate(sizes, initial=0))
     total = starts[-1]
     stores = chance.choices(range(STORES), cum_weights=store_weights(), k=count)

@@ -78,8 +78,7 @@ class Planner:
             ttl_s=ttl_s,
             think_s=draw() * LONGEST_THINK_S,
             extended=custom is Custom.WEB and draw() < WEB_EXTENDED_SHARE,
-            fulfilled=custom is Custom.POS
-            or (custom is Custom.WEB and draw() < WEB_FULFILLED_SHARE),
+            fulfilled=custom is Custom.POS or (custom is Custom.WEB and draw() < WEB_FULFILLED_SHARE),
             reserve_twice=_twice(draw()),
             extend_twice=_twice(draw()),
             settle_twice=_twice(draw()),

@@ -223,13 +223,9 @@ class Prover:
         for position in positions:
             before = self._baseline.get(position, NOTHING)
             found = books.get(self._supply.names(position)[1], NOTHING)
-            on_hand = (
-                before.on_hand + self._supply.received[position] - sums.fulfilled.get(position, 0)
-            )
+            on_hand = before.on_hand + self._supply.received[position] - sums.fulfilled.get(position, 0)
             allocated = before.allocated + sums.committed.get(position, 0)
-            if (found.on_hand, found.allocated) != (on_hand, allocated) or (
-                found.held > before.held
-            ):
+            if (found.on_hand, found.allocated) != (on_hand, allocated) or (found.held > before.held):
                 differences.append(
                     (
                         position,

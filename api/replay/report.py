@@ -147,10 +147,7 @@ def _figures(report: ReplayReport) -> Table:
         ("seed, scarcity", f"{report.seed}, {report.scarcity:g}"),
         (
             "loading, traffic, proof",
-            (
-                f"{report.load_seconds:.1f} s, "
-                f"{report.traffic_seconds:.1f} s, {report.proof_seconds:.1f} s"
-            ),
+            (f"{report.load_seconds:.1f} s, {report.traffic_seconds:.1f} s, {report.proof_seconds:.1f} s"),
         ),
         ("baskets per second", f"{report.baskets_per_second:,.0f}"),
         ("lines per second", f"{report.lines_per_second:,.0f}"),
@@ -186,9 +183,7 @@ def _proof(report: ReplayReport) -> Table:
     table = Table(title=f"Proof of no oversell: {verdict}", show_header=False)
     table.add_row("from the answers", "agrees" if proof.answers_agree else "[red]contradicted[/]")
     table.add_row("from the server's books", "agrees" if proof.books_agree else "[red]differs[/]")
-    table.add_row(
-        "compared", f"{proof.positions_compared:,} positions of {proof.skus_compared:,} SKUs"
-    )
+    table.add_row("compared", f"{proof.positions_compared:,} positions of {proof.skus_compared:,} SKUs")
     table.add_row("contended positions", f"{proof.positions_contended:,}")
     table.add_row(
         "units",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -189,9 +190,12 @@ class Replay:
             speed=self._options.speed,
             served=self._counter("Serving baskets", self._chosen.count),
         )
+        gc.collect()
+        gc.freeze()  # A pause of the client must not be read as a latency of the server.
         try:
             await spread(self._shoppers, self._shoppers, lambda shopper, _: traffic.serve(shopper))
         finally:
+            gc.unfreeze()
             self._lines_sent = traffic.lines
 
     async def _prove(self, prover: Prover, wanted: Supply) -> Proof:

@@ -80,9 +80,7 @@ class Shopper:
     `patience_s` bounds how long one request is repeated before the server counts as gone.
     """
 
-    def __init__(
-        self, target: Target, tally: Tally, *, patience_s: float, timeout_s: float
-    ) -> None:
+    def __init__(self, target: Target, tally: Tally, *, patience_s: float, timeout_s: float) -> None:
         self.target = target
         self.tally = tally
         self._patience_s = patience_s
@@ -117,9 +115,7 @@ class Shopper:
         else:
             first = await self._settle(self._main, verb, request)
             second = await self._settle(self._main, verb, request)
-        return Told(
-            (first[0], second[0]), first[1] or second[1], in_order=twice is Twice.AFTERWARDS
-        )
+        return Told((first[0], second[0]), first[1] or second[1], in_order=twice is Twice.AFTERWARDS)
 
     def close(self) -> None:
         """Cut both connections."""

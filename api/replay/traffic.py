@@ -127,9 +127,7 @@ class Traffic:
                 reference=reference,
             )
         )
-        request = shopper.target.request(
-            "POST", "/v1/reservations", body, self._key(number, Verb.RESERVE)
-        )
+        request = shopper.target.request("POST", "/v1/reservations", body, self._key(number, Verb.RESERVE))
         asked_ns = time.monotonic_ns()
         told = await shopper.tell(Verb.RESERVE, request, plan.reserve_twice)
         self.lines += len(lines)
@@ -146,19 +144,13 @@ class Traffic:
         else:
             self._answers.abandoned(number, asked_ns=asked_ns, ttl_s=plan.ttl_s)
 
-    async def _go_on(
-        self, shopper: Shopper, agenda: Agenda, number: int, step: Step, plan: Plan
-    ) -> None:
+    async def _go_on(self, shopper: Shopper, agenda: Agenda, number: int, step: Step, plan: Plan) -> None:
         """Do what the customer came back for."""
         if step is Step.RELEASE:
             self._answers.releasing(number, asked_ns=time.monotonic_ns())
-            await self._step(
-                shopper, number, Move(Verb.RELEASE, b"", plan.settle_twice, State.RELEASED)
-            )
+            await self._step(shopper, number, Move(Verb.RELEASE, b"", plan.settle_twice, State.RELEASED))
         elif step is Step.FULFIL:
-            await self._step(
-                shopper, number, Move(Verb.FULFIL, b"{}", plan.fulfil_twice, State.FULFILLED)
-            )
+            await self._step(shopper, number, Move(Verb.FULFIL, b"{}", plan.fulfil_twice, State.FULFILLED))
         elif plan.custom is Custom.POS:
             sale = Move(Verb.COMMIT, b'{"fulfil":true}', plan.settle_twice, State.FULFILLED)
             await self._step(shopper, number, sale)
@@ -187,6 +179,4 @@ class Traffic:
         basket, _ = self._chosen.place(number)
         location = source.locations[source.stores[basket]]
         skus, line_skus, quantities = source.skus, source.line_skus, source.line_quantities
-        return [
-            Line(skus[line_skus[line]], quantities[line], location) for line in source.lines(basket)
-        ]
+        return [Line(skus[line_skus[line]], quantities[line], location) for line in source.lines(basket)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from http import HTTPStatus
 
 import msgspec
 
@@ -96,7 +97,7 @@ class MovementResult(msgspec.Struct, frozen=True):
     @property
     def accepted(self) -> bool:
         """Whether the movement is on the books."""
-        return self.status < 400  # noqa: PLR2004
+        return self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def remedy(self) -> str:

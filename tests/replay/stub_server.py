@@ -61,7 +61,11 @@ class StubServer:
         async def crash() -> None:
             await self._quiet()
             await asyncio.sleep(away_s)
-            await self._listen()
+            while True:
+                try:
+                    return await self._listen()
+                except OSError:  # A client that knocks may sit on the port for a moment.
+                    await asyncio.sleep(0.01)
 
         asyncio.run_coroutine_threadsafe(crash(), self._loop)
 
@@ -77,9 +81,10 @@ class StubServer:
     async def _quiet(self) -> None:
         if self._server is not None:
             self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        while self._writers:  # noqa: ASYNC110  (connections end one by one)
+        await asyncio.sleep(0)  # A connection accepted just now gets its task first.
+        while self._writers:
+            for writer in self._writers:
+                writer.transport.abort()
             await asyncio.sleep(0.001)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,51 @@
+"""Process entry of an API worker: serves the application on the socket that the supervisor bound."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from api.lifeline import bind_to_parent
+from api.logs import configure_logging
+
+DRAIN_SECONDS = 20
+KEEP_ALIVE_SECONDS = 75
+
+
+def main() -> None:
+    """Serves until SIGTERM, then finishes the requests under way."""
+    bind_to_parent()
+    worker = int(os.environ["BINCARD_WORKER"])
+    configure_logging(f"api-{worker}")
+    import uvicorn  # noqa: PLC0415 - after the life is bound, which must not wait for imports
+
+    from api.app import create_app  # noqa: PLC0415 - same
+
+    app = create_app(
+        redis_url=os.environ["BINCARD_REDIS_URL"],
+        durability=os.environ["BINCARD_DURABILITY"],
+        auth=os.environ["BINCARD_AUTH"],
+        worker=worker,
+    )
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="asyncio" if sys.platform == "win32" else "uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # The address in forwarded headers is nothing that we use, hence nothing to be deceived by.
+        proxy_headers=False,
+        backlog=2048,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    with socket.socket(fileno=int(os.environ["BINCARD_LISTEN_FD"])) as listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

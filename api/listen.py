@@ -1,0 +1,55 @@
+"""The listening socket that all API workers share: bound once, by the supervisor."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from api.settings import SettingsError
+
+BACKLOG = 2048
+
+
+class PortTakenError(Exception):
+    """The address is not free; the text says what to do."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Takes the address without listening yet. Raises `PortTakenError`, `SettingsError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as fault:
+        raise SettingsError(f"--host {host}: {fault.strerror}") from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as fault:
+        listener.close()
+        raise _refusal(fault, host, port) from None
+    return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Starts to take connections. Raises `PortTakenError` where another was quicker."""
+    try:
+        listener.listen(BACKLOG)
+    except OSError as fault:
+        host, port = listener.getsockname()[:2]
+        raise _refusal(fault, host, port) from None
+
+
+def base_url(listener: socket.socket) -> str:
+    """The address as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _refusal(fault: OSError, host: str, port: int) -> PortTakenError:
+    if fault.errno == errno.EADDRINUSE:
+        return PortTakenError(
+            f"port {port} on {host} is taken: stop the program that uses it, or choose another with --port"
+        )
+    return PortTakenError(f"port {port} on {host} cannot be used: {fault.strerror}")

@@ -1,0 +1,73 @@
+"""Process entry of the background workers; `bincard worker` runs the same."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from logging import getLogger
+
+from api.lifeline import bind_to_parent
+from api.logs import configure_logging
+from engine import Inventory, Unavailable, connect
+from engine.workers import Host, Sweeper
+
+log = getLogger("bincard.workers")
+
+LONGEST_PAUSE_SECONDS = 1.0
+
+
+async def work(url: str) -> None:
+    """Runs the background workers on a data set until SIGTERM or SIGINT.
+
+    Waits for a server that is not there yet. Raises `ValueError` for a URL that is none.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    inventory = await _connect(url, stopping)
+    if inventory is None:
+        return
+    host = Host([Sweeper(inventory)])
+    try:
+        running = loop.create_task(host.run())
+        await stopping.wait()
+        host.stop()
+        await running
+    finally:
+        await inventory.close()
+
+
+async def _connect(url: str, stopping: asyncio.Event) -> Inventory | None:
+    pause = 0.1
+    while not stopping.is_set():
+        try:
+            return await connect(url)
+        except Unavailable as fault:
+            log.warning("the data set cannot be opened, trying again in %g s: %s", pause, fault)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stopping.wait()
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    return None
+
+
+def run(url: str) -> None:
+    """Runs `work` in an event loop of its own."""
+    import uvloop  # noqa: PLC0415 - start-up time
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work(url))
+
+
+def main() -> None:
+    """Starts as a child of the supervisor."""
+    bind_to_parent()
+    configure_logging("background")
+    run(os.environ["BINCARD_REDIS_URL"])
+
+
+if __name__ == "__main__":
+    main()
