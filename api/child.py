@@ -72,15 +72,17 @@ class Child:
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             began = loop.time()
-            process = await self._spawn()
-            code = await process.wait()
+            try:
+                process = await self._spawn()
+            except OSError as fault:
+                fate = f"cannot be started: {fault}"
+            else:
+                fate = f"(process {process.pid}) {_fate(await process.wait())}"
             if self._stopping.is_set():
                 return
             if loop.time() - began > SETTLED_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            log.warning(
-                "%s (process %d) %s; it starts again in %g s", self.name, process.pid, _fate(code), pause
-            )
+            log.warning("%s %s; it starts again in %g s", self.name, fate, pause)
             self._ended()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

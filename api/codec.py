@@ -7,7 +7,16 @@ from typing import Any
 
 import msgspec
 
-from api.schemas import BatchBody, ChooseBody, CommitBody, ExtendBody, QueryBody, ReserveBody
+from api.schemas import (
+    BatchBody,
+    ChooseBody,
+    CommitBody,
+    ExtendBody,
+    LocationBody,
+    MovementsBody,
+    QueryBody,
+    ReserveBody,
+)
 from engine.types import Reservation
 
 encode = msgspec.json.Encoder().encode
@@ -17,6 +26,8 @@ decode_choice = msgspec.json.Decoder(ChooseBody).decode
 decode_extend = msgspec.json.Decoder(ExtendBody).decode
 decode_batch = msgspec.json.Decoder(BatchBody).decode
 decode_query = msgspec.json.Decoder(QueryBody).decode
+decode_movements = msgspec.json.Decoder(MovementsBody).decode
+decode_location = msgspec.json.Decoder(LocationBody).decode
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ It gives the request its id, checks what concerns all routes (method, media type
 handler or hands over to FastAPI, turns exceptions into problem documents, and counts.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from itertools import count
 from logging import getLogger
 from secrets import token_hex
@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from api.codec import encode
-from api.hot import Answer, Headers, Hot, Request
+from api.hot import Answer, Handler, Headers, Hot, Request
 from api.metrics import HttpMetrics
 from api.problems import ProblemError, as_problem
 from engine.errors import BincardError, OutcomeError
@@ -38,44 +38,44 @@ class Front:
     def __init__(self, hot: Hot, cold: App, metrics: HttpMetrics) -> None:
         self._hot = hot
         self._cold = cold
-        self._metrics = metrics
+        self.metrics = metrics
         self._prefix = token_hex(4)
         self._numbers = count(1)
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """ASGI. `protocol.py` answers hot requests without it; other servers and FastAPI come here."""
         if scope["type"] != "http":
             await self._cold(scope, receive, send)
             return
         started = perf_counter()
         path = scope["raw_path"].decode("ascii", "replace")
-        headers = dict(scope["headers"])
-        request = Request(scope["method"], path, scope["query_string"], headers)
-        request.request_id = self._request_id(headers)
-        found = self._hot.find(path)
+        request = Request(scope["method"], path, scope["query_string"], dict(scope["headers"]))
+        request.request_id = self.request_id(request.headers)
+        found = self.find(path)
         if found is None:
             await self._pass_on(scope, receive, send, request, started)
             return
         route, handlers = found
-        status, body, answer_headers = await self._answer(request, handlers, receive)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    *answer_headers,
-                    (b"x-request-id", request.request_id.encode()),
-                    (b"content-length", b"%d" % len(body)),
-                ]
-                if status != 304  # noqa: PLR2004 - Not Modified has no body and no length
-                else [*answer_headers, (b"x-request-id", request.request_id.encode())],
-            }
-        )
+        try:
+            request.body = await read_body(receive)
+        except ProblemError as error:
+            status, body, headers = problem_answer(error, request)
+        else:
+            status, body, headers = await self.answer(request, handlers)
+        headers = [*headers, (b"x-request-id", request.request_id.encode())]
+        if status != 304:  # noqa: PLR2004 - Not Modified has no body
+            headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self._metrics.observe(request.method, route, status, perf_counter() - started)
+        self.metrics.observe(request.method, route, status, perf_counter() - started)
 
-    async def _answer(self, request: Request, handlers: dict[str, Any], receive: Receive) -> Answer:
+    def find(self, path: str) -> tuple[str, dict[str, Handler]] | None:
+        """The hot route of a path and its handlers by method."""
+        return self._hot.find(path)
+
+    async def answer(self, request: Request, handlers: dict[str, Handler]) -> Answer:
+        """Answers a hot request, whatever happens."""
         try:
             handler = handlers.get(request.method)
             if handler is None:
@@ -85,12 +85,9 @@ class Front:
                     headers={"Allow": ", ".join(handlers)},
                 )
             check_media_types(request.method, request.headers)
-            if request.method != "GET":
-                request.body = await read_body(request.headers, receive)
-            answer: Answer = await handler(request)
+            return await handler(request)
         except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
             return problem_answer(error, request)
-        return answer
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request: Request, started: float
@@ -114,9 +111,10 @@ class Front:
         await self._cold(scope, receive, send_with_id)
         route = scope.get("route")
         template = getattr(route, "path", "unmatched")
-        self._metrics.observe(request.method, template, seen["status"], perf_counter() - started)
+        self.metrics.observe(request.method, template, seen["status"], perf_counter() - started)
 
-    def _request_id(self, headers: MutableMapping[bytes, bytes]) -> str:
+    def request_id(self, headers: Mapping[bytes, bytes]) -> str:
+        """The id that the caller gave, or a new one."""
         given = headers.get(b"x-request-id")
         if given is not None and len(given) <= MAX_REQUEST_ID_LENGTH:
             text = given.decode("latin-1")
@@ -125,7 +123,7 @@ class Front:
         return f"{self._prefix}-{next(self._numbers):x}"
 
 
-def check_media_types(method: str, headers: MutableMapping[bytes, bytes] | Any) -> None:  # noqa: ANN401 - any mapping
+def check_media_types(method: str, headers: Mapping[bytes, bytes]) -> None:
     """Raises `not_acceptable` and `unsupported_media_type`."""
     accept = headers.get(b"accept")
     if accept is not None and not any(kind in accept for kind in _ACCEPTABLE):
@@ -139,23 +137,38 @@ def check_media_types(method: str, headers: MutableMapping[bytes, bytes] | Any) 
             raise ProblemError("unsupported_media_type", "send the body as application/json")
 
 
-async def read_body(headers: MutableMapping[bytes, bytes] | Any, receive: Receive) -> bytes:  # noqa: ANN401 - any mapping
-    """The whole body. Raises `payload_too_large`."""
-    declared = headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
+async def read_body(receive: Receive) -> bytes:
+    """The whole body. Raises `payload_too_large`, and `malformed_request` where the caller went away
+    before all of it was here: half a body may well ask for more than the whole one does.
+    """
     message = await receive()
+    check_is_body(message)
     body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
+    if not message.get("more_body") and len(body) <= MAX_BODY_BYTES:
         return body
     parts, size = [body], len(body)
     while message.get("more_body"):
         message = await receive()
+        check_is_body(message)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY_BYTES:
-            raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
+            break
+    if size > MAX_BODY_BYTES:
+        raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
     return b"".join(parts)
+
+
+def check_is_body(message: Message) -> None:
+    """Raises `malformed_request` where no more of the body will come."""
+    if message["type"] == "http.disconnect":
+        raise ProblemError("malformed_request", "the connection was closed before the body was complete")
+
+
+def too_large(request: Request) -> Answer:
+    """The answer to a body beyond the limit."""
+    problem = ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
+    return problem_answer(problem, request)
 
 
 def problem_answer(error: Exception, request: Request) -> Answer:

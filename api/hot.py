@@ -235,7 +235,7 @@ class Hot:
             extra = b',"can_reserve":true' if fits else b',"can_reserve":false'
         tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'
         known = request.headers.get(b"if-none-match")
-        if known is not None and _matches(known, tag):
+        if known is not None and matches(known, tag):
             return 304, b"", [(b"etag", tag)]
         body = b"".join((head, b',"version":"', found.version.encode(), b'","locations":', tail, extra, b"}"))
         return 200, body, [JSON_TYPE, (b"etag", tag)]
@@ -289,7 +289,8 @@ def _read_query(query: bytes) -> _Asked:
     return _Asked(given.get("location", ()), quantity)
 
 
-def _matches(known: bytes, tag: bytes) -> bool:
+def matches(known: bytes, tag: bytes) -> bool:
+    """Whether an If-None-Match names an entity tag."""
     if known == tag:
         return True
     weak = tag.removeprefix(b"W/")

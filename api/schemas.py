@@ -3,6 +3,7 @@
 Unknown fields are refused; defaults are those that the contract names.
 """
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
@@ -105,7 +106,7 @@ class MovementBody(Body, frozen=True):
     quantity: Annotated[int, Meta(ge=-limits.MAX_QUANTITY, le=limits.MAX_QUANTITY)]
     reason: Text | None = None
     reference: Text | None = None
-    occurred_at: str | None = None
+    occurred_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class MovementsBody(Body, frozen=True):

@@ -22,6 +22,9 @@ CONFIG_FILE = "bincard.toml"
 PREFIX = "BINCARD_"
 MAX_WORKERS = 256
 
+_OPTIONS = {"json_file": "--json", "file_format": "--format"}
+"""Options that are not spelt as their setting."""
+
 Durability = Literal["none", "local", "replicated"]
 Auth = Literal["off", "keys"]
 Source = Literal["auto", "real", "generator"]
@@ -32,21 +35,14 @@ class SettingsError(Exception):
     """A setting that cannot be used; the text names it, where it comes from, and the remedy."""
 
 
-def _rule(
-    text: str, *, ge: float | None = None, gt: float | None = None, le: int | None = None
-) -> msgspec.Meta:
-    """Bounds, with the words that a person reads when a value is outside."""
-    return msgspec.Meta(ge=ge, gt=gt, le=le, description=text)
-
-
-Count = Annotated[int, _rule("a whole number above zero", ge=1)]
-Factor = Annotated[float, _rule("a number above zero", gt=0)]
-Seconds = Annotated[float, _rule("seconds, zero or more", ge=0)]
-Url = Annotated[str, _rule("a URL such as http://127.0.0.1:8080")]
-ServerUrl = Annotated[str, _rule("a URL such as redis://localhost:6379")]
-Directory = Annotated[Path, _rule("a directory")]
-File = Annotated[Path, _rule("a file")]
-Switch = Annotated[bool, _rule("true or false")]
+Count = Annotated[int, msgspec.Meta(description="a whole number above zero", ge=1)]
+Factor = Annotated[float, msgspec.Meta(description="a number above zero", gt=0)]
+Seconds = Annotated[float, msgspec.Meta(description="seconds, zero or more", ge=0)]
+Url = Annotated[str, msgspec.Meta(description="a URL such as http://127.0.0.1:8080")]
+ServerUrl = Annotated[str, msgspec.Meta(description="a URL such as redis://localhost:6379")]
+Directory = Annotated[Path, msgspec.Meta(description="a directory")]
+File = Annotated[Path, msgspec.Meta(description="a file")]
+Switch = Annotated[bool, msgspec.Meta(description="true or false")]
 
 
 class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +56,18 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ServeSettings(StorageSettings, frozen=True, kw_only=True):
     """What `bincard serve` is told."""
 
-    host: Annotated[str, _rule("a host name or an address")] = "127.0.0.1"
-    port: Annotated[int, _rule("a whole number from 0 (any free port) to 65535", ge=0, le=65535)] = 8080
-    workers: Annotated[int, _rule(f"a whole number from 1 to {MAX_WORKERS}", ge=1, le=MAX_WORKERS)] = 1
-    durability: Annotated[Durability, _rule("none, local or replicated")] = "local"
-    auth: Annotated[Auth, _rule("off or keys")] = "off"
-    partitions: Annotated[int, _rule("a whole number from 1 to 16384", ge=1, le=16_384)] | None = None
+    host: Annotated[str, msgspec.Meta(description="a host name or an address")] = "127.0.0.1"
+    port: Annotated[
+        int, msgspec.Meta(description="a whole number from 0 (any free port) to 65535", ge=0, le=65535)
+    ] = 8080
+    workers: Annotated[
+        int, msgspec.Meta(description=f"a whole number from 1 to {MAX_WORKERS}", ge=1, le=MAX_WORKERS)
+    ] = 1
+    durability: Annotated[Durability, msgspec.Meta(description="none, local or replicated")] = "local"
+    auth: Annotated[Auth, msgspec.Meta(description="off or keys")] = "off"
+    partitions: (
+        Annotated[int, msgspec.Meta(description="a whole number from 1 to 16384", ge=1, le=16_384)] | None
+    ) = None
 
     def check(self) -> None:
         """Refuses what does not go together. Raises `SettingsError`."""
@@ -93,14 +95,14 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the commands are told that talk to a running server."""
 
     url: Url = "http://127.0.0.1:8080"
-    key: Annotated[str, _rule("an API key")] | None = None
+    key: Annotated[str, msgspec.Meta(description="an API key")] | None = None
     progress: Switch = True
 
 
 class LoadSettings(ClientSettings, frozen=True, kw_only=True):
     """What `bincard load` is told."""
 
-    format: Annotated[FileFormat, _rule("csv or jsonl")] | None = None
+    file_format: Annotated[FileFormat, msgspec.Meta(description="csv or jsonl")] | None = None
 
 
 class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
@@ -109,11 +111,11 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
     baskets: Count = 10_000
     clients: Count = 64
     speed: Factor | None = None
-    seed: Annotated[int, _rule("a whole number")] = 8451
+    seed: Annotated[int, msgspec.Meta(description="a whole number")] = 8451
     scarcity: Factor = 0.9
     survive_seconds: Seconds = 0.0
-    timeout_seconds: Factor = 5.0
-    source: Annotated[Source, _rule("auto, real or generator")] = "auto"
+    timeout_seconds: Factor = 10.0
+    source: Annotated[Source, msgspec.Meta(description="auto, real or generator")] = "auto"
     json_file: File | None = None
 
 
@@ -165,9 +167,7 @@ def variable_of(name: str) -> str:
 
 def option_of(name: str) -> str:
     """The option of a setting."""
-    if name == "json_file":
-        return "--json"
-    return "--" + name.replace("_", "-")
+    return _OPTIONS.get(name) or "--" + name.replace("_", "-")
 
 
 def _sources(

@@ -12,12 +12,10 @@ import asyncio
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from logging import getLogger
-from pathlib import Path
 from socket import socket
 from types import FrameType
 from urllib.parse import urlsplit
@@ -63,16 +61,17 @@ def serve(settings: ServeSettings) -> int:
     settings.check()
     log.warning("authentication is off: every program on this machine can change the stock")
     server: EmbeddedServer | None = None
-    with bind(settings.host, settings.port) as listener:
+    with bind(settings.host, settings.port) as listener, _signals_raise():
         try:
-            with _signals_raise():
-                if settings.redis_url is None:
-                    server = EmbeddedServer.start(settings.data_dir, durability=_embedded_tier(settings))
+            if settings.redis_url is None:
+                server = EmbeddedServer.start(settings.data_dir, durability=_embedded_tier(settings))
         except _StopAsked:
             return 0
         supervisor = Supervisor(settings, listener, server)
         try:
             asyncio.run(supervisor.run())
+        except _StopAsked:
+            return 0
         finally:
             supervisor.stop_server()
     return 0
@@ -107,13 +106,13 @@ class Supervisor:
         listen(self._listener)
         self._start_children()
         helpers = [loop.create_task(self._announce()), loop.create_task(self._watch_server())]
+        for helper in helpers:
+            helper.add_done_callback(self._take_outcome)
         await self._stopping.wait()
         await self._drain()
         for helper in helpers:
             helper.cancel()
-        for outcome in await asyncio.gather(*helpers, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                self._failure = self._failure or outcome
+        await asyncio.wait(helpers)
         if self._failure is not None:
             raise self._failure
 
@@ -225,6 +224,12 @@ class Supervisor:
             log.warning("asked a second time to stop: everything ends at once")
             # The children and the server are bound to our life.
             os._exit(1)
+
+    def _take_outcome(self, helper: asyncio.Task[None]) -> None:
+        """Without the watch over the rest, nobody would know what still works."""
+        fault = None if helper.cancelled() else helper.exception()
+        if isinstance(fault, Exception):
+            self._fail(fault)
 
     def _fail(self, reason: Exception) -> None:
         self._failure = self._failure or reason

@@ -1,0 +1,313 @@
+"""The command line. It declares options; what a command does is imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+import typer
+
+from api.settings import (
+    Auth,
+    ClientSettings,
+    Durability,
+    FileFormat,
+    LoadSettings,
+    ReplaySettings,
+    ServeSettings,
+    SettingsError,
+    Source,
+    StorageSettings,
+    read_settings,
+)
+
+EPILOG = (
+    "Every option is also an environment variable (--data-dir is BINCARD_DATA_DIR) and a key of "
+    "bincard.toml (data_dir) in the working directory or at BINCARD_CONFIG; an option wins over the "
+    "environment, the environment over the file."
+)
+USAGE_STATUS = 2
+INTERRUPTED_STATUS = 130
+
+app = typer.Typer(
+    name="bincard",
+    help="Real-time unified inventory: one atomic core that never promises a unit twice.",
+    epilog=EPILOG,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis-url", metavar="URL", help="The server that holds the stock: redis://, rediss:// or unix://."
+    ),
+]
+DataDir = Annotated[
+    str | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="The directory of the embedded server, used where no URL is given.",
+        show_default="data",
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--url", help="The running Bincard to talk to.", show_default="http://127.0.0.1:8080"),
+]
+Key = Annotated[str | None, typer.Option("--key", help="The API key, where the server asks for one.")]
+Progress = Annotated[
+    bool | None,
+    typer.Option("--progress/--no-progress", help="Show progress on a terminal.", show_default="progress"),
+]
+Json = Annotated[bool | None, typer.Option("--json", help="Print JSON instead of text.", show_default=False)]
+
+Told = TypeVar("Told", bound=msgspec.Struct)
+
+
+def _told(kind: type[Told], **options: object) -> Told:
+    return read_settings(kind, options, os.environ, Path())
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - start-up time
+
+        typer.echo(f"bincard {version('bincard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def bincard(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Real-time unified inventory: one atomic core that never promises a unit twice."""
+
+
+@app.command(epilog=EPILOG)
+def serve(
+    *,
+    host: Annotated[
+        str | None,
+        typer.Option(help="The address to listen on; loopback only, for now.", show_default="127.0.0.1"),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port; 0 takes a free one.", show_default="8080")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="How many API processes.", show_default="1")] = None,
+    redis_url: RedisUrl = None,
+    data_dir: DataDir = None,
+    durability: Annotated[
+        Durability | None,
+        typer.Option(
+            help="What an acknowledged write survives: nothing, a crash, the loss of a server.",
+            show_default="local",
+        ),
+    ] = None,
+    auth: Annotated[
+        Auth | None, typer.Option(help="Whether callers need an API key.", show_default="off")
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(help="Partitions of a new data set; an old one keeps its own.", show_default="1"),
+    ] = None,
+) -> None:
+    """Serve the API, with its background workers and, where no URL is given, a server of its own.
+
+    SIGTERM lets the requests under way finish, then ends everything.
+    """
+    from api.logs import configure_logging  # noqa: PLC0415 - start-up time
+    from api.supervisor import serve as run  # noqa: PLC0415 - start-up time
+
+    settings = _told(
+        ServeSettings,
+        host=host,
+        port=port,
+        workers=workers,
+        redis_url=redis_url,
+        data_dir=data_dir,
+        durability=durability,
+        auth=auth,
+        partitions=partitions,
+    )
+    configure_logging("supervisor")
+    raise typer.Exit(run(settings))
+
+
+@app.command(epilog=EPILOG)
+def worker(*, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
+    """Run background workers alone, beside those that `bincard serve` brings; any number may run."""
+    from api.logs import configure_logging  # noqa: PLC0415 - start-up time
+    from api.storage import running_url  # noqa: PLC0415 - start-up time
+    from api.worker import run  # noqa: PLC0415 - start-up time
+
+    url = running_url(_told(StorageSettings, redis_url=redis_url, data_dir=data_dir))
+    configure_logging("worker")
+    run(url)
+
+
+load = typer.Typer(
+    help="Load stock, locations or items from a CSV or JSON Lines file; loading a file again adds nothing.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(load, name="load")
+
+DataFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A .csv, .jsonl or .ndjson file.", exists=True, dir_okay=False)
+]
+Format = Annotated[
+    FileFormat | None, typer.Option("--format", help="The format, where the file's name does not tell it.")
+]
+
+
+@load.command(epilog=EPILOG)
+def stock(
+    file: DataFile,
+    *,
+    file_format: Format = None,
+    url: BaseUrl = None,
+    key: Key = None,
+    progress: Progress = None,
+) -> None:
+    """Load movements: columns sku, location, quantity and optionally kind, id, reason and others."""
+    from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
+
+    settings = _told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    raise typer.Exit(load_file("stock", file, settings))
+
+
+@load.command(epilog=EPILOG)
+def locations(
+    file: DataFile,
+    *,
+    file_format: Format = None,
+    url: BaseUrl = None,
+    key: Key = None,
+    progress: Progress = None,
+) -> None:
+    """Load locations: columns id, kind and optionally name, lat, lon, priority and others."""
+    from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
+
+    settings = _told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    raise typer.Exit(load_file("locations", file, settings))
+
+
+@load.command(epilog=EPILOG)
+def items(
+    file: DataFile,
+    *,
+    file_format: Format = None,
+    url: BaseUrl = None,
+    key: Key = None,
+    progress: Progress = None,
+) -> None:
+    """Load items: columns sku and optionally name, unit, gtins and others."""
+    from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
+
+    settings = _told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    raise typer.Exit(load_file("items", file, settings))
+
+
+@app.command(epilog=EPILOG)
+def demo(*, url: BaseUrl = None, key: Key = None) -> None:
+    """Load a small demo stock and print a position worth asking for."""
+    from api.commands.clients import demo as run  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(run(_told(ClientSettings, url=url, key=key)))
+
+
+@app.command(epilog=EPILOG)
+def replay(
+    *,
+    baskets: Annotated[int | None, typer.Option(help="How many baskets.", show_default="10000")] = None,
+    clients: Annotated[int | None, typer.Option(help="How many clients at once.", show_default="64")] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="Times faster than the baskets came; without it as fast as the clients go."),
+    ] = None,
+    url: BaseUrl = None,
+    key: Key = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of every random choice.", show_default="8451")
+    ] = None,
+    scarcity: Annotated[
+        float | None, typer.Option(help="Stock per unit of demand.", show_default="0.9")
+    ] = None,
+    source: Annotated[
+        Source | None,
+        typer.Option(help="Real baskets, generated ones, or real ones where installed.", show_default="auto"),
+    ] = None,
+    survive_seconds: Annotated[
+        float | None,
+        typer.Option(help="How long a client repeats a request while the server is away.", show_default="0"),
+    ] = None,
+    timeout_seconds: Annotated[
+        float | None, typer.Option(help="How long a client waits for an answer.", show_default="10")
+    ] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON, too.")
+    ] = None,
+    progress: Progress = None,
+) -> None:
+    """Send shop baskets as many clients at once, and prove that nothing was promised twice."""
+    from api.commands.clients import replay_baskets  # noqa: PLC0415 - start-up time
+
+    settings = _told(
+        ReplaySettings,
+        baskets=baskets,
+        clients=clients,
+        speed=speed,
+        url=url,
+        key=key,
+        seed=seed,
+        scarcity=scarcity,
+        source=source,
+        survive_seconds=survive_seconds,
+        timeout_seconds=timeout_seconds,
+        json_file=json_file,
+        progress=progress,
+    )
+    raise typer.Exit(replay_baskets(settings))
+
+
+def main() -> None:
+    """Runs the command line; whatever goes wrong is one line and an exit status."""
+    try:
+        app()
+    except SettingsError as fault:
+        _end(str(fault), USAGE_STATUS)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_STATUS)
+    except BrokenPipeError:
+        # Whoever read our output has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as fault:
+        if os.environ.get("BINCARD_TRACEBACK"):
+            raise
+        _end(_words_for(fault), 1)
+
+
+def _words_for(fault: Exception) -> str:
+    """The text of an exception of ours as it is; of another, with what it is and how to see more."""
+    own = type(fault).__module__.partition(".")[0] in {"api", "engine"}
+    if own or isinstance(fault, (OSError, ValueError)):
+        return str(fault)
+    kind = type(fault).__name__
+    return f"{kind}: {fault}; this is a fault of Bincard, and BINCARD_TRACEBACK=1 shows where it is"
+
+
+def _end(text: str, status: int) -> None:
+    sys.stderr.write(f"bincard: {text.strip()}\n")
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""The cold routes, one file for each noun."""

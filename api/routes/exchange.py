@@ -1,0 +1,120 @@
+"""What every cold route does with a request and an answer.
+
+FastAPI finds the route and calls the handler. Bodies, parameters and answers go through msgspec, as on
+the hot routes, so that both lanes refuse and answer in the same way.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qs
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from api import hot
+from api.codec import encode
+from api.front import MAX_BODY_BYTES, check_media_types, problem_answer, read_body
+from api.problems import ProblemError
+from engine import InvalidRequest
+
+Handler = Callable[[Request], Awaitable[Response]]
+Decoded = TypeVar("Decoded")
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+
+
+class Route(NamedTuple):
+    """A path, what it takes, and who answers."""
+
+    methods: Sequence[str]
+    path: str
+    handler: Handler
+    media: str = "application/json"
+    """Pages for people and for Prometheus are answered whatever the request accepts."""
+
+
+class ProblemRoute(APIRoute):
+    """Turns what a handler raises into its problem document, as the front does for hot routes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
+                return problem_response(error, request)
+
+        return answer
+
+
+def asked(request: Request) -> hot.Request:
+    """The request as the front read it."""
+    found: hot.Request = request.scope["state"]["request"]
+    return found
+
+
+def check_request(request: Request) -> None:
+    """Refuses media types and idempotency keys that cannot be used."""
+    of_front = asked(request)
+    check_media_types(of_front.method, of_front.headers)
+    if of_front.method not in {"GET", "HEAD"}:
+        of_front.key()
+
+
+async def read_json(request: Request, decode: Callable[[bytes], Decoded]) -> Decoded:
+    """The body, decoded. Raises what makes it unusable; a length that is too much, before it is read."""
+    declared = asked(request).headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
+    return decode(await read_body(request.receive))
+
+
+def path_value(request: Request, name: str) -> str:
+    """A parameter of the path, percent-decoded only now: until here a slash in it was no separator."""
+    return hot.segment(request.path_params[name])
+
+
+def query_values(request: Request, *allowed: str) -> dict[str, str]:
+    """The parameters of the query. Raises `InvalidRequest` for one that is unknown or comes twice."""
+    try:
+        given = parse_qs(asked(request).query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except (UnicodeError, ValueError) as error:
+        raise InvalidRequest("", "the query is percent-encoded UTF-8") from error
+    for name, values in given.items():
+        if name not in allowed:
+            raise InvalidRequest(f"?{name}", "there is no such parameter")
+        if len(values) > 1:
+            raise InvalidRequest(f"?{name}", "send it once")
+    return {name: values[0] for name, values in given.items()}
+
+
+def read_limit(query: Mapping[str, str]) -> int:
+    """How many items a page has. Raises `InvalidRequest`."""
+    text = query.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:5]) <= MAX_LIMIT):
+        raise InvalidRequest("?limit", f"a whole number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def json_response(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer with a body."""
+    return Response(encode(content), status, headers, "application/json")
+
+
+def tagged_response(request: Request, content: object, tagged: object) -> Response:
+    """An answer with an entity tag made of the part of it that callers compare; 304 where they know it."""
+    tag = f'"{blake2b(encode(tagged), digest_size=8).hexdigest()}"'
+    known = asked(request).headers.get(b"if-none-match")
+    if known is not None and hot.matches(known, tag.encode()):
+        return Response(status_code=304, headers={"ETag": tag})
+    return json_response(200, content, {"ETag": tag})
+
+
+def problem_response(error: Exception, request: Request) -> Response:
+    """The problem document of an exception."""
+    status, body, headers = problem_answer(error, asked(request))
+    response = Response(body, status)
+    response.raw_headers.extend(headers)
+    return response
