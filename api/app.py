@@ -38,10 +38,11 @@ class Application:
         metrics = HttpMetrics()
         cold = create_cold_app(inventory, metrics, durability=self._durability, worker=self._worker)
         self.front = Front(Hot(inventory), cold, metrics)
-        tune_collector()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        self.front.is_draining = True
+        async with cold.router.lifespan_context(cold):
+            tune_collector()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self.front.is_draining = True
         await inventory.close()
         await send({"type": "lifespan.shutdown.complete"})
 

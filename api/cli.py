@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-import msgspec
 import typer
 
+from api.options import (
+    EPILOG,
+    BaseUrl,
+    DataDir,
+    DataFile,
+    Format,
+    Json,
+    Key,
+    Progress,
+    RedisUrl,
+    told,
+)
 from api.settings import (
     Auth,
+    BooksSettings,
     ClientSettings,
+    DoctorSettings,
     Durability,
-    FileFormat,
     LoadSettings,
     ReplaySettings,
     ServeSettings,
     SettingsError,
     Source,
     StorageSettings,
-    read_settings,
+    Tier,
 )
 
-EPILOG = (
-    "Every option is also an environment variable (--data-dir is BINCARD_DATA_DIR) and a key of "
-    "bincard.toml (data_dir) in the working directory or at BINCARD_CONFIG; an option wins over the "
-    "environment, the environment over the file."
-)
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130
 
@@ -42,38 +48,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RedisUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--redis-url", metavar="URL", help="The server that holds the stock: redis://, rediss:// or unix://."
-    ),
-]
-DataDir = Annotated[
-    str | None,
-    typer.Option(
-        "--data-dir",
-        metavar="DIR",
-        help="The directory of the embedded server, used where no URL is given.",
-        show_default="data",
-    ),
-]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option("--url", help="The running Bincard to talk to.", show_default="http://127.0.0.1:8080"),
-]
-Key = Annotated[str | None, typer.Option("--key", help="The API key, where the server asks for one.")]
-Progress = Annotated[
-    bool | None,
-    typer.Option("--progress/--no-progress", help="Show progress on a terminal.", show_default="progress"),
-]
-Json = Annotated[bool | None, typer.Option("--json", help="Print JSON instead of text.", show_default=False)]
-
-Told = TypeVar("Told", bound=msgspec.Struct)
-
-
-def _told(kind: type[Told], **options: object) -> Told:
-    return read_settings(kind, options, os.environ, Path())
 
 
 def _show_version(asked: bool) -> None:
@@ -129,7 +103,7 @@ def serve(
     from api.logs import configure_logging  # noqa: PLC0415 - start-up time
     from api.supervisor import serve as run  # noqa: PLC0415 - start-up time
 
-    settings = _told(
+    settings = told(
         ServeSettings,
         host=host,
         port=port,
@@ -151,24 +125,17 @@ def worker(*, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
     from api.storage import running_url  # noqa: PLC0415 - start-up time
     from api.worker import run  # noqa: PLC0415 - start-up time
 
-    url = running_url(_told(StorageSettings, redis_url=redis_url, data_dir=data_dir))
+    url = running_url(told(StorageSettings, redis_url=redis_url, data_dir=data_dir))
     configure_logging("worker")
     run(url)
 
 
 load = typer.Typer(
-    help="Load stock, locations or items from a CSV or JSON Lines file; loading a file again adds nothing.",
+    help="Load a CSV or JSON Lines file; loading it again adds nothing.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(load, name="load")
-
-DataFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A .csv, .jsonl or .ndjson file.", exists=True, dir_okay=False)
-]
-Format = Annotated[
-    FileFormat | None, typer.Option("--format", help="The format, where the file's name does not tell it.")
-]
 
 
 @load.command(epilog=EPILOG)
@@ -183,7 +150,7 @@ def stock(
     """Load movements: columns sku, location, quantity and optionally kind, id, reason and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = _told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
     raise typer.Exit(load_file("stock", file, settings))
 
 
@@ -199,7 +166,7 @@ def locations(
     """Load locations: columns id, kind and optionally name, lat, lon, priority and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = _told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
     raise typer.Exit(load_file("locations", file, settings))
 
 
@@ -215,8 +182,59 @@ def items(
     """Load items: columns sku and optionally name, unit, gtins and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = _told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
     raise typer.Exit(load_file("items", file, settings))
+
+
+@app.command(epilog=EPILOG)
+def audit(*, redis_url: RedisUrl = None, data_dir: DataDir = None, json: Json = None) -> None:
+    """Compare every count with the replay of the ledger.
+
+    The exit status is 0 only if all are equal. Looks at the running server; where none runs on the
+    data directory, one does for the duration.
+    """
+    from api.commands.books import audit as run  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(run(told(BooksSettings, redis_url=redis_url, data_dir=data_dir, json=json)))
+
+
+@app.command(epilog=EPILOG)
+def explain(
+    sku: Annotated[str, typer.Argument(metavar="SKU", help="The SKU.")],
+    location: Annotated[
+        str | None,
+        typer.Argument(metavar="LOCATION", help="One location instead of all.", show_default=False),
+    ] = None,
+    *,
+    redis_url: RedisUrl = None,
+    data_dir: DataDir = None,
+    json: Json = None,
+) -> None:
+    """Show the sum behind an availability, and who holds the units."""
+    from api.commands.books import explain as run  # noqa: PLC0415 - start-up time
+
+    settings = told(BooksSettings, redis_url=redis_url, data_dir=data_dir, json=json)
+    raise typer.Exit(run(settings, sku, location))
+
+
+@app.command(epilog=EPILOG)
+def doctor(
+    *,
+    redis_url: RedisUrl = None,
+    data_dir: DataDir = None,
+    durability: Annotated[
+        Tier | None, typer.Option(help="The durability tier to check against.", show_default="local")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Check whether the server is set up for a durability tier.
+
+    The exit status is 0 unless something forbids to serve.
+    """
+    from api.commands.books import doctor as run  # noqa: PLC0415 - start-up time
+
+    settings = told(DoctorSettings, redis_url=redis_url, data_dir=data_dir, durability=durability, json=json)
+    raise typer.Exit(run(settings))
 
 
 @app.command(epilog=EPILOG)
@@ -224,7 +242,7 @@ def demo(*, url: BaseUrl = None, key: Key = None) -> None:
     """Load a small demo stock and print a position worth asking for."""
     from api.commands.clients import demo as run  # noqa: PLC0415 - start-up time
 
-    raise typer.Exit(run(_told(ClientSettings, url=url, key=key)))
+    raise typer.Exit(run(told(ClientSettings, url=url, key=key)))
 
 
 @app.command(epilog=EPILOG)
@@ -263,7 +281,7 @@ def replay(
     """Send shop baskets as many clients at once, and prove that nothing was promised twice."""
     from api.commands.clients import replay_baskets  # noqa: PLC0415 - start-up time
 
-    settings = _told(
+    settings = told(
         ReplaySettings,
         baskets=baskets,
         clients=clients,

@@ -1,37 +1,75 @@
 """The cold side: FastAPI for everything but the hot routes."""
 
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route as StarletteRoute
 
-from api.metrics import HttpMetrics
+from api.counts_exchange import CountsExchange
+from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
+from api.readiness import Readiness
+from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
-from api.routes.health import Health, Readiness
+from api.routes.health import Health
 from api.routes.locations import Locations
+from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.stock import Stock
 from engine import Inventory
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
+RUN_DIRECTORY_VARIABLE = "BINCARD_RUN_DIR"
 
 
 def create_cold_app(
     inventory: Inventory, http_metrics: HttpMetrics, *, durability: str, worker: int
 ) -> FastAPI:
-    """The cold application of one worker. Its lifespan must be entered before it serves."""
-    app = FastAPI(title="Bincard", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    """The cold application of one worker. Its lifespan is entered before it serves."""
+
+    def own_counts() -> WorkerCounts:
+        return worker_counts(
+            str(worker), http_metrics, inventory.metrics, is_connected=inventory.is_connected
+        )
+
+    directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
+    exchange = CountsExchange(Path(directory) if directory else None, f"worker-{worker}", own_counts)
+    readiness = Readiness(inventory, durability)
+
+    @asynccontextmanager
+    async def live(_: FastAPI) -> AsyncIterator[None]:
+        await readiness.open()
+        await exchange.open()
+        yield
+        await exchange.close()
+        await readiness.close()
+
+    app = FastAPI(
+        title="Bincard",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=live,
+    )
     app.router.route_class = ProblemRoute
-    readiness = app.state.readiness = Readiness(inventory)
     routes: list[Route] = [
         *Locations(inventory).routes(),
         *Movements(inventory).routes(),
         *Stock(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
+        *Metrics(exchange).routes(),
+        *Documentation(version("bincard")).routes(),
     ]
     for route in routes:
         app.add_api_route(route.path, route.handler, methods=list(route.methods), response_model=None)
     app.add_exception_handler(HTTPException, _answer_unrouted)
+    app.state.readiness = readiness
     return app
 
 

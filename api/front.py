@@ -77,12 +77,11 @@ class Front:
     async def answer(self, request: Request, handlers: dict[str, Handler]) -> Answer:
         """Answers a hot request, whatever happens."""
         try:
-            handler = handlers.get(request.method)
+            handler = handlers.get("GET" if request.method == "HEAD" else request.method)
             if handler is None:
+                allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
                 raise ProblemError(
-                    "method_not_allowed",
-                    f"{request.path} takes {', '.join(handlers)}",
-                    headers={"Allow": ", ".join(handlers)},
+                    "method_not_allowed", f"{request.path} takes {allowed}", headers={"Allow": allowed}
                 )
             check_media_types(request.method, request.headers)
             return await handler(request)
@@ -126,7 +125,7 @@ class Front:
 def check_media_types(method: str, headers: Mapping[bytes, bytes]) -> None:
     """Raises `not_acceptable` and `unsupported_media_type`."""
     accept = headers.get(b"accept")
-    if accept is not None and not any(kind in accept for kind in _ACCEPTABLE):
+    if accept is not None and not any(kind in accept.lower() for kind in _ACCEPTABLE):
         raise ProblemError("not_acceptable", "accept application/json")
     if method in {"GET", "HEAD", "DELETE"}:
         return

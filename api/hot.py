@@ -244,7 +244,11 @@ class Hot:
         body = decode_query(request.body)
         if body.pool is not None:
             raise ProblemError("pool_not_found", f"there is no pool {body.pool}")
-        found = await self._inventory.availability_of(body.skus, locations=body.locations)
+        try:
+            found = await self._inventory.availability_of(body.skus, locations=body.locations)
+        except InvalidRequest as error:
+            bad = next(index for index, sku in enumerate(body.skus) if not sku.isprintable())
+            raise InvalidRequest(f"/skus/{bad}", error.remedy) from error
         items = []
         for sku, one in zip(body.skus, found, strict=True):
             item: dict[str, Any] = {

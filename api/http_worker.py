@@ -7,9 +7,11 @@ import socket
 import sys
 
 from api.lifeline import bind_to_parent
+from api.listen import BACKLOG
 from api.logs import configure_logging
 
 DRAIN_SECONDS = 20
+"""How long requests under way may take to finish after SIGTERM."""
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -21,6 +23,7 @@ def main() -> None:
     import uvicorn  # noqa: PLC0415 - after the life is bound, which must not wait for imports
 
     from api.app import create_app  # noqa: PLC0415 - same
+    from api.protocol import HotProtocol  # noqa: PLC0415 - same
 
     app = create_app(
         redis_url=os.environ["BINCARD_REDIS_URL"],
@@ -30,7 +33,7 @@ def main() -> None:
     )
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HotProtocol,
         loop="asyncio" if sys.platform == "win32" else "uvloop",
         ws="none",
         lifespan="on",
@@ -39,7 +42,7 @@ def main() -> None:
         server_header=False,
         # The address in forwarded headers is nothing that we use, hence nothing to be deceived by.
         proxy_headers=False,
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )

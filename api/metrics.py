@@ -1,6 +1,11 @@
-"""What one worker counts of HTTP: plain numbers on the hot path, Prometheus text when scraped."""
+"""What one worker counts: plain numbers on the hot path, gathered into a Struct when scraped."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from engine.metrics import EngineMetrics
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds in seconds."""
@@ -32,3 +37,79 @@ class HttpMetrics:
             found = self.routes[key] = RouteMetrics()
         found.buckets[bisect_left(LATENCY_BUCKETS, seconds)] += 1
         found.seconds += seconds
+
+
+class RouteCounts(Struct, frozen=True):
+    """The requests of one method, route and status. `buckets` are counts between bounds, not up to them;
+    the last one has no bound.
+    """
+
+    method: str
+    route: str
+    status: int
+    buckets: list[int]
+    seconds: float
+
+
+class OperationCount(Struct, frozen=True):
+    """How many operations of a verb ended with an outcome."""
+
+    verb: str
+    outcome: str
+    count: int
+
+
+class WorkerCounts(Struct, frozen=True):
+    """All that one process has counted since it started. It travels between workers as JSON."""
+
+    worker: str
+    is_connected: bool
+    routes: list[RouteCounts]
+    operations: list[OperationCount]
+    calls: int
+    call_requests: int
+    call_buckets: list[int]
+
+
+def worker_counts(
+    worker: str, http: HttpMetrics, engine: EngineMetrics, *, is_connected: bool
+) -> WorkerCounts:
+    """What a process has counted by now."""
+    return WorkerCounts(
+        worker,
+        is_connected,
+        [
+            RouteCounts(method, route, status, list(found.buckets), found.seconds)
+            for (method, route, status), found in http.routes.items()
+        ],
+        [OperationCount(verb, outcome, count) for (verb, outcome), count in engine.operations.items()],
+        engine.lane.calls,
+        engine.lane.requests,
+        list(engine.lane.call_counts),
+    )
+
+
+def sum_routes(workers: Iterable[WorkerCounts]) -> list[RouteCounts]:
+    """The requests of all workers, each method, route and status once."""
+    sums: dict[tuple[str, str, int], RouteMetrics] = {}
+    for worker in workers:
+        for counts in worker.routes:
+            total = sums.setdefault((counts.method, counts.route, counts.status), RouteMetrics())
+            total.buckets = add_buckets(total.buckets, counts.buckets)
+            total.seconds += counts.seconds
+    return [RouteCounts(*key, total.buckets, total.seconds) for key, total in sorted(sums.items())]
+
+
+def sum_operations(workers: Iterable[WorkerCounts]) -> list[OperationCount]:
+    """The operations of all workers, each verb and outcome once."""
+    sums: dict[tuple[str, str], int] = {}
+    for worker in workers:
+        for counts in worker.operations:
+            key = (counts.verb, counts.outcome)
+            sums[key] = sums.get(key, 0) + counts.count
+    return [OperationCount(*key, count) for key, count in sorted(sums.items())]
+
+
+def add_buckets(left: list[int], right: list[int]) -> list[int]:
+    """Two histograms of the same bounds, added."""
+    return [one + other for one, other in zip(left, right, strict=True)]

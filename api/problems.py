@@ -5,6 +5,8 @@ Lua returned, the exception, the document, the metric's label, the heading in th
 """
 
 from collections.abc import Mapping
+from re import DOTALL
+from re import compile as compile_pattern
 from typing import Any
 
 import msgspec
@@ -70,6 +72,9 @@ PROBLEMS: dict[str, Problem] = {
 }
 
 
+_FIELD = compile_pattern(r"Object (?:missing required|contains unknown) field `(.*)`", DOTALL)
+
+
 class ProblemError(Exception):
     """Ends a request with a problem of the table. `extra` goes into the document as it is."""
 
@@ -108,7 +113,7 @@ class ProblemError(Exception):
         }
 
 
-def as_problem(error: Exception) -> ProblemError:
+def as_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - one return for each row
     """The problem that tells of an exception; the only place that maps one to the other."""
     match error:
         case ProblemError():
@@ -137,11 +142,20 @@ def as_problem(error: Exception) -> ProblemError:
             )
         case msgspec.DecodeError() | UnicodeError():
             return ProblemError("malformed_json", f"the body is no JSON: {error}")
-    return ProblemError("internal_error", "the server failed; its log tells more under the request id")
+        case _:
+            return ProblemError(
+                "internal_error", "the server failed; its log tells more under the request id"
+            )
 
 
 def split_validation_error(text: str) -> tuple[str, str]:
-    """The detail and the JSON pointer of `Expected … - at `$.lines[0].sku``."""
+    """The detail and the JSON pointer of `Expected … - at `$.lines[0].sku``. A field that is missing or
+    unknown is what the pointer leads to, not the object around it.
+    """
     detail, _, path = text.partition(" - at `")
     pointer = path.removesuffix("`").removeprefix("key in ").removeprefix("$")
-    return detail, pointer.replace("[", "/").replace("]", "").replace(".", "/")
+    pointer = pointer.replace("[", "/").replace("]", "").replace(".", "/")
+    field = _FIELD.fullmatch(detail)
+    if field is not None:
+        pointer += "/" + field[1].replace("~", "~0").replace("/", "~1")
+    return detail, pointer

@@ -105,7 +105,7 @@ class HotProtocol(HttpToolsProtocol):
         path = raw_path.decode("ascii", "replace")
         front = self.application.front
         found = front.find(path)
-        if found is None or self.parser.should_upgrade():
+        if found is None:
             self._pass_on()
             return
         request = Request(self.parser.get_method().decode("ascii"), path, query, dict(self.headers))
@@ -145,7 +145,7 @@ class HotProtocol(HttpToolsProtocol):
         cycle.more_body = False
         if self._starts_when_complete:
             self._starts_when_complete = False
-            super()._start_asgi_task(cycle, self.app)
+            self._start_asgi_task(cycle, self.app)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - either kind of cycle
         if type(cycle) is HotCycle and cycle.more_body:

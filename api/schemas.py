@@ -12,7 +12,9 @@ from engine import limits
 from engine.types import Line, LocationKind, MovementKind, State, Status
 
 Sku = Annotated[str, Meta(min_length=1, max_length=limits.MAX_SKU_LENGTH)]
-LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+PATTERN_END = r"$(?!\n)"
+"""In Python `$` alone lets a final newline pass. In JSON Schema it does not: the document has it bare."""
+LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}" + PATTERN_END)]
 Quantity = Annotated[int, Meta(ge=1, le=limits.MAX_QUANTITY)]
 TtlSeconds = Annotated[int, Meta(ge=1, le=limits.MAX_TTL_SECONDS)]
 Text = Annotated[str, Meta(max_length=255)]
@@ -126,7 +128,7 @@ class LocationBody(Body, frozen=True):
     capabilities: list[Literal["pickup", "ship", "curbside"]] = field(default_factory=list)
     active: bool = True
     time_zone: Text | None = None
-    gln: Annotated[str, Meta(pattern=r"^[0-9]{13}$")] | None = None
+    gln: Annotated[str, Meta(pattern=r"^[0-9]{13}" + PATTERN_END)] | None = None
 
 
 # -------------------------------------------------------------------- answers
@@ -184,7 +186,7 @@ class QueryItemAnswer(Struct, frozen=True, omit_defaults=True):
     available: int
     status: Status
     known: bool
-    version: str
+    version: str | None
     locations: list[LocationAvailabilityAnswer] | None = None
 
 
@@ -194,12 +196,13 @@ class QueryAnswer(Struct, frozen=True):
     items: list[QueryItemAnswer]
 
 
-class ResultAnswer(Struct, frozen=True):
+class ResultAnswer(Struct, frozen=True, omit_defaults=True):
     """How one operation of a batch ended: the status and body that it would have had alone."""
 
     index: int
     status: int
     body: dict[str, Any]
+    replayed: bool = False
 
 
 class BatchAnswer(Struct, frozen=True):
@@ -256,6 +259,24 @@ class StockAnswer(Struct, frozen=True):
     positions: list[PositionAnswer]
 
 
+class HolderAnswer(Struct, frozen=True):
+    """A reservation with open units at a position. `expires_at` is null where nothing lapses."""
+
+    reservation: str
+    state: State
+    held: int
+    allocated: int
+    owner: str | None
+    reference: str | None
+    expires_at: str | None
+
+
+class HoldersAnswer(Struct, frozen=True):
+    """Who holds units of a position, newest promise first."""
+
+    holders: list[HolderAnswer]
+
+
 class LocationAnswer(Struct, frozen=True):
     """A location and its settings."""
 
@@ -276,6 +297,32 @@ class LocationsAnswer(Struct, frozen=True):
 
     items: list[LocationAnswer]
     next_cursor: str | None
+
+
+class HealthAnswer(Struct, frozen=True):
+    """The process turns."""
+
+    status: Literal["ok"]
+
+
+class ReadyAnswer(Struct, frozen=True):
+    """Whether this worker can do its work; `reasons` says what is in the way."""
+
+    status: Literal["ready", "not_ready"]
+    durability: str
+    worker: int
+    reasons: list[str]
+
+
+class ProblemKindAnswer(Struct, frozen=True):
+    """What a problem's `type` stands for."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    retryable: Literal["never", "same_key", "new_key"]
+    remedy: str
 
 
 class ProblemAnswer(Struct, frozen=True, omit_defaults=True):

@@ -25,6 +25,7 @@ MAX_WORKERS = 256
 _OPTIONS = {"json_file": "--json", "file_format": "--format"}
 """Options that are not spelt as their setting."""
 
+Tier = Literal["none", "local"]
 Durability = Literal["none", "local", "replicated"]
 Auth = Literal["off", "keys"]
 Source = Literal["auto", "real", "generator"]
@@ -78,10 +79,10 @@ class ServeSettings(StorageSettings, frozen=True, kw_only=True):
                 f"--host {self.host}: without API keys, which this release does not have yet, anyone who "
                 "reaches that address could change the stock; use 127.0.0.1, ::1 or localhost"
             )
-        if self.redis_url is None and self.durability == "replicated":
+        if self.durability == "replicated":
             raise SettingsError(
-                "--durability replicated: the embedded server has no replicas; use --durability local, or "
-                "name a server that has some with --redis-url"
+                "--durability replicated: this release does not wait for replicas yet, and the embedded "
+                "server has none; use --durability local"
             )
 
 
@@ -89,6 +90,12 @@ class BooksSettings(StorageSettings, frozen=True, kw_only=True):
     """What the commands are told that look into the stored books."""
 
     json: Switch = False
+
+
+class DoctorSettings(BooksSettings, frozen=True, kw_only=True):
+    """What `bincard doctor` is told."""
+
+    durability: Annotated[Tier, msgspec.Meta(description="none or local")] = "local"
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +126,7 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
     json_file: File | None = None
 
 
-ALL = (ServeSettings, BooksSettings, LoadSettings, ReplaySettings)
+ALL = (ServeSettings, DoctorSettings, LoadSettings, ReplaySettings)
 Told = TypeVar("Told", bound=msgspec.Struct)
 
 

@@ -21,6 +21,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from api.child import Child
+from api.http_worker import DRAIN_SECONDS
 from api.listen import base_url, bind, listen
 from api.settings import ServeSettings
 from engine import connect
@@ -29,8 +30,6 @@ from engine.topology.embedded import EmbeddedDurability, EmbeddedServer, Embedde
 log = getLogger("bincard.supervisor")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-DRAIN_SECONDS = 20
-"""How long requests under way may take to finish."""
 KILL_MARGIN_SECONDS = 5.0
 BACKGROUND_STOP_SECONDS = 10.0
 IMPATIENCE_SECONDS = 1.0
@@ -99,7 +98,7 @@ class Supervisor:
         for number in STOP_SIGNALS:
             # Who started us with `nohup` does not want the hang-up to end it.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self._ask_to_stop)
+                loop.add_signal_handler(number, self._ask_to_stop, number)
         await self._make_dataset()
         if self._stopping.is_set():
             return
@@ -215,9 +214,10 @@ class Supervisor:
 
     # ---------------------------------------------------------------- the end
 
-    def _ask_to_stop(self) -> None:
+    def _ask_to_stop(self, number: signal.Signals) -> None:
         now = asyncio.get_running_loop().time()
         if not self._stopping.is_set():
+            log.warning("%s: the requests under way are finished, then everything ends", number.name)
             self._stop_asked_at = now
             self._stopping.set()
         elif now - self._stop_asked_at > IMPATIENCE_SECONDS:

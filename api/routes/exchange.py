@@ -30,8 +30,6 @@ class Route(NamedTuple):
     methods: Sequence[str]
     path: str
     handler: Handler
-    media: str = "application/json"
-    """Pages for people and for Prometheus are answered whatever the request accepts."""
 
 
 class ProblemRoute(APIRoute):

@@ -59,10 +59,14 @@ class Locations:
         location = _as_location(path_value(request, "id"), body)
         try:
             await self._inventory.location(location.id)
-            status = 200
         except LocationNotFound:
-            status = 201
-        return json_response(status, await self._inventory.save_location(location))
+            created = True
+        else:
+            created = False
+        saved = await self._inventory.save_location(location)
+        if created:
+            return json_response(201, saved, {"Location": f"/v1/locations/{saved.id}"})
+        return json_response(200, saved)
 
     async def delete(self, request: Request) -> Response:
         check_request(request)

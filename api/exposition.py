@@ -1,0 +1,103 @@
+"""Counts as Prometheus reads them (text format 0.0.4)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+
+from api.metrics import (
+    LATENCY_BUCKETS,
+    RouteMetrics,
+    WorkerCounts,
+    add_buckets,
+    sum_operations,
+    sum_routes,
+)
+from engine.metrics import CALL_BUCKETS
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+FAMILIES: Mapping[str, tuple[str, str]] = {
+    "bincard_http_requests_total": ("counter", "Answered requests by method, route and status."),
+    "bincard_http_request_duration_seconds": (
+        "histogram",
+        "Time from the head of a request to the last byte of its answer.",
+    ),
+    "bincard_operations_total": ("counter", "Operations of the engine by verb and outcome."),
+    "bincard_script_call_requests": ("histogram", "Requests that one script call carried to the server."),
+    "bincard_connection_up": (
+        "gauge",
+        "Whether a worker has a connection to the stock server (1) or not (0).",
+    ),
+}
+"""Every metric with its type and meaning."""
+
+
+def render(workers: Sequence[WorkerCounts]) -> str:
+    """The counts of all workers together; the connection for each."""
+    lines: list[str] = []
+    routes = sum_routes(workers)
+    _head(lines, "bincard_http_requests_total")
+    for counts in routes:
+        labels = _labels(method=counts.method, route=counts.route, status=str(counts.status))
+        lines.append(f"bincard_http_requests_total{labels} {sum(counts.buckets)}")
+
+    durations: dict[tuple[str, str], RouteMetrics] = {}
+    for counts in routes:
+        total = durations.setdefault((counts.method, counts.route), RouteMetrics())
+        total.buckets = add_buckets(total.buckets, counts.buckets)
+        total.seconds += counts.seconds
+    name = "bincard_http_request_duration_seconds"
+    _head(lines, name)
+    for (method, route), total in durations.items():
+        labelled = {"method": method, "route": route}
+        lines += _histogram(name, labelled, LATENCY_BUCKETS, total.buckets, total.seconds)
+
+    _head(lines, "bincard_operations_total")
+    for operation in sum_operations(workers):
+        labels = _labels(verb=operation.verb, outcome=operation.outcome)
+        lines.append(f"bincard_operations_total{labels} {operation.count}")
+
+    name = "bincard_script_call_requests"
+    _head(lines, name)
+    calls = [0] * len(CALL_BUCKETS)
+    for worker in workers:
+        calls = add_buckets(calls, worker.call_buckets)
+    # A call carries no more than the last bound, so nothing is beyond it.
+    lines += _histogram(name, {}, CALL_BUCKETS, [*calls, 0], sum(worker.call_requests for worker in workers))
+
+    _head(lines, "bincard_connection_up")
+    for worker in sorted(workers, key=lambda counts: counts.worker):
+        lines.append(f"bincard_connection_up{_labels(worker=worker.worker)} {int(worker.is_connected)}")
+    return "\n".join(lines) + "\n"
+
+
+def _head(lines: list[str], name: str) -> None:
+    kind, meaning = FAMILIES[name]
+    lines += (f"# HELP {name} {meaning}", f"# TYPE {name} {kind}")
+
+
+def _histogram(
+    name: str,
+    labels: Mapping[str, str],
+    bounds: Iterable[float],
+    buckets: Sequence[int],
+    total: float,
+) -> list[str]:
+    """`buckets` has one more than `bounds`; Prometheus wants counts up to a bound, ours are between two."""
+    texts = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+    lines = [
+        f"{name}_bucket{_labels(**labels, le=text)} {count}"
+        for text, count in zip(texts, accumulate(buckets), strict=True)
+    ]
+    lines += (f"{name}_sum{_labels(**labels)} {total!r}", f"{name}_count{_labels(**labels)} {sum(buckets)}")
+    return lines
+
+
+def _labels(**labels: str) -> str:
+    if not labels:
+        return ""
+    texts = (f'{name}="{_escape(value)}"' for name, value in labels.items())
+    return "{" + ",".join(texts) + "}"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

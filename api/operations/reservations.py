@@ -1,0 +1,148 @@
+"""The operations on reservations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from api import schemas
+from api.operations.model import READ, RESERVATION, RESOLVED, WRITE, Example, Operation, Parameter
+
+_LINE = {"sku": "A-1", "quantity": 2, "location": "s7"}
+HELD: Example = {
+    "id": "r_AAB2cGxhaW4gZXhhbXBsZQ",
+    "state": "held",
+    "expires_at": "2026-11-21T10:00:00.000Z",
+    "owner": "cart-81",
+    "reference": "order-7",
+    "channel": "web",
+    "metadata": {},
+    "version": "1.1043",
+    "lines": [{**_LINE, "held": 2, "committed": 0, "fulfilled": 0, "released": 0}],
+}
+_COMMITTED = {
+    **HELD,
+    "state": "committed",
+    "expires_at": None,
+    "lines": [{**_LINE, "held": 0, "committed": 2, "fulfilled": 0, "released": 0}],
+}
+_ID = Parameter("id", "path", RESERVATION, "The reservation.", "r_AAB2cGxhaW4gZXhhbXBsZQ")
+
+
+def _resolution(
+    verb: str,
+    summary: str,
+    description: str,
+    *,
+    problems: Sequence[str] = RESOLVED,
+    **more: Any,  # noqa: ANN401 - the fields of an Operation
+) -> Operation:
+    settings: dict[str, Any] = {
+        "key": "partial",
+        "body": schemas.ChooseBody,
+        "body_is_optional": True,
+        "answer_example": _COMMITTED,
+        **more,
+    }
+    return Operation(
+        method="POST",
+        path="/v1/reservations/{id}/" + verb,
+        name=f"{verb}_reservation",
+        tag="Reservations",
+        summary=summary,
+        description=description,
+        parameters=(_ID,),
+        answers={200: schemas.ReservationAnswer},
+        problems=("reservation_not_found", "idempotency_mismatch", *problems, *WRITE),
+        **settings,
+    )
+
+
+RESERVATIONS = (
+    Operation(
+        method="POST",
+        path="/v1/reservations",
+        name="reserve",
+        tag="Reservations",
+        summary="Hold goods",
+        description="All lines or none. A refusal names every line that is short.",
+        key="required",
+        body=schemas.ReserveBody,
+        request_example={"lines": [_LINE], "ttl_seconds": 900, "owner": "cart-81"},
+        answers={201: schemas.ReservationAnswer},
+        answer_example=HELD,
+        problems=(
+            "idempotency_mismatch",
+            "location_not_found",
+            "sku_not_found",
+            "not_stocked",
+            "pool_not_found",
+            "insufficient_stock",
+            *WRITE,
+        ),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/reservations/{id}",
+        name="get_reservation",
+        tag="Reservations",
+        summary="A reservation as it stands",
+        parameters=(_ID,),
+        answers={200: schemas.ReservationAnswer},
+        answer_example=HELD,
+        problems=("reservation_not_found", *READ),
+    ),
+    _resolution(
+        "commit",
+        "Promise held goods for good",
+        "Held becomes allocated; with `fulfil` the goods leave at once. No body commits all.",
+        problems=(*RESOLVED, "exceeds_open_quantity", "insufficient_stock", "not_stocked"),
+        body=schemas.CommitBody,
+        request_example={"fulfil": False, "reference": "order-7"},
+    ),
+    _resolution(
+        "release",
+        "Give held goods back",
+        "No body releases all that is held.",
+        problems=(*RESOLVED, "exceeds_open_quantity"),
+        request_example={},
+    ),
+    _resolution(
+        "extend",
+        "Let a hold last longer",
+        "At least so long from now on; a hold is never shortened.",
+        key="optional",
+        body=schemas.ExtendBody,
+        body_is_optional=False,
+        request_example={"ttl_seconds": 900},
+        answer_example=HELD,
+    ),
+    _resolution(
+        "fulfil",
+        "Let committed goods leave",
+        "on_hand falls. No body fulfils all that is committed.",
+        problems=(*RESOLVED, "not_committed", "exceeds_open_quantity"),
+        request_example={},
+    ),
+    _resolution(
+        "cancel",
+        "Give committed goods back",
+        "No body cancels all that is committed.",
+        problems=(*RESOLVED, "not_committed", "exceeds_open_quantity"),
+        request_example={},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/reservations/batch",
+        name="run_batch",
+        tag="Reservations",
+        summary="Many operations at once",
+        description=(
+            "Each is independent and ends with the status and body that it would have had alone; `key` "
+            "is its Idempotency-Key and `body` the body of that operation."
+        ),
+        body=schemas.BatchBody,
+        request_example={"operations": [{"op": "reserve", "key": "cart-81", "body": {"lines": [_LINE]}}]},
+        answers={207: schemas.BatchAnswer},
+        answer_example={"results": [{"index": 0, "status": 201, "body": HELD}]},
+        problems=("internal_error",),
+    ),
+)
