@@ -33,7 +33,7 @@ Answer = tuple[int, bytes, Headers]
 JSON_TYPE = (b"content-type", b"application/json")
 REPLAYED: Headers = [JSON_TYPE, (b"idempotent-replayed", b"true")]
 PLAIN: Headers = [JSON_TYPE]
-_KEY = compile_pattern(r'"([\x21-\x7e]{1,255})"|([\x21-\x7e]{1,255})')
+_KEY = compile_pattern(r'"([\x21-\x7e]{1,255})"|([\x21\x23-\x7e][\x21-\x7e]{0,254})')
 _MISSING_KEY = "send an Idempotency-Key of your choice, and the same one when you repeat the request"
 
 
@@ -247,7 +247,7 @@ class Hot:
         try:
             found = await self._inventory.availability_of(body.skus, locations=body.locations)
         except InvalidRequest as error:
-            bad = next(index for index, sku in enumerate(body.skus) if not sku.isprintable())
+            bad = next((index for index, sku in enumerate(body.skus) if not sku.isprintable()), 0)
             raise InvalidRequest(f"/skus/{bad}", error.remedy) from error
         items = []
         for sku, one in zip(body.skus, found, strict=True):

@@ -17,7 +17,7 @@ from api.schemas import PATTERN_END, ProblemAnswer
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 _REFERENCE = "#/components/schemas/{name}"
-_KEY_SCHEMA = {"type": "string", "pattern": r'^("[!-~]{1,255}"|[!-~]{1,255})$'}
+_KEY_SCHEMA = {"type": "string", "pattern": r'^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$'}
 _REQUIRED_KEY = "Of your choice: new for a new request, the same for a repeat of it."
 _KEY_MEANINGS = {
     "required": _REQUIRED_KEY,
@@ -185,6 +185,11 @@ def _success(operation: Operation, status: int, answer: type[msgspec.Struct] | s
     if status in {HTTPStatus.CREATED, HTTPStatus.TEMPORARY_REDIRECT}:
         names.append("Location")
     described: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": _headers(*names)}
+    if operation.leads_to:
+        described["links"] = {
+            name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
+            for name in operation.leads_to
+        }
     if isinstance(answer, str):
         described["content"] = {answer: {}}
     elif answer is not None:

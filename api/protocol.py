@@ -6,7 +6,7 @@ concerns connections (keep-alive, pipelining, draining), stays uvicorn's.
 """
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -90,7 +90,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's arguments, passed on
         super().__init__(*args, **kwargs)
-        self.application: Application = self.config.app  # type: ignore[assignment]
+        self.application = cast("Application", self.config.app)
         self._starts_when_complete = False
         self._default_headers: object = None
         self._default_bytes = b""
@@ -111,15 +111,16 @@ class HotProtocol(HttpToolsProtocol):
         request = Request(self.parser.get_method().decode("ascii"), path, query, dict(self.headers))
         request.request_id = front.request_id(request.headers)
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        before = self.cycle
-        self.cycle = HotCycle(self, request, *found, keep_alive=keep_alive)  # type: ignore[assignment]
+        before: Any = self.cycle
+        cycle: Any = HotCycle(self, request, *found, keep_alive=keep_alive)
+        self.cycle = cycle
         if self.expect_100_continue:
             self.transport.write(_CONTINUE)
         if before is None or before.response_complete:
             self._starts_when_complete = True
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((cycle, self.app))
 
     def _pass_on(self) -> None:
         """Does what uvicorn did when the request began, now that we know that it is uvicorn's."""
@@ -163,12 +164,13 @@ class HotProtocol(HttpToolsProtocol):
         parts += [b"%b: %b\r\n" % header for header in headers]
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
-        if status == 304 or cycle.request.method == "HEAD":  # noqa: PLR2004 - Not Modified has no body
+        if status == 304:  # noqa: PLR2004 - Not Modified has no body
             parts.append(b"x-request-id: %b\r\n\r\n" % cycle.request.request_id.encode())
         else:
             parts.append(
                 b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n"
                 % (cycle.request.request_id.encode(), len(body))
             )
-            parts.append(body)
+            if cycle.request.method != "HEAD":
+                parts.append(body)
         return b"".join(parts)

@@ -11,7 +11,12 @@ from msgspec import Meta, Struct, field
 from engine import limits
 from engine.types import Line, LocationKind, MovementKind, State, Status
 
-Sku = Annotated[str, Meta(min_length=1, max_length=limits.MAX_SKU_LENGTH)]
+SKU_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+"""For the document alone: the engine refuses all that cannot be printed, which is quicker and stricter."""
+Sku = Annotated[
+    str,
+    Meta(min_length=1, max_length=limits.MAX_SKU_LENGTH, extra_json_schema={"pattern": SKU_PATTERN}),
+]
 PATTERN_END = r"$(?!\n)"
 """In Python `$` alone lets a final newline pass. In JSON Schema it does not: the document has it bare."""
 LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}" + PATTERN_END)]

@@ -61,10 +61,13 @@ async def connect(
     *,
     partitions: int | None = None,
     retention_seconds: int = limits.DEFAULT_RETENTION_SECONDS,
+    create: bool = True,
 ) -> Inventory:
-    """Opens the data set of a server, made now if there is none.
+    """Opens the data set of a server, made now if there is none and `create` allows.
 
     `partitions` is for a new data set (default 1). Raises `StorageUnavailable` where the server cannot
-    be reached or its data set does not fit.
+    be reached, `DatasetUnfit` where its data set does not fit.
     """
-    return Inventory(await open_dataset(url, partitions=partitions, retention_seconds=retention_seconds))
+    return Inventory(
+        await open_dataset(url, partitions=partitions, retention_seconds=retention_seconds, create=create)
+    )

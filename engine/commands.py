@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from engine import keys
-from engine.ids import NO_OPERATION
+from engine.ids import NO_OPERATION, OPERATION_ID_SIZE
 from engine.lane import Answer, Script, bulk
 from engine.link import Link
 from engine.script import Library
@@ -141,7 +141,9 @@ class Commands:
 
     async def forget(self, entry: bytes) -> Reply:
         """`lua/forget.lua` for one entry of the deadline index."""
-        return Reply(*await self._link.submit(self._forget, (), bulk(entry), 4))
+        return Reply(
+            *await self._link.submit(self._forget, (), bulk(entry), max(1, len(entry) // OPERATION_ID_SIZE))
+        )
 
     async def find(self, operation: bytes) -> Reply:
         """`lua/find.lua`: `[seq, record]`."""

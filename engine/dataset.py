@@ -4,7 +4,7 @@ from secrets import token_bytes
 
 from engine import limits
 from engine.commands import Commands
-from engine.errors import StorageUnavailable
+from engine.errors import DatasetUnfit
 from engine.ids import OperationIds
 from engine.link import Link
 from engine.metrics import EngineMetrics
@@ -33,6 +33,7 @@ class Dataset:
         self.topology = topology
         self.link = link
         self.partitions = partitions
+        self.retention_seconds = retention_seconds
         self.ids = OperationIds(secret)
         self.metrics = metrics
         self.commands = tuple(
@@ -52,27 +53,26 @@ async def open_dataset(
     partitions: int | None = None,
     retention_seconds: int = limits.DEFAULT_RETENTION_SECONDS,
     scripts: Library | None = None,
+    create: bool = True,
 ) -> Dataset:
-    """Opens the data set of a server, made now if there is none.
+    """Opens the data set of a server, made now if there is none and `create` allows.
 
     `partitions` applies to a new data set; of an old one it must be the number that it has. `scripts`
     stands in for those of this release: tests pass some whose clock they can turn. Raises
-    `StorageUnavailable` where the server cannot be reached or holds a data set that does not fit.
+    `StorageUnavailable` where the server cannot be reached, `DatasetUnfit` where its data set does not fit.
     """
     if partitions is not None and not 1 <= partitions <= MAX_PARTITIONS:
         raise ValueError(f"partitions is from 1 to {MAX_PARTITIONS}")
     topology, metrics, scripts = open_topology(url), EngineMetrics(), scripts or library()
     try:
-        fixed = await topology.open_dataset(partitions, token_bytes(SECRET_SIZE))
+        fixed = await topology.open_dataset(partitions, token_bytes(SECRET_SIZE), create=create)
         if int(fixed["format"]) != FORMAT:
-            raise StorageUnavailable(
+            raise DatasetUnfit(
                 f"the data set has format {int(fixed['format'])}, this release reads format {FORMAT}"
             )
         found = int(fixed["partitions"])
         if partitions is not None and partitions != found:
-            raise StorageUnavailable(
-                f"the data set has {found} partitions, not {partitions}: leave the option out"
-            )
+            raise DatasetUnfit(f"the data set has {found} partitions, not {partitions}: leave the option out")
         link = Link(topology, scripts, metrics.lane)
         await link.open()
     except BaseException:

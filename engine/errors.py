@@ -2,6 +2,7 @@
 
 BincardError
 ├── InvalidRequest              the caller's values break a rule; names the field and the remedy
+├── DatasetUnfit                the server's data set cannot be opened as asked
 ├── Refused                     decided: no effect
 │   ├── IdempotencyMismatch
 │   ├── NotFound
@@ -33,6 +34,10 @@ class InvalidRequest(BincardError):
         super().__init__(f"{field}: {remedy}")
         self.field = field
         self.remedy = remedy
+
+
+class DatasetUnfit(BincardError):
+    """The server holds no data set, or one that this release or these options do not fit."""
 
 
 class OutcomeError(BincardError):

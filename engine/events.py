@@ -14,9 +14,9 @@ from struct import Struct as Layout
 import msgspec
 from msgspec import Struct
 
-from engine import keys
-from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, reservation_id
-from engine.records import HEADER_SIZE, PROGRESS_SIZE, Head, Plan, Record, decode_head, decode_plan, decode_record
+from engine import keys, records
+from engine.ids import OPERATION_ID_SIZE, reservation_id
+from engine.records import HEADER_SIZE, PROGRESS_SIZE, Head, Plan, Record
 from engine.topology import Standalone
 from engine.types import Location, MovementKind, Uncovered
 
@@ -26,10 +26,13 @@ PAGE_ENTRIES = 200
 DELTA_SIZE = 18
 _ENTRY_HEAD_SIZE = 8
 _EVENT_HEAD = Layout("<IB")
-_HEAD_AT = 2 * OPERATION_ID_SIZE
-_POSITIONS_AT = 5
+_PLAN_AT = 2 * OPERATION_ID_SIZE
 _MOVEMENT_RESULT_SIZE = 21
 _UNCOVERED_SIZE = 18
+
+
+def _signed(packed: bytes) -> int:
+    return int.from_bytes(packed, "little", signed=True)
 
 
 class Version(Struct, frozen=True, order=True, gc=False):
@@ -72,49 +75,48 @@ class Event(Struct, frozen=True, gc=False):
         return Version(self.epoch, self.seq)
 
 
-class Reserved(Event, frozen=True, gc=False):
-    """Units were held for a new reservation."""
-
+class _OfReservation(Event, frozen=True, gc=False):
     id: bytes
-    record: bytes
 
     @property
     def reservation(self) -> str:
         return reservation_id(self.partition, self.id)
 
+
+class Reserved(_OfReservation, frozen=True, gc=False):
+    """Units were held for a new reservation."""
+
+    record: bytes
+
     def read_record(self) -> Record:
-        return decode_record(self.record)
+        return records.decode_record(self.record)
 
 
-class Resolved(Event, frozen=True, gc=False):
+class Resolved(_OfReservation, frozen=True, gc=False):
     """What became of a reservation's units: `head` is the record's new head, `deltas` the changes of
     held, allocated and on_hand of each position of `plan`. `operation` is `NO_OPERATION` where none was
-    named.
+    named; `detail` is empty unless the step changed that part of the record.
     """
 
-    id: bytes
     operation: bytes
     head: bytes
     deltas: bytes
     plan: bytes
-
-    @property
-    def reservation(self) -> str:
-        return reservation_id(self.partition, self.id)
+    detail: bytes
 
     def read_head(self) -> Head:
-        return decode_head(self.head)[0]
+        return records.decode_head(self.head)[0]
 
     def read_plan(self) -> Plan:
-        return decode_plan(self.plan)[0]
+        return records.decode_plan(self.plan)[0]
 
     def read_deltas(self) -> list[tuple[int, int, int]]:
         """Changes of held, allocated and on_hand, position by position."""
         return [
             (
-                int.from_bytes(self.deltas[at : at + 6], "little", signed=True),
-                int.from_bytes(self.deltas[at + 6 : at + 12], "little", signed=True),
-                int.from_bytes(self.deltas[at + 12 : at + 18], "little", signed=True),
+                _signed(self.deltas[at : at + 6]),
+                _signed(self.deltas[at + 6 : at + 12]),
+                _signed(self.deltas[at + 12 : at + 18]),
             )
             for at in range(0, len(self.deltas), DELTA_SIZE)
         ]
@@ -163,17 +165,14 @@ class Moved(Event, frozen=True, gc=False):
     sku: str
     detail: bytes
 
-    @property
-    def result_seq(self) -> int:
-        return int.from_bytes(self.result[:7], "little")
-
-    @property
-    def on_hand(self) -> int:
-        return int.from_bytes(self.result[7:14], "little", signed=True)
-
-    @property
-    def available(self) -> int:
-        return int.from_bytes(self.result[14:21], "little", signed=True)
+    def read_result(self) -> tuple[int, int, int]:
+        """Sequence, on_hand and available, as the answer gave them."""
+        raw = self.result
+        return (
+            int.from_bytes(raw[:7], "little"),
+            _signed(raw[7:14]),
+            _signed(raw[14:21]),
+        )
 
     def read_uncovered(self) -> list[Uncovered]:
         """The promises that the fact broke, newest first."""
@@ -272,15 +271,21 @@ _RESOLVED: dict[int, type[Resolved]] = {
 def _decode_event(kind: int, common: tuple[int, int, int, int], body: bytes) -> Event:
     resolved = _RESOLVED.get(kind)
     if resolved is not None:
-        head_end = _HEAD_AT + HEADER_SIZE + body[_HEAD_AT + 6] * PROGRESS_SIZE
-        plan_at = _find_plan(body, head_end)
+        plan_end = _PLAN_AT + 2 + int.from_bytes(body[_PLAN_AT : _PLAN_AT + 2], "little")
+        if plan_end + HEADER_SIZE > len(body) or not _reads_as_plan(body, _PLAN_AT, plan_end):
+            raise ValueError("an event's plan does not fit it")
+        head_end = plan_end + HEADER_SIZE + body[plan_end + 6] * PROGRESS_SIZE
+        deltas_end = head_end + body[_PLAN_AT + 3] * DELTA_SIZE
+        if deltas_end > len(body):
+            raise ValueError("an event is cut short")
         return resolved(
             *common,
             body[:OPERATION_ID_SIZE],
-            body[OPERATION_ID_SIZE:_HEAD_AT],
-            body[_HEAD_AT:head_end],
-            body[head_end:plan_at],
-            body[plan_at:],
+            body[OPERATION_ID_SIZE:_PLAN_AT],
+            body[plan_end:head_end],
+            body[head_end:deltas_end],
+            body[_PLAN_AT:plan_end],
+            body[deltas_end:],
         )
     if kind == _RESERVE:
         return Reserved(*common, body[:OPERATION_ID_SIZE], body[OPERATION_ID_SIZE:])
@@ -293,11 +298,11 @@ def _decode_event(kind: int, common: tuple[int, int, int, int], body: bytes) -> 
 
 
 def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
-    size = int.from_bytes(body[12:14], "little")
+    size = int.from_bytes(body[12:16], "little")
     if size < _MOVEMENT_RESULT_SIZE or (size - _MOVEMENT_RESULT_SIZE) % _UNCOVERED_SIZE:
         raise ValueError("a movement's result has an impossible size")
-    at = 14 + size
-    quantity = int.from_bytes(body[at : at + 7], "little", signed=True)
+    at = 16 + size
+    quantity = _signed(body[at : at + 7])
     place_end = at + 8 + body[at + 7]
     sku_end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
     if sku_end > len(body):
@@ -305,7 +310,7 @@ def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
     return Moved(
         *common,
         body[:OPERATION_ID_SIZE],
-        body[14:at],
+        body[16:at],
         quantity,
         body[at + 8 : place_end].decode(),
         body[place_end + 2 : sku_end].decode(),
@@ -313,18 +318,15 @@ def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
     )
 
 
-def _find_plan(body: bytes, head_end: int) -> int:
-    """Where the plan starts: after as many deltas as it has positions. Its own size must lead exactly
-    to the end, and where it does, reading it must too.
-    """
-    end = len(body)
-    for at in range(head_end + DELTA_SIZE, end - 3, DELTA_SIZE):
-        if (
-            int.from_bytes(body[at : at + 2], "little") == end - at - 2
-            and body[at + 3] == (at - head_end) // DELTA_SIZE
-        ):
-            return at
-    raise ValueError("an event's plan does not fit its deltas")
+def _reads_as_plan(body: bytes, at: int, end: int) -> bool:
+    skus, positions, cursor = body[at + 2], body[at + 3], at + 4
+    for _ in range(positions):
+        if cursor + 7 > end or body[cursor] >= skus:
+            return False
+        cursor += 7 + body[cursor + 6]
+    for _ in range(skus):
+        cursor += 2 + int.from_bytes(body[cursor : cursor + 2], "little")
+    return cursor == end
 
 
 def decode_page(
@@ -387,8 +389,3 @@ async def read_events(
     while items := await reader.read(until=until):
         for item in items:
             yield item
-
-
-def has_operation(event: Resolved) -> bool:
-    """Whether the event is remembered under an operation id of its own."""
-    return event.operation != NO_OPERATION

@@ -60,7 +60,9 @@ def parse_reservation_id(text: str, partitions: int) -> tuple[int, bytes] | None
     partition = int.from_bytes(raw[:2], "big")
     if len(raw) != OPERATION_ID_SIZE + 3 or raw[-1:] != _check(raw[:-1]) or partition >= partitions:
         return None
-    return partition, raw[2:-1]
+    operation = raw[2:-1]
+    # Base64 has several spellings of the same bytes; a reservation has one id.
+    return (partition, operation) if reservation_id(partition, operation) == text else None
 
 
 def _check(routed: bytes) -> bytes:

@@ -13,17 +13,14 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from engine import limits, planner, settings
+from engine import limits, planner, refusals, settings
 from engine.commands import Reply, Resolution, Resolve
 from engine.dataset import Dataset
 from engine.errors import (
     REFUSAL_ERRORS,
     BincardError,
-    ExceedsOpenQuantity,
-    InsufficientStock,
     InvalidRequest,
     LocationNotFound,
-    NotFound,
     Refused,
     ReservationNotFound,
     SkuNotFound,
@@ -44,7 +41,6 @@ from engine.records import (
 from engine.sweep import sweep_all
 from engine.types import (
     Availability,
-    Excess,
     Line,
     Location,
     LocationAvailability,
@@ -53,7 +49,6 @@ from engine.types import (
     MovementResult,
     Position,
     Reservation,
-    Shortage,
     Status,
 )
 
@@ -248,18 +243,29 @@ class Inventory:
             revision, plan, detail = await self._known_plan(reservation, partition, operation, fresh=fresh)
             chosen = planner.choose_positions(plan, lines) if lines is not None else ()
             choice = planner.encode_choice(chosen) if chooses else b""
-            rest = b"" if reference is None else encode_detail(replace(detail, committed_reference=reference))
+            following = _refer(detail, revision + 1, reference)
+            rest = b"" if reference is None else encode_detail(following)
             own_operation, mark = NO_OPERATION, bytes(8)
             if op_id is not None:
                 own_operation = self._ids.of_request(caller, op_id)
-                mark = fingerprint(b"".join((verb.encode(), operation, flags, choice, rest)))
+                mark = fingerprint(
+                    b"".join(
+                        (
+                            verb.encode(),
+                            operation,
+                            flags,
+                            choice,
+                            b"" if reference is None else b"\1" + reference.encode(),
+                        )
+                    )
+                )
             request = Resolve(operation, revision, plan.skus, own_operation, mark, len(plan.positions))
             reply = await commands.resolve(verb, request, flags + swept + choice + rest)
             answer = reply.answer
             if type(answer) is bytes:
                 head = decode_head(answer)[0]
                 if rest:
-                    detail = replace(detail, committed_reference=reference)
+                    detail = following
                     self._remember(reservation, head.revision, plan, detail)
                 self.metrics.count(verb, _SUCCESS[verb])
                 return build_reservation(reservation, head, plan, detail)
@@ -301,7 +307,7 @@ class Inventory:
         if reply.answer[0] == b"replayed":
             self.metrics.count(movement.kind, Outcome.REPLAYED)
             return planner.decode_movement_result(reply.answer[1], partition, reply.epoch, replayed=True)
-        raise _plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
+        raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
 
     async def save_location(self, location: Location) -> Location:
         """Creates or replaces a location's settings, in every partition."""
@@ -336,7 +342,7 @@ class Inventory:
         )
         for reply in replies:
             if reply.word in REFUSAL_ERRORS:
-                raise _plain_refusal(reply, f"location {location}")
+                raise refusals.plain_refusal(reply, f"location {location}")
 
     # ---------------------------------------------------------------- reading
 
@@ -361,6 +367,7 @@ class Inventory:
             planner.check_sku(sku, "/sku")
         for location in locations:
             planner.check_location(location, "/location")
+        locations = tuple(dict.fromkeys(locations))
         all_commands, partitions = self.dataset.commands, self._partitions
         asked = [(all_commands[partition_of(sku, partitions)], sku) for sku in skus]
         replies = [commands.availability(sku, locations, swept=False) for commands, sku in asked]
@@ -390,6 +397,9 @@ class Inventory:
     async def stock(self, sku: str, *, locations: Sequence[str] = ()) -> list[Position]:
         """The counters of a SKU's positions. Raises `SkuNotFound`, `InvalidRequest`."""
         planner.check_sku(sku, "/sku")
+        for location in locations:
+            planner.check_location(location, "/location")
+        locations = tuple(dict.fromkeys(locations))
         partition = partition_of(sku, self._partitions)
         commands = self.dataset.commands[partition]
         reply = await commands.stock(sku, locations, swept=False)
@@ -397,7 +407,7 @@ class Inventory:
             await self._sweep(partition)
             reply = await commands.stock(sku, locations, swept=True)
         if reply.word is not None:
-            raise _plain_refusal(reply, f"SKU {sku}")
+            raise refusals.plain_refusal(reply, f"SKU {sku}")
         answer, version = reply.answer, f"{reply.epoch}.{reply.answer[0]}"
         return [planner.read_position(answer[at : at + 10], version) for at in range(1, len(answer), 10)]
 
@@ -481,35 +491,18 @@ class Inventory:
         chosen: Sequence[tuple[int, int]] = (),
     ) -> Refused:
         """The exception for a refused request on a plan's positions."""
-        answer, word = reply.answer, Outcome(reply.word or "")
+        word = Outcome(reply.word or "")
         self.metrics.count(verb, word)
-        version = f"{reply.epoch}.{answer[1]}" if len(answer) > 1 else None
-        error = REFUSAL_ERRORS[word]
-        if error is InsufficientStock:
-            shortages = planner.name_shortages(
-                plan, shares, dict(zip(answer[2::2], answer[3::2], strict=True)), chosen
-            )
-            return InsufficientStock(_describe_shortage(shortages), shortages, version=version)
-        if error is ExceedsOpenQuantity:
-            excess = [
-                Excess(
-                    plan.skus[plan.positions[index].slot],
-                    plan.positions[index].location,
-                    dict(chosen)[index],
-                    open_units,
-                )
-                for index, open_units in zip(answer[2::2], answer[3::2], strict=True)
-            ]
-            return ExceedsOpenQuantity(
-                "more units are asked for than are open in this state", excess, version=version
-            )
-        if issubclass(error, NotFound) and len(answer) > 2:  # noqa: PLR2004 - word and version come first
-            position = plan.positions[answer[2]]
-            existing = {location.id for location in await self.locations()}
-            if position.location not in existing:
-                error = LocationNotFound
-            return error(f"{plan.skus[position.slot]} at {position.location}", version=version)
-        return error(_DETAILS.get(word, word), version=version)
+        match word:
+            case Outcome.INSUFFICIENT_STOCK:
+                return refusals.shortage_refusal(reply, plan, shares)
+            case Outcome.EXCEEDS_OPEN_QUANTITY:
+                return refusals.excess_refusal(reply, plan, chosen)
+            case Outcome.SKU_NOT_FOUND | Outcome.NOT_STOCKED:
+                existing = {location.id for location in await self.locations()}
+                return refusals.missing_refusal(reply, plan, existing)
+            case _:
+                return refusals.state_refusal(reply)
 
 
 _SUCCESS: dict[str, Outcome] = {
@@ -519,33 +512,14 @@ _SUCCESS: dict[str, Outcome] = {
     "fulfil": Outcome.FULFILLED,
     "cancel": Outcome.CANCELLED,
 }
-_DETAILS: dict[Outcome, str] = {
-    Outcome.IDEMPOTENCY_MISMATCH: "this operation id was used before, with other content",
-    Outcome.NOT_COMMITTED: "nothing of the reservation is committed",
-    Outcome.ALREADY_COMMITTED: "the reservation is committed",
-    Outcome.ALREADY_RELEASED: "the reservation was released",
-    Outcome.ALREADY_FULFILLED: "the goods have left",
-    Outcome.ALREADY_CANCELLED: "the reservation was cancelled",
-    Outcome.RESERVATION_EXPIRED: "the hold has lapsed and its stock was given back",
-    Outcome.RESERVATION_NOT_FOUND: "there is no such reservation",
-    Outcome.LOCATION_NOT_FOUND: "there is no such location",
-    Outcome.SKU_NOT_FOUND: "no location stocks it",
-    Outcome.LOCATION_IN_USE: "positions exist at the location",
-    Outcome.QUANTITY_OUT_OF_RANGE: "on_hand would leave the range that is counted",
-}
+
+
+def _refer(detail: Detail, revision: int, reference: str | None) -> Detail:
+    """The detail of a reservation that is given another reference, if it is given one."""
+    if reference is None:
+        return detail
+    return replace(detail, references=(*detail.references, (revision, reference)))
 
 
 def _not_found(reservation: str) -> ReservationNotFound:
     return ReservationNotFound(f"there is no reservation {reservation[:64]}")
-
-
-def _plain_refusal(reply: Reply, subject: str) -> Refused:
-    word = Outcome(reply.word or "")
-    version = f"{reply.epoch}.{reply.answer[1]}" if len(reply.answer) > 1 else None
-    return REFUSAL_ERRORS[word](f"{subject}: {_DETAILS.get(word, word)}", version=version)
-
-
-def _describe_shortage(shortages: Sequence[Shortage]) -> str:
-    first, more = shortages[0], len(shortages) - 1
-    text = f"{first.sku} at {first.location}: {first.requested} requested, {first.available} available"
-    return f"{text}, and {more} more" if more else text

@@ -30,6 +30,9 @@ log = getLogger("bincard.lane")
 Answer = Any
 """What a script answers to one request: an integer, bytes or a list of these."""
 
+ANSWER_HEAD = 2
+"""What an answer has before those of the requests: the moment and the epoch."""
+
 _MISSING_FUNCTION = "ERR Function not found"
 _REFUSALS: dict[str, Callable[[str], BincardError]] = {
     # The server's error codes for a call that it refused before it ran.
@@ -233,10 +236,15 @@ class Lane(asyncio.Protocol):
         self._sent_at = self._loop.time()
         if isinstance(reply, hiredis.ReplyError):
             self._take_error(call, str(reply))
+        elif type(reply) is not list or len(reply) != len(call.futures) + ANSWER_HEAD:
+            self._waiting -= len(call.futures)
+            call.fail(Unconfirmed("the server's answer is none of ours; is something else answering?"))
+            if self._transport is not None:
+                self._transport.abort()
         else:
             now_ms, epoch = reply[0], reply[1]
             self._waiting -= len(call.futures)
-            for index, future in enumerate(call.futures, 2):
+            for index, future in enumerate(call.futures, ANSWER_HEAD):
                 if not future.done():
                     future.set_result((now_ms, epoch, reply[index]))
         if call.is_last:
@@ -253,6 +261,9 @@ class Lane(asyncio.Protocol):
             task.add_done_callback(lambda done: done.exception())
             return
         self._waiting -= len(call.futures)
+        if text.startswith(_MISSING_FUNCTION):
+            call.fail(StorageUnavailable("the server keeps losing the scripts"))
+            return
         refusal = _REFUSALS.get(text.split(" ", 1)[0])
         if refusal is not None:
             call.fail(refusal(text))

@@ -1,6 +1,6 @@
 """Pure functions that turn what a caller asks for into what scripts understand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from re import compile as compile_pattern
 from typing import Any
 
@@ -19,13 +19,14 @@ from engine.types import (
     MovementResult,
     Position,
     Reservation,
-    Shortage,
     State,
     Status,
     Uncovered,
 )
 
 LOCATION_PATTERN = compile_pattern(r"[A-Za-z0-9._-]{1,64}")
+_PLAN_SIZE = 65_533
+"""Bytes of a plan that its size field can tell, less the two counts."""
 _PLAIN_SKU = compile_pattern(r"[A-Za-z0-9._~-]{1,64}")
 
 
@@ -82,6 +83,8 @@ def plan_lines(lines: Sequence[Line]) -> tuple[Plan, tuple[tuple[int, int], ...]
         for (slot, location), quantity in zip(indexes, quantities, strict=True)
     )
     skus = tuple(slots)
+    if sum(len(sku.encode()) + 2 for sku in skus) + sum(len(p.location) + 7 for p in positions) > _PLAN_SIZE:
+        raise InvalidRequest("/lines", "the names of the lines are too long together: make two reservations")
     plan = Plan(skus, positions, encode_plan(skus, positions))
     return plan, () if len(positions) == len(lines) else tuple(shares)
 
@@ -91,6 +94,8 @@ def choose_positions(plan: Plan, lines: Sequence[Line]) -> tuple[tuple[int, int]
 
     Raises `InvalidRequest` for a line that the reservation does not have.
     """
+    if not 1 <= len(lines) <= limits.MAX_LINES:
+        raise InvalidRequest("/lines", f"1 to {limits.MAX_LINES} lines, or none of the member for all")
     known = {
         (plan.skus[position.slot], position.location): index for index, position in enumerate(plan.positions)
     }
@@ -119,28 +124,6 @@ def new_reservation(
         State.HELD, 0, 0, 0, epoch, epoch, seq, seq, now_ms, now_ms + detail.ttl_seconds * 1000, b"", ()
     )
     return build_reservation(public_id, head, plan, detail)
-
-
-def name_shortages(
-    plan: Plan,
-    shares: Sequence[tuple[int, int]],
-    available: Mapping[int, int],
-    chosen: Sequence[tuple[int, int]] = (),
-) -> list[Shortage]:
-    """Every line that lies on a short position. `available` is by position."""
-    wanted = dict(chosen) or {index: position.quantity for index, position in enumerate(plan.positions)}
-    lines = [index for index, _ in shares] if shares else range(len(plan.positions))
-    return [
-        Shortage(
-            line,
-            plan.skus[plan.positions[index].slot],
-            plan.positions[index].location,
-            wanted[index],
-            available[index],
-        )
-        for line, index in enumerate(lines)
-        if index in available
-    ]
 
 
 def check_movement(movement: Movement) -> None:

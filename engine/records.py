@@ -29,8 +29,8 @@ class Detail(Struct, frozen=True, array_like=True):
     metadata: Mapping[str, object]
     lines: Sequence[tuple[int, int]] = ()
     """For each line its position and quantity, where lines share positions."""
-    committed_reference: str | None = None
-    """The reference that a commit gave, in place of the first one."""
+    references: Sequence[tuple[int, str]] = ()
+    """The references that commits gave in place of the first one, each with the revision it began."""
 
 
 class PlannedPosition(Struct, frozen=True, gc=False):
@@ -199,13 +199,21 @@ def build_reservation(
         head.created_ms,
         head.deadline_ms if state is State.HELD else None,
         detail.owner,
-        detail.committed_reference or detail.reference,
+        reference_at(detail, head.revision),
         detail.channel,
         detail.metadata,
         f"{head.changed_epoch}.{head.changed_seq}",
         lines,
         replayed,
     )
+
+
+def reference_at(detail: Detail, revision: int) -> str | None:
+    """The reference that a reservation had when its record was at a revision."""
+    for since, reference in reversed(detail.references):
+        if since <= revision:
+            return reference
+    return detail.reference
 
 
 def _in_state(state: State, quantity: int) -> tuple[int, int, int, int]:

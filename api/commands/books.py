@@ -93,7 +93,7 @@ def render_findings(findings: Sequence[Finding], tier: str) -> str:
 
 def _look(settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]]) -> Result:
     async def go(url: str) -> Result:
-        inventory = await connect(url)
+        inventory = await connect(url, create=False)
         try:
             return await ask(inventory)
         finally:

@@ -5,11 +5,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from api.schemas import SKU_PATTERN
 from engine import limits
 
 Example = Mapping[str, Any]
 
-SKU = {"type": "string", "minLength": 1, "maxLength": limits.MAX_SKU_LENGTH}
+SKU = {"type": "string", "minLength": 1, "maxLength": limits.MAX_SKU_LENGTH, "pattern": SKU_PATTERN}
 LOCATION = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
 RESERVATION = {"type": "string", "pattern": "^r_[A-Za-z0-9_-]{20}$"}
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
@@ -56,6 +57,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     answers: Mapping[int, type[Struct] | str | None]
     """A text instead of a Struct is a media type that is no JSON."""
     answer_example: Example | None = None
+    leads_to: Sequence[str] = ()
+    """Names of the operations that take the `id` of the answer."""
     has_tag: bool = False
     """Answers carry an ETag, and If-None-Match is honoured."""
     problems: Sequence[str] = ()

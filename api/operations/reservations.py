@@ -68,6 +68,14 @@ RESERVATIONS = (
         body=schemas.ReserveBody,
         request_example={"lines": [_LINE], "ttl_seconds": 900, "owner": "cart-81"},
         answers={201: schemas.ReservationAnswer},
+        leads_to=(
+            "get_reservation",
+            "commit_reservation",
+            "release_reservation",
+            "extend_reservation",
+            "fulfil_reservation",
+            "cancel_reservation",
+        ),
         answer_example=HELD,
         problems=(
             "idempotency_mismatch",
@@ -88,7 +96,8 @@ RESERVATIONS = (
         parameters=(_ID,),
         answers={200: schemas.ReservationAnswer},
         answer_example=HELD,
-        problems=("reservation_not_found", *READ),
+        # `batch` is no id, yet an address.
+        problems=("reservation_not_found", "method_not_allowed", *READ),
     ),
     _resolution(
         "commit",

@@ -1,25 +1,24 @@
 -- What can be promised now, per SKU and location.
 --@verb availability
 --@flags no-writes
---@include builtins clock position record batch stock
+--@include builtins clock position batch stock
 --@key meta inv:{p}:meta hash r
 --@key due inv:{p}:due zset r
 --@key stock... inv:{p}:sku:<sku> hash r: one for each request
 --@arg request... swept(B), then the asked locations of { location (1 + n) }: none for all
---@answer overdue [word]: holds have lapsed that are still counted; sweep, then repeat with swept = 1
 --@answer sku_not_found [word, seq]
+--@answer overdue [word]: holds have lapsed that are still counted; sweep, then repeat with swept = 1
 --@answer available [seq, location, available, status, ...]: of the asked locations those that stock it
 
 -- In the order of Status in engine/types.py.
-local function position_status(position, available)
-  if available > position[LOW_STOCK] then
+local function position_status(batch, place, available)
+  local policy = batch.policy[place]
+  if available > (policy and policy[LOW_STOCK] or 0) then
     return 0
   elseif available > 0 then
     return 1
-  elseif free_units(position) + position[BACKORDER_LIMIT] > 0 then
-    return 3
   end
-  return 2
+  return fits(batch, place, 1) and 3 or 2
 end
 
 local function read_availability(batch, key, request)
@@ -32,11 +31,11 @@ local function read_availability(batch, key, request)
   end
   local listed, n = { batch.seq }, 1
   for i = 1, #locations do
-    local position = places[locations[i]]
-    if position then
-      local available = available_units(position)
+    local place = places[locations[i]]
+    if place then
+      local available = available_units(batch, place)
       listed[n + 1], listed[n + 2] = locations[i], available
-      listed[n + 3] = position_status(position, available)
+      listed[n + 3] = position_status(batch, place, available)
       n = n + 3
     end
   end

@@ -23,9 +23,9 @@
 --@answer already_cancelled [word, seq]
 --@answer exceeds_open_quantity [word, seq, position index, open, ...]
 --@answer overdue [word]: as in reserve, for a retake
---@answer insufficient_stock [word, seq, position index, available, ...]: a retake
+--@answer insufficient_stock [word, seq, position index, available, requested, ...]: a retake
 --@answer committed string: the record's new head
---@event commit id(12) operation(12) head deltas plan, then the caller's part where it changed
+--@event commit id(12) operation(12) plan head deltas, then the caller's part where it changed
 
 -- Takes lapsed units anew, if they are still there.
 local function retake_units(batch, keys, base, request, reservation)
@@ -39,11 +39,12 @@ local function retake_units(batch, keys, base, request, reservation)
     return refusal
   end
   for i = 1, #chosen do
-    local position = load_position(batch, keys[base + reservation.slots[i]], reservation.places[i])
-    if chosen[i] > 0 and free_units(position) + position[BACKORDER_LIMIT] < chosen[i] then
+    local place = load_position(batch, keys[base + reservation.slots[i]], reservation.locations[i])
+    if chosen[i] > 0 and not fits(batch, place, chosen[i]) then
       refusal = refusal or { 'insufficient_stock', batch.seq }
       local n = #refusal
-      refusal[n + 1], refusal[n + 2] = i - 1, available_units(position)
+      refusal[n + 1], refusal[n + 2] = i - 1, available_units(batch, place)
+      refusal[n + 3] = chosen[i]
     end
   end
   if refusal then
@@ -110,8 +111,18 @@ local function decide_commit(batch, keys, base, request, reservation)
   return refuse_not_held(batch, reservation)
 end
 
+-- All of a held reservation, and nothing else asked: the usual commit.
+local function commit_whole(batch, keys, base, args, request)
+  if #args ~= RESOLVE_ARGS_AT + 4 or not chooses_all(args, RESOLVE_ARGS_AT + 4) then
+    return nil
+  elseif string_byte(args, RESOLVE_ARGS_AT) == 1 then
+    return move_whole(batch, keys, base, request, VERB_COMMIT, STATE_HELD, STATE_FULFILLED, -1, 0, -1)
+  end
+  return move_whole(batch, keys, base, request, VERB_COMMIT, STATE_HELD, STATE_COMMITTED, -1, 1, 0)
+end
+
 local function commit(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_COMMIT, decide_commit)
+  local batch, answer = resolve_requests(keys, args, VERB_COMMIT, commit_whole, decide_commit)
   --@writes
   write_batch(batch)
   return answer

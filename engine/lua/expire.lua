@@ -11,22 +11,23 @@
 --@arg request... count(H) of { id(12) revision(H) keys(B) }, then the entry of the index that held them
 --@answer stale [word]: the lines of a hold have changed; list what is overdue again
 --@answer expired integer: how many holds were given back
---@event expire id(12) operation(12) head deltas plan
+--@event expire id(12) operation(12) plan head deltas
 
 local EXPIRE_ITEM_SIZE = 15
 
--- The holds of one entry that are still held and due; or the answer `stale`.
+-- The holds of one entry that are still held and due, each once; or the answer `stale`.
 local function find_lapsed(batch, request)
-  local lapsed, base = {}, 0
+  local lapsed, base, seen = {}, 0, {}
   for i = 1, unpack_struct('<H', request) do
     local id, revision, slots = unpack_struct('<c12HB', request, 3 + (i - 1) * EXPIRE_ITEM_SIZE)
     local raw = batch.remembered[id]
     local header = raw and string_byte(raw) == KIND_RESERVATION and decode_header(raw)
-    if header and header.state == STATE_HELD and header.deadline_ms <= batch.now then
+    if header and not seen[id] and header.state == STATE_HELD and header.deadline_ms <= batch.now then
       local reservation = open_reservation(batch, id, revision)
       if not reservation then
         return nil, { 'stale' }
       end
+      seen[id] = true
       lapsed[#lapsed + 1] = { reservation, base }
     end
     base = base + slots
@@ -34,7 +35,7 @@ local function find_lapsed(batch, request)
   return lapsed
 end
 
-local function expire_hold(batch, keys, base, reservation, retention_ms)
+local function expire_hold(batch, keys, base, reservation, request)
   local units = reservation.units
   for i = 1, #reservation.quantities do
     local quantity = units.held[i]
@@ -43,29 +44,43 @@ local function expire_hold(batch, keys, base, reservation, retention_ms)
       change_counters(batch, keys, base, reservation, i, -quantity, 0, 0)
     end
   end
-  close_step(batch, reservation, VERB_EXPIRE, NO_OPERATION, '', retention_ms)
+  close_step(batch, reservation, VERB_EXPIRE, request)
+end
+
+-- Gives back the lapsed holds of one entry: how many there were, or `stale`.
+local function expire_entry(batch, keys, base, entry, request)
+  local lapsed, refusal = find_lapsed(batch, entry)
+  if refusal then
+    return refusal
+  end
+  for i = 1, #lapsed do
+    local reservation, offset = lapsed[i][1], lapsed[i][2]
+    request.id, request.revision = reservation.id, reservation.header.revision
+    if not move_whole(batch, keys, base + offset, request, VERB_EXPIRE, STATE_HELD, STATE_EXPIRED, -1, 0, 0) then
+      expire_hold(batch, keys, base + offset, reservation, request)
+    end
+  end
+  return #lapsed
 end
 
 local function expire(keys, args)
-  local batch, retention_ms, ids = begin_batch(keys[1], keys[2], keys[3], keys[4]), tonumber(args[1]), {}
+  local batch, ids, entries = begin_batch(keys[1], keys[2], keys[3], keys[4]), {}, {}
+  local request = { retention_ms = tonumber(args[1]), operation = NO_OPERATION, fingerprint = '' }
   for i = 2, #args do
-    for j = 1, unpack_struct('<H', args[i]) do
+    local count = unpack_struct('<H', args[i])
+    for j = 1, count do
       ids[#ids + 1] = unpack_struct('<c12', args[i], 3 + (j - 1) * EXPIRE_ITEM_SIZE)
     end
+    entries[i - 1] = string_sub(args[i], 3 + count * EXPIRE_ITEM_SIZE)
   end
   load_operations(batch, ids)
-  local answer, base, finished = begin_answer(batch), 5, {}
+  local answer, base, finished, due = begin_answer(batch), 5, {}, find_due(batch, entries)
   for i = 2, #args do
-    local lapsed, refusal = find_lapsed(batch, args[i])
-    answer[i + 1] = refusal or #lapsed
-    for j = 1, lapsed and #lapsed or 0 do
-      expire_hold(batch, keys, base + lapsed[j][2], lapsed[j][1], retention_ms)
+    answer[i + 1] = expire_entry(batch, keys, base, args[i], request)
+    if due[i - 1] and type(answer[i + 1]) == 'number' then
+      finished[#finished + 1] = entries[i - 1]
     end
-    local count = unpack_struct('<H', args[i])
-    if lapsed then
-      finished[#finished + 1] = string_sub(args[i], 3 + count * EXPIRE_ITEM_SIZE)
-    end
-    for j = 1, count do
+    for j = 1, unpack_struct('<H', args[i]) do
       base = base + string_byte(args[i], 2 + j * EXPIRE_ITEM_SIZE)
     end
   end

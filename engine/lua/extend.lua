@@ -19,7 +19,7 @@
 --@answer already_fulfilled [word, seq]
 --@answer already_cancelled [word, seq]
 --@answer extended string: the record's new head
---@event extend id(12) operation(12) head deltas plan
+--@event extend id(12) operation(12) plan head deltas
 
 local function decide_extend(batch, _, _, request, reservation)
   local header = reservation.header
@@ -32,8 +32,13 @@ local function decide_extend(batch, _, _, request, reservation)
   return nil
 end
 
+-- An extension moves no units, so there is no shorter way.
+local function extend_whole()
+  return nil
+end
+
 local function extend(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_EXTEND, decide_extend)
+  local batch, answer = resolve_requests(keys, args, VERB_EXTEND, extend_whole, decide_extend)
   --@writes
   write_batch(batch)
   return answer

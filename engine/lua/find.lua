@@ -1,7 +1,7 @@
 -- Reads the records of operations.
 --@verb find
 --@flags no-writes
---@include builtins clock position record batch
+--@include builtins clock position batch
 --@key meta inv:{p}:meta hash r
 --@key operations inv:{p}:ops hash r
 --@arg id... operation ids of 12 bytes

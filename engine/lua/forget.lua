@@ -22,9 +22,9 @@ end
 
 local function forget(keys, args)
   local batch = begin_batch(keys[1], keys[2], keys[3])
-  local answer, gone = begin_answer(batch), {}
+  local answer, gone, finished, due = begin_answer(batch), {}, {}, find_due(batch, args)
   for i = 1, #args do
-    local ids = split_ids(args[i])
+    local ids = due[i] and split_ids(args[i]) or {}
     load_operations(batch, ids)
     local count = 0
     for j = 1, #ids do
@@ -34,11 +34,16 @@ local function forget(keys, args)
       end
     end
     answer[i + 2] = count
+    if due[i] then
+      finished[#finished + 1] = args[i]
+    end
   end
   --@writes
-  if #gone > 0 then
-    redis.call('HDEL', keys[2], unpack_table(gone))
+  for first = 1, #gone, 1000 do
+    redis.call('HDEL', keys[2], unpack_table(gone, first, math_min(first + 999, #gone)))
   end
-  redis.call('ZREM', keys[3], unpack_table(args))
+  if #finished > 0 then
+    redis.call('ZREM', keys[3], unpack_table(finished))
+  end
   return answer
 end

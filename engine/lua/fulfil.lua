@@ -15,14 +15,14 @@
 --@answer reservation_not_found [word, seq]
 --@answer stale [word]: the lines have changed; read the record again and repeat
 --@answer repeated [word, head]
+--@answer reservation_expired [word, seq]
 --@answer not_committed [word, seq]
 --@answer already_released [word, seq]
 --@answer already_fulfilled [word, seq]
 --@answer already_cancelled [word, seq]
---@answer reservation_expired [word, seq]
 --@answer exceeds_open_quantity [word, seq, position index, open, ...]
 --@answer fulfilled string: the record's new head
---@event fulfil id(12) operation(12) head deltas plan
+--@event fulfil id(12) operation(12) plan head deltas
 
 local function decide_fulfil(batch, keys, base, request, reservation)
   local header, units = reservation.header, reservation.units
@@ -45,8 +45,13 @@ local function decide_fulfil(batch, keys, base, request, reservation)
   return nil
 end
 
+local function fulfil_whole(batch, keys, base, args, request)
+  return chooses_all(args, RESOLVE_ARGS_AT)
+    and move_whole(batch, keys, base, request, VERB_FULFIL, STATE_COMMITTED, STATE_FULFILLED, 0, -1, -1)
+end
+
 local function fulfil(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_FULFIL, decide_fulfil)
+  local batch, answer = resolve_requests(keys, args, VERB_FULFIL, fulfil_whole, decide_fulfil)
   --@writes
   write_batch(batch)
   return answer

@@ -2,7 +2,7 @@
 -- stock; where it takes away what was promised, the answer names the promises it broke.
 --@verb movement
 --@flags
---@include builtins clock position record batch stock
+--@include builtins clock position record batch
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -19,9 +19,10 @@
 --@answer quantity_out_of_range [word, seq, on_hand]
 --@answer recorded string: result: seq(I7) on_hand(i7) available(i7), then the uncovered promises of
 --  { reservation(12) quantity(I6) }
---@event movement id(12) result size(H) result quantity(i7) location sku rest
+--@event movement id(12) result size(I4) result quantity(i7) location sku rest
 
 local LIMIT_ON_HAND = 1e15
+local MOVEMENT_REST_AT = 21 -- of a request: quantity, location, sku and the caller's part
 
 -- The open claims on a position, newest promise first. Cost: all open claims of the SKU.
 local function list_holders(key, location)
@@ -74,22 +75,22 @@ end
 
 -- The position of a fact; made if this is the first that the place sees of the SKU.
 local function find_or_make_position(batch, key, location)
-  local position = load_position(batch, key, location)
-  if position then
-    return position, false
+  local place = load_position(batch, key, location)
+  if place then
+    return place, false
   end
-  position = { 0, 0, 0, 0, 0, 0, 0, 0 }
-  batch.positions[key][location] = position
+  place = keep_position(batch, key, location, pack(NARROW, 0, 0, 0, 0))
+  batch.index[key .. '\n' .. location] = place
   local places = batch.places[key] or redis.call('HGET', key, '') or ''
   batch.places[key] = places .. pack('<B', #location) .. location
-  return position, true
+  return place, true
 end
 
 local function is_location(batch, locations, location)
-  if batch.locations[location] == nil then
-    batch.locations[location] = redis.call('HEXISTS', locations, location) == 1
+  if batch.known_locations[location] == nil then
+    batch.known_locations[location] = redis.call('HEXISTS', locations, location) == 1
   end
-  return batch.locations[location]
+  return batch.known_locations[location]
 end
 
 local function decide_movement(batch, keys, at, request, retention_ms)
@@ -106,28 +107,29 @@ local function decide_movement(batch, keys, at, request, retention_ms)
   end
   local key = keys[at]
   local found = load_position(batch, key, location)
-  local on_hand = (found and found[ON_HAND] or 0) + quantity
+  local on_hand = (found and batch.on_hand[found] or 0) + quantity
   if on_hand > LIMIT_ON_HAND or on_hand < -LIMIT_ON_HAND then
     return { 'quantity_out_of_range', batch.seq, on_hand - quantity }
   end
-  local position, is_new = find_or_make_position(batch, key, location)
+  local place, is_new = find_or_make_position(batch, key, location)
   if is_new then
     batch.stocked[#batch.stocked + 1] = { keys[at + 1], sku }
   end
-  position[ON_HAND] = on_hand
-  change_position(batch, key, location, position)
+  batch.on_hand[place] = on_hand
+  mark_changed(batch, place)
   local seq = next_sequence(batch)
-  local result = pack('<I7i7i7', seq, on_hand, available_units(position))
-    .. (quantity < 0 and name_uncovered(batch, key, sku, location, uncovered_units(position)) or '')
+  local result = pack('<I7i7i7', seq, on_hand, available_units(batch, place))
+    .. (quantity < 0 and name_uncovered(batch, key, sku, location, uncovered_units(batch, place)) or '')
   remember_operation(batch, id, pack('<Bc8', KIND_MOVEMENT, fingerprint) .. result)
   add_due(batch, 'p', batch.now + retention_ms, id)
-  add_event(batch, VERB_MOVEMENT, id .. pack('<H', #result) .. result .. string_sub(request, 21))
+  local rest = string_sub(request, MOVEMENT_REST_AT)
+  add_event(batch, VERB_MOVEMENT, OPERATION_SIZE + 4 + #result + #rest, id, pack('<I4', #result), result, rest)
   return result
 end
 
 local function movement(keys, args)
   local batch, retention_ms, ids = begin_batch(keys[1], keys[2], keys[3], keys[4]), tonumber(args[1]), {}
-  batch.places, batch.stocked, batch.locations = {}, {}, {}
+  batch.places, batch.stocked, batch.known_locations = {}, {}, {}
   for i = 2, #args do
     ids[i - 1] = string_sub(args[i], 1, 12)
   end
@@ -136,11 +138,11 @@ local function movement(keys, args)
   for i = 2, #args do
     answer[i + 1] = decide_movement(batch, keys, 2 + i * 2, args[i], retention_ms)
   end
-  for key, places in pairs(batch.places) do
-    add_field(batch, key, '', places)
-  end
   --@writes
   write_batch(batch)
+  for key, places in pairs(batch.places) do
+    redis.call('HSET', key, '', places)
+  end
   for i = 1, #batch.stocked do
     redis.call('SADD', batch.stocked[i][1], batch.stocked[i][2])
   end

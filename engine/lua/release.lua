@@ -22,7 +22,7 @@
 --@answer already_cancelled [word, seq]
 --@answer exceeds_open_quantity [word, seq, position index, open, ...]
 --@answer released string: the record's new head
---@event release id(12) operation(12) head deltas plan
+--@event release id(12) operation(12) plan head deltas
 
 local function decide_release(batch, keys, base, request, reservation)
   local header, units = reservation.header, reservation.units
@@ -44,8 +44,13 @@ local function decide_release(batch, keys, base, request, reservation)
   return nil
 end
 
+local function release_whole(batch, keys, base, args, request)
+  return chooses_all(args, RESOLVE_ARGS_AT)
+    and move_whole(batch, keys, base, request, VERB_RELEASE, STATE_HELD, STATE_RELEASED, -1, 0, 0)
+end
+
 local function release(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_RELEASE, decide_release)
+  local batch, answer = resolve_requests(keys, args, VERB_RELEASE, release_whole, decide_release)
   --@writes
   write_batch(batch)
   return answer

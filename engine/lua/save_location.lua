@@ -7,15 +7,18 @@
 --@key log inv:{p}:log stream w
 --@key stocked... inv:{p}:at:<location> set r: for each request
 --@arg request... location(1 + n), then its settings as the caller packed them: none to delete
---@answer location_in_use [word, seq]: it cannot be deleted while positions exist there
 --@answer location_not_found [word, seq]
+--@answer location_in_use [word, seq]: it cannot be deleted while positions exist there
 --@answer unchanged [word, seq]
 --@answer saved integer: the sequence of the effect
 --@event location location(1 + n) settings
-local function decide_location(batch, keys, at, request, writes)
+local function decide_location(batch, keys, at, request)
   local place, cursor = unpack_struct('<Bc0', request)
   local settings = string_sub(request, cursor)
-  local current = redis.call('HGET', keys[2], place)
+  local current = batch.settings[place]
+  if current == nil then
+    current = redis.call('HGET', keys[2], place)
+  end
   if settings == '' then
     if not current then
       return { 'location_not_found', batch.seq }
@@ -25,26 +28,27 @@ local function decide_location(batch, keys, at, request, writes)
   elseif settings == current then
     return { 'unchanged', batch.seq }
   end
-  writes[#writes + 1] = { place, settings }
+  batch.settings[place] = settings ~= '' and settings
   local seq = next_sequence(batch)
-  add_event(batch, VERB_LOCATION, request)
+  add_event(batch, VERB_LOCATION, #request, request)
   return seq
 end
 
 local function save_location(keys, args)
-  local batch, writes = begin_batch(keys[1], nil, nil, keys[3]), {}
+  local batch = begin_batch(keys[1], nil, nil, keys[3])
+  batch.settings = {} -- location -> settings, or false where they were deleted
   local answer = begin_answer(batch)
   for i = 1, #args do
-    answer[i + 2] = decide_location(batch, keys, 3 + i, args[i], writes)
+    answer[i + 2] = decide_location(batch, keys, 3 + i, args[i])
   end
   --@writes
-  for i = 1, #writes do
-    if writes[i][2] == '' then
-      redis.call('HDEL', keys[2], writes[i][1])
+  write_batch(batch)
+  for place, settings in pairs(batch.settings) do
+    if settings then
+      redis.call('HSET', keys[2], place, settings)
     else
-      redis.call('HSET', keys[2], writes[i][1], writes[i][2])
+      redis.call('HDEL', keys[2], place)
     end
   end
-  write_batch(batch)
   return answer
 end

@@ -1,15 +1,17 @@
 -- The counters of a SKU's positions, as they stand in the books.
 --@verb stock
 --@flags no-writes
---@include builtins clock position record batch stock
+--@include builtins clock position batch stock
 --@key meta inv:{p}:meta hash r
 --@key due inv:{p}:due zset r
 --@key stock... inv:{p}:sku:<sku> hash r: one for each request
 --@arg request... swept(B), then the asked locations of { location (1 + n) }: none for all
---@answer overdue [word]: as in availability
 --@answer sku_not_found [word, seq]
+--@answer overdue [word]: as in availability
 --@answer stock [seq, location, on_hand, held, allocated, unsellable, safety_stock, backorder_limit,
 --  fenced, low_stock, available, ...]
+local NO_POLICY = { 0, 0, 0, 0 }
+
 local function read_stock(batch, key, request)
   local locations, places, known = asked_locations(batch, key, request, 2)
   if not known then
@@ -20,14 +22,16 @@ local function read_stock(batch, key, request)
   end
   local listed = { batch.seq }
   for i = 1, #locations do
-    local position = places[locations[i]]
-    if position then
-      local n = #listed
+    local place = places[locations[i]]
+    if place then
+      local n, policy = #listed, batch.policy[place] or NO_POLICY
       listed[n + 1] = locations[i]
-      for j = 1, 8 do
-        listed[n + 1 + j] = position[j]
+      listed[n + 2], listed[n + 3] = batch.on_hand[place], batch.held[place]
+      listed[n + 4], listed[n + 5] = batch.allocated[place], batch.unsellable[place]
+      for j = 1, 4 do
+        listed[n + 5 + j] = policy[j]
       end
-      listed[n + 10] = available_units(position)
+      listed[n + 10] = available_units(batch, place)
     end
   end
   return listed

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from engine import keys
-from engine.errors import StorageUnavailable
+from engine.errors import DatasetUnfit, StorageUnavailable
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 FORMAT = b"1"
@@ -70,14 +70,18 @@ class Standalone:
         except RedisError as error:
             raise StorageUnavailable(f"the server does not take the scripts: {error}") from error
 
-    async def open_dataset(self, partitions: int | None, secret: bytes) -> Mapping[str, bytes]:
-        """What was fixed when the data set was made; made now where there is none.
+    async def open_dataset(
+        self, partitions: int | None, secret: bytes, *, create: bool
+    ) -> Mapping[str, bytes]:
+        """What was fixed when the data set was made; made now where there is none and `create` allows.
 
         Every field is set only if absent, so that several may start at once and a start that was cut
         short is completed by the next. Raises `StorageUnavailable`.
         """
         client = self._client
         try:
+            if not create and not await client.exists(keys.dataset()):
+                raise DatasetUnfit("the server holds no data set of Bincard's: is it the right one?")
             wanted = {"format": FORMAT, "partitions": str(partitions or 1).encode(), "secret": secret}
             for field, value in wanted.items():
                 await client.hsetnx(keys.dataset(), field, value)
@@ -163,7 +167,7 @@ class Standalone:
     async def user_flags(self, user: str) -> Sequence[str]:
         """What the server's access list says of a user: `on`, `nopass`, … Raises `StorageUnavailable`."""
         try:
-            found = await self._client.acl_getuser(user)
+            found = cast("dict[str, Sequence[object]]", await self._client.acl_getuser(user))
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the access list cannot be read: {error}") from error
         return [_text(flag) for flag in found["flags"]] if found else []

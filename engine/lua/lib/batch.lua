@@ -1,6 +1,6 @@
 -- One script call carries many independent requests. A batch reads through a working copy, so that
 -- each request sees what those before it did; nothing is written until all are decided, and then every
--- key is written once. Refused requests leave the working copy untouched.
+-- position is written once. Refused requests leave the working copy untouched.
 local function begin_batch(meta, operations, due, log)
   if not pack then
     bind_builtins()
@@ -9,62 +9,21 @@ local function begin_batch(meta, operations, due, log)
   if not head[1] then
     error({ err = 'NODATASET this server holds no Bincard data set' })
   end
+  local seq = tonumber(head[2])
   return {
     meta = meta, operations_key = operations, due_key = due, log = log,
-    now = read_clock(),
-    epoch = tonumber(head[1]), seq = tonumber(head[2]),
-    positions = {}, -- key -> location -> position, or false where there is none
-    changed = {}, -- key -> location -> position: to be written
-    fields = {}, -- key -> { field, value, ... }: further fields to be written
-    removed = {}, -- key -> { field, ... }
+    now = read_clock(), epoch = tonumber(head[1]), seq = seq,
+    -- The positions, by index: see lib/position.lua.
+    index = {}, position_count = 0, keys = {}, locations = {},
+    on_hand = {}, held = {}, allocated = {}, unsellable = {}, policy = {},
+    changed = {}, is_changed = {}, -- indexes to be written
+    first_claim = {}, first_order = {}, more_claims = {}, -- index -> field, its order, { field, order, ... }
+    ended = {}, -- index -> field or { field, ... }: claims to be struck out
     remembered = {}, -- operation id -> record, or false where there is none
     operations = {}, -- { id, record, ... }: to be written
-    due = {}, -- time -> kind -> { id, ... }
-    events = {},
+    due = {}, -- time -> { kind, id, ... }
+    events = {}, event_parts = 0, event_count = 0,
   }
-end
-
-local function load_position(batch, key, location)
-  local places = batch.positions[key]
-  if not places then
-    places = {}
-    batch.positions[key] = places
-  end
-  local position = places[location]
-  if position == nil then
-    local packed = redis.call('HGET', key, location)
-    position = packed and decode_position(packed)
-    places[location] = position
-  end
-  return position
-end
-
-local function change_position(batch, key, location, position)
-  local places = batch.changed[key]
-  if not places then
-    places = {}
-    batch.changed[key] = places
-  end
-  places[location] = position
-end
-
-local function add_field(batch, key, field, value)
-  local fields = batch.fields[key]
-  if not fields then
-    fields = {}
-    batch.fields[key] = fields
-  end
-  local n = #fields
-  fields[n + 1], fields[n + 2] = field, value
-end
-
-local function remove_field(batch, key, field)
-  local fields = batch.removed[key]
-  if not fields then
-    fields = {}
-    batch.removed[key] = fields
-  end
-  fields[#fields + 1] = field
 end
 
 -- Loads the records of many operation ids in one call.
@@ -72,31 +31,57 @@ local function load_operations(batch, ids)
   if #ids == 0 then
     return
   end
-  local records = redis.call('HMGET', batch.operations_key, unpack_table(ids))
+  local records, remembered = redis.call('HMGET', batch.operations_key, unpack_table(ids)), batch.remembered
   for i = 1, #ids do
-    batch.remembered[ids[i]] = records[i]
+    remembered[ids[i]] = records[i]
   end
 end
 
 local function remember_operation(batch, id, record)
   batch.remembered[id] = record
-  local n = #batch.operations
-  batch.operations[n + 1], batch.operations[n + 2] = id, record
+  local operations = batch.operations
+  local n = #operations
+  operations[n + 1], operations[n + 2] = id, record
+end
+
+-- A position's first new claim of a batch needs no table: most have no second.
+-- `seq` is its place in the order of promises.
+local function add_claim(batch, i, id, seq)
+  local claim = batch.locations[i] .. '\n' .. id
+  if not batch.first_claim[i] then
+    batch.first_claim[i], batch.first_order[i] = claim, seq
+    return
+  end
+  local claims = batch.more_claims[i]
+  if claims then
+    local n = #claims
+    claims[n + 1], claims[n + 2] = claim, seq
+  else
+    batch.more_claims[i] = { claim, seq }
+  end
+end
+
+local function end_claim(batch, i, id)
+  local ended, claim = batch.ended[i], batch.locations[i] .. '\n' .. id
+  if not ended then
+    batch.ended[i] = claim
+  elseif type(ended) == 'string' then
+    batch.ended[i] = { ended, claim }
+  else
+    ended[#ended + 1] = claim
+  end
 end
 
 -- Files an id under the moment at which a sweeper must look at it: 'h' a hold to give back, 'p' a
 -- memory to forget. All ids of a batch that share kind and moment make one entry of the index.
 local function add_due(batch, kind, at_ms, id)
-  local kinds = batch.due[at_ms]
-  if not kinds then
-    kinds = {}
-    batch.due[at_ms] = kinds
-  end
-  local ids = kinds[kind]
+  local due = batch.due
+  local when = kind == 'h' and at_ms or -at_ms
+  local ids = due[when]
   if ids then
     ids[#ids + 1] = id
   else
-    kinds[kind] = { kind, id }
+    due[when] = { kind, id }
   end
 end
 
@@ -110,53 +95,77 @@ local function has_overdue(batch)
 end
 
 local function next_sequence(batch)
-  batch.seq = batch.seq + 1
-  return batch.seq
+  local seq = batch.seq + 1
+  batch.seq = seq
+  return seq
 end
 
-local function add_event(batch, kind, body)
-  batch.events[#batch.events + 1] = pack('<I4B', #body, kind) .. body
+-- Adds an event: its kind and its body in parts, which are joined once, when all events are known.
+local function add_event(batch, kind, size, first, second, third, fourth, fifth, sixth)
+  local events, n = batch.events, batch.event_parts
+  events[n + 1], events[n + 2], events[n + 3] = pack('<I4B', size, kind), first, second
+  n = n + (second and 3 or 2)
+  if third then
+    events[n + 1], events[n + 2], events[n + 3], events[n + 4] = third, fourth, fifth, sixth
+    n = n + (sixth and 4 or fifth and 3 or fourth and 2 or 1)
+  end
+  batch.event_parts = n
+  batch.event_count = batch.event_count + 1
+end
+
+local function mark_changed(batch, i)
+  if not batch.is_changed[i] then
+    batch.is_changed[i] = true
+    batch.changed[#batch.changed + 1] = i
+  end
+end
+
+local function write_positions(batch)
+  local keys, locations, order = batch.keys, batch.locations, batch.first_order
+  local changed, first_claim, more_claims = batch.changed, batch.first_claim, batch.more_claims
+  for n = 1, #changed do
+    local i = changed[n]
+    local claim = first_claim[i]
+    if not claim then
+      redis.call('HSET', keys[i], locations[i], encode_position(batch, i))
+    elseif not more_claims[i] then
+      redis.call('HSET', keys[i], locations[i], encode_position(batch, i), claim, order[i])
+    else
+      redis.call('HSET', keys[i], locations[i], encode_position(batch, i), claim, order[i],
+        unpack_table(more_claims[i]))
+    end
+  end
+  for i, ended in pairs(batch.ended) do
+    if type(ended) == 'string' then
+      redis.call('HDEL', keys[i], ended)
+    else
+      redis.call('HDEL', keys[i], unpack_table(ended))
+    end
+  end
 end
 
 -- Everything that a batch changes, written at once: positions, records, deadlines, events, sequence.
 local function write_batch(batch)
-  local changes = batch.fields
-  for key, places in pairs(batch.changed) do
-    local fields = changes[key]
-    if not fields then
-      fields = {}
-      changes[key] = fields
-    end
-    local n = #fields
-    for location, position in pairs(places) do
-      fields[n + 1], fields[n + 2] = location, encode_position(position)
-      n = n + 2
-    end
+  if batch.event_count == 0 then
+    return
   end
-  for key, fields in pairs(changes) do
-    redis.call('HSET', key, unpack_table(fields))
-  end
-  for key, fields in pairs(batch.removed) do
-    redis.call('HDEL', key, unpack_table(fields))
-  end
+  -- First what may refuse: a ledger that is ahead of the sequence takes no entry, and then nothing is written.
+  local seq = string_format('%d', batch.seq)
+  redis.call('XADD', batch.log, batch.epoch .. '-' .. seq, 'e',
+    pack('<I6H', batch.now, batch.event_count) .. concat(batch.events))
+  redis.call('HSET', batch.meta, 'seq', seq)
+  write_positions(batch)
   if #batch.operations > 0 then
     redis.call('HSET', batch.operations_key, unpack_table(batch.operations))
   end
   local entries = {}
-  for at_ms, kinds in pairs(batch.due) do
-    for _, ids in pairs(kinds) do
-      local n = #entries
-      entries[n + 1], entries[n + 2] = at_ms, concat(ids)
-    end
+  for when, ids in pairs(batch.due) do
+    local n = #entries
+    entries[n + 1], entries[n + 2] = math_max(when, -when), concat(ids)
   end
   if #entries > 0 then
-    redis.call('ZADD', batch.due_key, unpack_table(entries))
-  end
-  local count = #batch.events
-  if count > 0 then
-    redis.call('XADD', batch.log, string_format('%d-%d', batch.epoch, batch.seq), 'e',
-      pack('<I6H', batch.now, count) .. concat(batch.events))
-    redis.call('HSET', batch.meta, 'seq', string_format('%d', batch.seq))
+    -- GT: where one id falls due twice, the later moment counts.
+    redis.call('ZADD', batch.due_key, 'GT', unpack_table(entries))
   end
 end
 

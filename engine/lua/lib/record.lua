@@ -18,6 +18,8 @@ local HEADER_FORMAT = '<BBBBHBHHI7I7I6I6c8'
 local HEADER_SIZE = 45
 local PROGRESS_SIZE = 20
 local FINGERPRINT_AT = 38 -- of a reservation's record; 8 bytes
+local DELTA_FORMAT = '<i6i6i6' -- of an event: held, allocated, on_hand of a position
+local OPERATION_SIZE = 12
 local NO_OPERATION = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
 local function decode_header(raw)
@@ -74,9 +76,9 @@ end
 -- The names of a body's SKUs, by slot from 1 on.
 local function decode_skus(raw, at)
   local _, count, positions, cursor = unpack_struct('<HBB', raw, at)
-  local skus, _ignored = {}, nil
+  local skus = {}
   for _ = 1, positions do
-    _ignored, _ignored, _ignored, cursor = unpack_struct('<BI5Bc0', raw, cursor)
+    cursor = select(4, unpack_struct('<BI5Bc0', raw, cursor))
   end
   for i = 1, count do
     skus[i], cursor = unpack_struct('<Hc0', raw, cursor)
@@ -87,6 +89,16 @@ end
 -- How many SKUs, and so how many keys, a body has.
 local function count_slots(raw, at)
   return string_byte(raw, at + 2)
+end
+
+-- Which of the entries are still in the deadline index and due: one that was moved to a later moment
+-- since the sweeper listed it is not its business any more.
+local function find_due(batch, entries)
+  local scores, due = redis.call('ZMSCORE', batch.due_key, unpack_table(entries)), {}
+  for i = 1, #entries do
+    due[i] = scores[i] and tonumber(scores[i]) <= batch.now
+  end
+  return due
 end
 
 -- The ids of an entry of the deadline index: a kind, then ids of 12 bytes.

@@ -13,17 +13,17 @@ local function open_reservation(batch, id, revision)
     return nil, { 'stale' }
   end
   local body_at = HEADER_SIZE + header.progress * PROGRESS_SIZE + 1
-  local slots, quantities, places, plan_size = decode_plan(raw, body_at)
+  local slots, quantities, locations, plan_size = decode_plan(raw, body_at)
   return {
     id = id, header = header, raw = raw, body_at = body_at, plan_size = plan_size,
-    slots = slots, quantities = quantities, places = places,
+    slots = slots, quantities = quantities, locations = locations,
     units = decode_progress(raw, header, quantities), deltas = {},
   }
 end
 
 -- The answer to a repeat under a remembered operation id, or nil.
 local function replay_operation(batch, operation, verb, id, fingerprint)
-  local prior = operation ~= NO_OPERATION and batch.remembered[operation]
+  local prior = batch.remembered[operation]
   if not prior then
     return nil
   end
@@ -79,20 +79,19 @@ local function shift_units(units, column, i, quantity)
 end
 
 -- Changes the counters of the reservation's i-th position. A position whose last open unit of this
--- reservation goes is struck from the holders; one that opens anew is entered.
+-- reservation goes loses the claim; one that opens anew gets it.
 local function change_counters(batch, keys, base, reservation, i, held, allocated, on_hand)
-  local key, place = keys[base + reservation.slots[i]], reservation.places[i]
-  local position = load_position(batch, key, place)
-  position[HELD] = position[HELD] + held
-  position[ALLOCATED] = position[ALLOCATED] + allocated
-  position[ON_HAND] = position[ON_HAND] + on_hand
-  change_position(batch, key, place, position)
-  reservation.deltas[i] = pack('<i6i6i6', held, allocated, on_hand)
-  local units, holder = reservation.units, place .. '\n' .. reservation.id
+  local place = load_position(batch, keys[base + reservation.slots[i]], reservation.locations[i])
+  batch.held[place] = batch.held[place] + held
+  batch.allocated[place] = batch.allocated[place] + allocated
+  batch.on_hand[place] = batch.on_hand[place] + on_hand
+  mark_changed(batch, place)
+  reservation.deltas[i] = pack(DELTA_FORMAT, held, allocated, on_hand)
+  local units = reservation.units
   if units.held[i] + units.committed[i] == 0 then
-    remove_field(batch, key, holder)
+    end_claim(batch, place, reservation.id)
   elseif held == 0 and allocated > 0 then
-    add_field(batch, key, holder, string_format('%d', batch.seq + 1))
+    add_claim(batch, place, reservation.id, batch.seq + 1)
   end
 end
 
@@ -171,43 +170,91 @@ local function encode_progress(reservation)
 end
 
 -- Files what a verb did: the record, the memory of its operation id, the deadlines, the event.
--- Returns the new head of the record (header and progress), which is the answer.
-local function close_step(batch, reservation, verb, operation, fingerprint, retention_ms)
+-- `rest` is the caller's part of the body where the verb replaced it. Returns the record's new head,
+-- which is the answer.
+local function file_step(batch, verb, id, request, head, deltas, raw, body_at, rest)
+  local operation, fingerprint = request.operation, request.fingerprint
+  local plan_size = unpack_struct('<H', raw, body_at)
+  local plan = string_sub(raw, body_at, body_at + 1 + plan_size)
+  remember_operation(batch, id, rest and head .. plan .. rest or head .. string_sub(raw, body_at))
+  if operation ~= NO_OPERATION then
+    remember_operation(batch, operation,
+      pack('<BBc8c12', KIND_OPERATION, verb, fingerprint, id) .. head)
+    add_due(batch, 'p', batch.now + request.retention_ms, operation)
+  end
+  rest = rest or ''
+  add_event(batch, verb, 2 * OPERATION_SIZE + #head + #deltas + #plan + #rest,
+    id, operation, plan, head, deltas, rest)
+  return head
+end
+
+-- Ends a step that went by units: settles the state, then files it.
+local function close_step(batch, reservation, verb, request)
   local header = reservation.header
   note_end(reservation, verb)
   settle_state(reservation)
   header.changed_epoch, header.changed_seq = batch.epoch, next_sequence(batch)
   if header.state > STATE_COMMITTED then
-    header.deadline_ms = batch.now + retention_ms
+    header.deadline_ms = batch.now + request.retention_ms
     add_due(batch, 'p', header.deadline_ms, reservation.id)
   end
   local progress = encode_progress(reservation)
-  local head = encode_header(header) .. progress
-  local plan = string_sub(reservation.raw, reservation.body_at, reservation.body_at + 1 + reservation.plan_size)
-  remember_operation(batch, reservation.id, head .. (reservation.rest and plan .. reservation.rest
-    or string_sub(reservation.raw, reservation.body_at)))
-  if operation ~= NO_OPERATION then
-    remember_operation(batch, operation,
-      pack('<BBc8c12', KIND_OPERATION, verb, fingerprint, reservation.id) .. head)
-    add_due(batch, 'p', batch.now + retention_ms, operation)
-  end
   local deltas = reservation.deltas
   for i = 1, #reservation.quantities do
-    deltas[i] = deltas[i] or pack('<i6i6i6', 0, 0, 0)
+    deltas[i] = deltas[i] or pack(DELTA_FORMAT, 0, 0, 0)
   end
-  add_event(batch, verb, reservation.id .. operation .. head .. concat(deltas) .. plan
-    .. (reservation.rest or ''))
-  return head
+  return file_step(batch, verb, reservation.id, request, encode_header(header) .. progress,
+    concat(deltas), reservation.raw, reservation.body_at, reservation.rest)
+end
+
+-- The usual step, with no tables: all units of a reservation go from one state to another together.
+-- `held`, `allocated` and `on_hand` are the signs of what changes. Returns the new head, or nil where
+-- the reservation is not as `from` and `revision` say: then it goes by units.
+local function move_whole(batch, keys, base, request, verb, from, to, held, allocated, on_hand)
+  local id, raw = request.id, batch.remembered[request.id]
+  if not raw or string_byte(raw) ~= KIND_RESERVATION then
+    return nil
+  end
+  local kind, state, held_end, closed_by, revision, progress, created_epoch, _, created_seq, _,
+    created_ms, deadline_ms, fingerprint = unpack_struct(HEADER_FORMAT, raw)
+  if state ~= from or progress > 0 or revision ~= request.revision then
+    return nil
+  end
+  local is_open = to == STATE_COMMITTED
+  local _, _, count, cursor = unpack_struct('<HBB', raw, HEADER_SIZE + 1)
+  local deltas = ''
+  for _ = 1, count do
+    local slot, quantity, location
+    slot, quantity, location, cursor = unpack_struct('<BI5Bc0', raw, cursor)
+    local place = load_position(batch, keys[base + slot], location)
+    batch.held[place] = batch.held[place] + held * quantity
+    batch.allocated[place] = batch.allocated[place] + allocated * quantity
+    batch.on_hand[place] = batch.on_hand[place] + on_hand * quantity
+    mark_changed(batch, place)
+    if not is_open then
+      end_claim(batch, place, id)
+    end
+    deltas = deltas .. pack(DELTA_FORMAT, held * quantity, allocated * quantity, on_hand * quantity)
+  end
+  if from == STATE_HELD then
+    held_end = verb
+  end
+  if not is_open then
+    closed_by = verb
+    deadline_ms = batch.now + request.retention_ms
+    add_due(batch, 'p', deadline_ms, id)
+  end
+  local head = pack(HEADER_FORMAT, kind, to, held_end, closed_by, revision, 0, created_epoch, batch.epoch,
+    created_seq, next_sequence(batch), created_ms, deadline_ms, fingerprint)
+  return file_step(batch, verb, id, request, head, deltas, raw, HEADER_SIZE + 1)
 end
 
 -- A request starts with id(12) revision(H) keys(B) operation(12) fingerprint(8); what is the verb's own
 -- follows from this byte on.
 local RESOLVE_ARGS_AT = 36
 
--- Reads the batch and decides every request by `decide`, which changes the reservation's units and the
--- counters and returns nothing, or returns another answer and changes nothing.
-local function resolve_requests(keys, args, verb, decide)
-  local batch, retention_ms, ids = begin_batch(keys[1], keys[2], keys[3], keys[4]), tonumber(args[1]), {}
+local function load_resolved(batch, args)
+  local ids = {}
   for i = 2, #args do
     local n = #ids
     local id, _, _, operation = unpack_struct('<c12HBc12', args[i])
@@ -217,14 +264,25 @@ local function resolve_requests(keys, args, verb, decide)
     end
   end
   load_operations(batch, ids)
-  local answer, base = begin_answer(batch), 5
+end
+
+-- Reads the batch and decides every request. `decide_whole` takes the usual case and returns the new
+-- head, or nil; then `decide` goes by units: it changes them and the counters and returns nothing, or
+-- returns another answer and changes nothing.
+local function resolve_requests(keys, args, verb, decide_whole, decide)
+  local batch = begin_batch(keys[1], keys[2], keys[3], keys[4])
+  load_resolved(batch, args)
+  local answer, base, request = begin_answer(batch), 5, { retention_ms = tonumber(args[1]) }
   for i = 2, #args do
     local id, revision, slots, operation, fingerprint = unpack_struct('<c12HBc12c8', args[i])
-    local outcome = replay_operation(batch, operation, verb, id, fingerprint)
+    request.id, request.revision = id, revision
+    request.operation, request.fingerprint = operation, fingerprint
+    local outcome = operation ~= NO_OPERATION and replay_operation(batch, operation, verb, id, fingerprint)
+      or decide_whole(batch, keys, base, args[i], request)
     if not outcome then
       local reservation, refusal = open_reservation(batch, id, revision)
       outcome = refusal or decide(batch, keys, base, args[i], reservation)
-        or close_step(batch, reservation, verb, operation, fingerprint, retention_ms)
+        or close_step(batch, reservation, verb, request)
     end
     answer[i + 1] = outcome
     base = base + slots

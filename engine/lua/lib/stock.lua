@@ -9,7 +9,7 @@ local function decode_places(packed)
   return locations
 end
 
--- The positions that a read asks for: the list of locations, location -> position, and whether the SKU
+-- The positions that a read asks for: the list of locations, location -> index of the position, and whether the SKU
 -- is known at all. All positions are read by one call for each 1000 locations.
 local function asked_locations(batch, key, request, at)
   local locations = decode_places(string_sub(request, at))
@@ -17,14 +17,13 @@ local function asked_locations(batch, key, request, at)
   if known then
     locations = decode_places(known)
   end
-  local places = batch.positions[key] or {}
-  batch.positions[key] = places
+  local places = {}
   for first = 1, #locations, 1000 do
     local last = math_min(first + 999, #locations)
     local packed = redis.call('HMGET', key, unpack_table(locations, first, last))
     for i = first, last do
       local found = packed[i - first + 1]
-      places[locations[i]] = found and decode_position(found)
+      places[locations[i]] = found and keep_position(batch, key, locations[i], found)
       known = known or found
     end
   end

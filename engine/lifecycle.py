@@ -1,0 +1,195 @@
+"""The rules of a reservation's life: which units a verb may move, and what its head must then say.
+
+Pure, and apart from the scripts on purpose: a replay judges by these what the scripts did.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from engine import events
+from engine.events import Resolved
+from engine.records import Head, decode_plan
+from engine.types import State
+
+Line = tuple[int, int, int, int]
+"""Held, committed, fulfilled and released units of a position; what is missing has lapsed."""
+
+Fault = tuple[str, str]
+"""The short name of the broken invariant, and what is wrong."""
+
+OPEN_STATES = (State.HELD, State.COMMITTED)
+HELD, COMMITTED, FULFILLED, RELEASED = range(4)
+_COLUMNS = {
+    State.HELD: HELD,
+    State.COMMITTED: COMMITTED,
+    State.FULFILLED: FULFILLED,
+    State.RELEASED: RELEASED,
+    State.CANCELLED: RELEASED,
+}
+VERBS: Mapping[type[Resolved], int] = {
+    events.Committed: 2,
+    events.Released: 3,
+    events.Extended: 4,
+    events.Fulfilled: 5,
+    events.Cancelled: 6,
+    events.Expired: 7,
+}
+"""The code of each verb, as heads and remembered operations have it."""
+
+
+@lru_cache(maxsize=65_536)
+def positions_of(plan: bytes) -> tuple[tuple[str, str, int], ...]:
+    """SKU, location and quantity of each position of a packed plan."""
+    read = decode_plan(plan)[0]
+    return tuple(
+        (read.skus[position.slot], position.location, position.quantity) for position in read.positions
+    )
+
+
+def units_of(head: Head, plan: bytes) -> tuple[Line, ...]:
+    """The units of each position by state."""
+    if head.progress:
+        return head.progress
+    return _units_in_state(plan, head.state)
+
+
+@lru_cache(maxsize=65_536)
+def _units_in_state(plan: bytes, state: State) -> tuple[Line, ...]:
+    lines = []
+    for _, _, quantity in positions_of(plan):
+        line = [0, 0, 0, 0]
+        if state in _COLUMNS:
+            line[_COLUMNS[state]] = quantity
+        lines.append((line[HELD], line[COMMITTED], line[FULFILLED], line[RELEASED]))
+    return tuple(lines)
+
+
+def find_fault(event: Resolved, plan: bytes, before: Head, after: Head) -> Fault | None:
+    """What is wrong with a step from one head to the next; None where all is as it must be."""
+    old, new = units_of(before, plan), units_of(after, plan)
+    flow = _FLOWS[type(event)]
+    for (sku, location, quantity), was, now in zip(positions_of(plan), old, new, strict=True):
+        if sum(now) > quantity:
+            return "I5", f"{now} units of {sku} at {location} are more than {quantity}"
+        change = (now[0] - was[0], now[1] - was[1], now[2] - was[2], now[3] - was[3])
+        if any(change) and not flow(change, now, before.state):
+            return "I5", f"moved units of {sku} at {location} from {was} to {now}"
+    if old == new and not isinstance(event, events.Extended):
+        return "I5", "moved no units"
+    return (
+        _find_state_fault(event, before, after, new)
+        or _find_identity_fault(event, before, after)
+        or _find_deadline_fault(event, before, after)
+    )
+
+
+Flow = Callable[[Line, Line, State], bool]
+
+
+def _commits(change: Line, _: Line, state: State) -> bool:
+    held, committed, fulfilled, released = change
+    if state is State.EXPIRED:
+        return held == released == 0 and committed >= 0 and fulfilled >= 0
+    return sum(change) == 0 and held < 0 and min(committed, fulfilled, released) >= 0
+
+
+def _releases(change: Line, _: Line, __: State) -> bool:
+    return change[COMMITTED] == change[FULFILLED] == 0 and change[RELEASED] == -change[HELD] > 0
+
+
+def _extends(_: Line, __: Line, ___: State) -> bool:
+    return False
+
+
+def _fulfils(change: Line, _: Line, __: State) -> bool:
+    return change[HELD] == change[RELEASED] == 0 and change[FULFILLED] == -change[COMMITTED] > 0
+
+
+def _cancels(change: Line, _: Line, __: State) -> bool:
+    return change[HELD] == change[FULFILLED] == 0 and change[RELEASED] == -change[COMMITTED] > 0
+
+
+def _expires(change: Line, now: Line, _: State) -> bool:
+    return now[HELD] == 0 and change[HELD] < 0 and not any(change[COMMITTED:])
+
+
+_FLOWS: Mapping[type[Resolved], Flow] = {
+    events.Committed: _commits,
+    events.Released: _releases,
+    events.Extended: _extends,
+    events.Fulfilled: _fulfils,
+    events.Cancelled: _cancels,
+    events.Expired: _expires,
+}
+_STATES_BEFORE: Mapping[type[Resolved], tuple[State, ...]] = {
+    events.Committed: (State.HELD, State.EXPIRED),
+    events.Released: (State.HELD,),
+    events.Extended: (State.HELD,),
+    events.Fulfilled: OPEN_STATES,
+    events.Cancelled: OPEN_STATES,
+    events.Expired: (State.HELD,),
+}
+_STATE_OF_CLOSER = {6: State.CANCELLED, 7: State.EXPIRED}
+
+
+def _find_state_fault(event: Resolved, before: Head, after: Head, units: tuple[Line, ...]) -> Fault | None:
+    if before.state not in _STATES_BEFORE[type(event)]:
+        return "I5", f"the reservation was {before.state}"
+    held = sum(line[HELD] for line in units)
+    committed = sum(line[COMMITTED] for line in units)
+    held_end, closed_by, verb = before.held_end, before.closed_by, VERBS[type(event)]
+    if held == 0:
+        if before.state in {State.HELD, State.EXPIRED}:
+            held_end = verb
+        if committed == 0:
+            closed_by = verb
+    if held:
+        state = State.HELD
+    elif committed:
+        state = State.COMMITTED
+    elif any(line[FULFILLED] for line in units):
+        state = State.FULFILLED
+    else:
+        state = _STATE_OF_CLOSER.get(closed_by, State.RELEASED)
+    expected, found = (state, held_end, closed_by), (after.state, after.held_end, after.closed_by)
+    if expected != found:
+        return "I5", f"its state, held_end, closed_by are {found}, its units make them {expected}"
+    return None
+
+
+def _find_identity_fault(event: Resolved, before: Head, after: Head) -> Fault | None:
+    revision = (before.revision + 1) % 65_536 if event.detail else before.revision
+    expected = (
+        revision,
+        before.created_epoch,
+        before.created_seq,
+        before.created_ms,
+        before.fingerprint,
+        event.epoch,
+        event.seq,
+    )
+    found = (
+        after.revision,
+        after.created_epoch,
+        after.created_seq,
+        after.created_ms,
+        after.fingerprint,
+        after.changed_epoch,
+        after.changed_seq,
+    )
+    return ("I5", f"its head says {found}, not {expected}") if found != expected else None
+
+
+def _find_deadline_fault(event: Resolved, before: Head, after: Head) -> Fault | None:
+    if isinstance(event, events.Expired) and event.at_ms < before.deadline_ms:
+        early_ms = before.deadline_ms - event.at_ms
+        return "I8", f"lapsed {early_ms} ms before its deadline"
+    if isinstance(event, events.Extended):
+        if after.deadline_ms < before.deadline_ms:
+            return "I8", f"its deadline moved back from {before.deadline_ms} to {after.deadline_ms}"
+    elif after.state not in OPEN_STATES:
+        if after.deadline_ms < event.at_ms:
+            return "I8", "it may be forgotten before it ended"
+    elif after.deadline_ms != before.deadline_ms:
+        return "I8", f"its deadline moved from {before.deadline_ms} to {after.deadline_ms}"
+    return None

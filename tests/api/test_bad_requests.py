@@ -1,0 +1,314 @@
+"""Every bad input is answered with its own problem document, on every route that it can be sent to."""
+
+import pytest
+
+from api.front import MAX_BODY_BYTES
+from tests.api.service import Service, expect_problem, fresh_key
+
+ID = "r_AAAAAAAAAAAAAAAAAAAA"
+BODY_ROUTES = [
+    ("POST", "/v1/reservations"),
+    ("POST", f"/v1/reservations/{ID}/commit"),
+    ("POST", f"/v1/reservations/{ID}/release"),
+    ("POST", f"/v1/reservations/{ID}/extend"),
+    ("POST", f"/v1/reservations/{ID}/fulfil"),
+    ("POST", f"/v1/reservations/{ID}/cancel"),
+    ("POST", "/v1/reservations/batch"),
+    ("POST", "/v1/availability/query"),
+    ("POST", "/v1/stock/movements"),
+    ("PUT", "/v1/locations/nowhere"),
+]
+JSON_READS = [
+    "/v1/availability/x",
+    f"/v1/reservations/{ID}",
+    "/v1/stock/x",
+    "/v1/stock/x/y",
+    "/v1/stock/x/y/holders",
+    "/v1/locations",
+    "/v1/locations/nowhere",
+]
+NO_JSON = {
+    "cut off": b"{",
+    "no JSON": b"nope",
+    "two documents": b"{}{}",
+    "invalid UTF-8": b'{"lines": "\xff\xfe"}',
+    "lone surrogate": b'{"lines": "\\ud800"}',
+    "NaN": b'{"lines": NaN}',
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "raw control character": b'{"lines": "\x00"}',
+    "single quotes": b"{'lines': 1}",
+    "UTF-16": '{"lines": 1}'.encode("utf-16"),
+    "number beyond every range": b'{"lines": 1e999}',
+    "nested without end": b"[" * 100_000,
+}
+NO_OBJECT = {"list": b"[]", "null": b"null", "text": b'"x"', "number": b"1", "true": b"true"}
+
+
+def _named(table: dict[str, bytes]) -> list[object]:
+    return [pytest.param(raw, id=name.replace(" ", "-")) for name, raw in table.items()]
+
+
+@pytest.mark.parametrize("raw", _named(NO_JSON))
+@pytest.mark.parametrize(("method", "path"), BODY_ROUTES)
+def test_what_is_no_json(service: Service, method: str, path: str, raw: bytes) -> None:
+    answer = service.ask(method, path, raw, {"Idempotency-Key": fresh_key()})
+    # A decoder meets a wrong type before it meets the end of the text: it may tell of either.
+    code = answer.json()["code"]
+    assert code in {"malformed_json", "invalid_request"}
+    expect_problem(answer, 400 if code == "malformed_json" else 422, code, instance=path)
+
+
+@pytest.mark.parametrize("raw", _named(NO_OBJECT))
+@pytest.mark.parametrize(("method", "path"), BODY_ROUTES)
+def test_a_body_that_is_no_object(service: Service, method: str, path: str, raw: bytes) -> None:
+    answer = service.ask(method, path, raw, {"Idempotency-Key": fresh_key()})
+    expect_problem(answer, 422, "invalid_request", instance=path, pointer="")
+
+
+@pytest.mark.parametrize(("method", "path"), BODY_ROUTES)
+def test_an_unknown_field(service: Service, method: str, path: str) -> None:
+    answer = service.ask(method, path, {"no/such~field": 1}, {"Idempotency-Key": fresh_key()})
+    expect_problem(answer, 422, "invalid_request", instance=path, pointer="/no~1such~0field")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "pointer"),
+    [
+        ("POST", "/v1/reservations", "/lines"),
+        ("POST", f"/v1/reservations/{ID}/extend", "/ttl_seconds"),
+        ("POST", "/v1/reservations/batch", "/operations"),
+        ("POST", "/v1/availability/query", "/skus"),
+        ("POST", "/v1/stock/movements", "/movements"),
+        ("PUT", "/v1/locations/nowhere", "/kind"),
+    ],
+)
+def test_a_missing_field(service: Service, method: str, path: str, pointer: str) -> None:
+    answer = service.ask(method, path, {}, {"Idempotency-Key": fresh_key()})
+    expect_problem(answer, 422, "invalid_request", instance=path, pointer=pointer)
+
+
+LINE = {"sku": "A", "quantity": 1, "location": "s7"}
+MOVEMENT = {"id": "m", "kind": "receive", "sku": "A", "location": "s7", "quantity": 1}
+RESERVE = "/v1/reservations"
+COMMIT = f"/v1/reservations/{ID}/commit"
+EXTEND = f"/v1/reservations/{ID}/extend"
+BATCH = "/v1/reservations/batch"
+QUERY = "/v1/availability/query"
+MOVE = "/v1/stock/movements"
+PLACE = "/v1/locations/nowhere"
+INVALID_FIELDS: list[tuple[str, object, str]] = [
+    (RESERVE, {"lines": []}, "/lines"),
+    (RESERVE, {"lines": [LINE] * 201}, "/lines"),
+    (RESERVE, {"lines": "x"}, "/lines"),
+    (RESERVE, {"lines": [LINE, 7]}, "/lines/1"),
+    (RESERVE, {"lines": [{**LINE, "sku": ""}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "sku": "x" * 65}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "sku": "a\u0000b"}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "sku": "a\nb"}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "sku": "a\u007fb"}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "sku": "a\u0085b"}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "sku": 7}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "sku": None}]}, "/lines/0/sku"),
+    (RESERVE, {"lines": [{**LINE, "quantity": 0}]}, "/lines/0/quantity"),
+    (RESERVE, {"lines": [{**LINE, "quantity": -1}]}, "/lines/0/quantity"),
+    (RESERVE, {"lines": [{**LINE, "quantity": 1_000_000_001}]}, "/lines/0/quantity"),
+    (RESERVE, {"lines": [{**LINE, "quantity": 10**30}]}, "/lines/0/quantity"),
+    (RESERVE, {"lines": [{**LINE, "quantity": 1.5}]}, "/lines/0/quantity"),
+    (RESERVE, {"lines": [{**LINE, "quantity": "1"}]}, "/lines/0/quantity"),
+    (RESERVE, {"lines": [{**LINE, "quantity": True}]}, "/lines/0/quantity"),
+    (RESERVE, {"lines": [{**LINE, "location": "a b"}]}, "/lines/0/location"),
+    (RESERVE, {"lines": [{**LINE, "location": "s7\n"}]}, "/lines/0/location"),
+    (RESERVE, {"lines": [{**LINE, "location": "x" * 65}]}, "/lines/0/location"),
+    (RESERVE, {"lines": [{**LINE, "location": "ä"}]}, "/lines/0/location"),
+    (RESERVE, {"lines": [{**LINE, "price": 1}]}, "/lines/0/price"),
+    (RESERVE, {"lines": [{"sku": "A", "quantity": 1}]}, "/lines/0/location"),
+    (RESERVE, {"lines": [LINE], "ttl_seconds": 0}, "/ttl_seconds"),
+    (RESERVE, {"lines": [LINE], "ttl_seconds": 2_592_001}, "/ttl_seconds"),
+    (RESERVE, {"lines": [LINE], "ttl_seconds": "900"}, "/ttl_seconds"),
+    (RESERVE, {"lines": [LINE], "owner": "x" * 256}, "/owner"),
+    (RESERVE, {"lines": [LINE], "reference": 7}, "/reference"),
+    (RESERVE, {"lines": [LINE], "channel": "a b"}, "/channel"),
+    (RESERVE, {"lines": [LINE], "metadata": []}, "/metadata"),
+    (RESERVE, {"lines": [LINE], "sourcing": "cheapest"}, "/sourcing"),
+    (COMMIT, {"lines": []}, "/lines"),
+    (COMMIT, {"remainder": "forget"}, "/remainder"),
+    (COMMIT, {"fulfil": "yes"}, "/fulfil"),
+    (COMMIT, {"if_expired": "hope"}, "/if_expired"),
+    (EXTEND, {"ttl_seconds": 0}, "/ttl_seconds"),
+    (EXTEND, {"ttl_seconds": 2_592_001}, "/ttl_seconds"),
+    (BATCH, {"operations": []}, "/operations"),
+    (BATCH, {"operations": [{"op": "release", "id": ID}] * 257}, "/operations"),
+    (BATCH, {"operations": [{"op": "steal"}]}, "/operations/0/op"),
+    (QUERY, {"skus": []}, "/skus"),
+    (QUERY, {"skus": ["A"] * 1001}, "/skus"),
+    (QUERY, {"skus": ["A", "a\u0000"]}, "/skus/1"),
+    (QUERY, {"skus": ["A", 7]}, "/skus/1"),
+    (QUERY, {"skus": ["A"], "locations": ["a b"]}, "/locations/0"),
+    (QUERY, {"skus": ["A"], "detail": 1}, "/detail"),
+    (MOVE, {"movements": []}, "/movements"),
+    (MOVE, {"movements": [MOVEMENT] * 5001}, "/movements"),
+    (MOVE, {"movements": [MOVEMENT, {**MOVEMENT, "id": ""}]}, "/movements/1/id"),
+    (MOVE, {"movements": [{**MOVEMENT, "id": "x" * 256}]}, "/movements/0/id"),
+    (MOVE, {"movements": [{**MOVEMENT, "kind": "theft"}]}, "/movements/0/kind"),
+    (MOVE, {"movements": [{**MOVEMENT, "quantity": 0}]}, "/movements/0/quantity"),
+    (MOVE, {"movements": [{**MOVEMENT, "quantity": -1}]}, "/movements/0/quantity"),
+    (MOVE, {"movements": [{**MOVEMENT, "kind": "sale", "quantity": -1}]}, "/movements/0/quantity"),
+    (MOVE, {"movements": [{**MOVEMENT, "kind": "adjust", "quantity": 0}]}, "/movements/0/quantity"),
+    (MOVE, {"movements": [MOVEMENT] * 3 + [{**MOVEMENT, "quantity": 10**12}]}, "/movements/3/quantity"),
+    (MOVE, {"movements": [{**MOVEMENT, "sku": "\u0000"}]}, "/movements/0/sku"),
+    (MOVE, {"movements": [{**MOVEMENT, "location": "../x"}]}, "/movements/0/location"),
+    (MOVE, {"movements": [{**MOVEMENT, "occurred_at": "yesterday"}]}, "/movements/0/occurred_at"),
+    (MOVE, {"movements": [{**MOVEMENT, "occurred_at": "2026-01-01T00:00:00"}]}, "/movements/0/occurred_at"),
+    (MOVE, {"movements": [{**MOVEMENT, "price": 1}]}, "/movements/0/price"),
+    (PLACE, {"kind": "moon"}, "/kind"),
+    (PLACE, {"kind": "store", "lat": 91}, "/lat"),
+    (PLACE, {"kind": "store", "lon": "x"}, "/lon"),
+    (PLACE, {"kind": "store", "capabilities": ["fly"]}, "/capabilities/0"),
+    (PLACE, {"kind": "store", "gln": "12"}, "/gln"),
+    (PLACE, {"kind": "store", "gln": "1234567890123\n"}, "/gln"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"), INVALID_FIELDS, ids=[f"{path}{at}" for path, _, at in INVALID_FIELDS]
+)
+def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, pointer: str) -> None:
+    method = "PUT" if path == PLACE else "POST"
+    answer = service.ask(method, path, body, {"Idempotency-Key": fresh_key()})
+    expect_problem(answer, 422, "invalid_request", instance=path, pointer=pointer)
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("/v1/availability/x?nonsense=1", "?nonsense"),
+        ("/v1/availability/x?quantity=0", "?quantity"),
+        ("/v1/availability/x?quantity=", "?quantity"),
+        ("/v1/availability/x?quantity=1e3", "?quantity"),
+        ("/v1/availability/x?quantity=1000000001", "?quantity"),
+        ("/v1/availability/x?quantity=99999999999999999999", "?quantity"),
+        ("/v1/availability/a%00b", "/sku"),
+        ("/v1/availability/a%0Ab", "/sku"),
+        ("/v1/availability/" + "x" * 65, "/sku"),
+        ("/v1/availability/%FF", ""),
+        ("/v1/availability/x?location=a%20b", "/location"),
+        ("/v1/stock/a%00b", "/sku"),
+        ("/v1/stock/%C3", ""),
+        ("/v1/stock/x?nonsense=1", "?nonsense"),
+        ("/v1/locations?limit=0", "?limit"),
+        ("/v1/locations?limit=1001", "?limit"),
+        ("/v1/locations?limit=x", "?limit"),
+        ("/v1/locations?limit=1&limit=2", "?limit"),
+        ("/v1/locations?cursor=%2A", "?cursor"),
+        ("/v1/locations?cursor=", "?cursor"),
+        ("/v1/locations?page=2", "?page"),
+        ("/v1/locations/%FF", ""),
+    ],
+)
+def test_a_parameter_that_breaks_a_rule(service: Service, path: str, pointer: str) -> None:
+    answer = service.ask("GET", path)
+    expect_problem(answer, 422, "invalid_request", instance=path.partition("?")[0], pointer=pointer)
+
+
+@pytest.mark.parametrize("path", ["/v1/locations/a%20b", "/v1/locations/" + "x" * 65, "/v1/locations/a%2Fb"])
+def test_a_location_id_that_breaks_a_rule(service: Service, path: str) -> None:
+    expect_problem(service.ask("PUT", path, {"kind": "store"}), 422, "invalid_request", pointer="/id")
+    expect_problem(service.ask("GET", path), 404, "location_not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), BODY_ROUTES)
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", ""])
+def test_a_body_that_is_not_said_to_be_json(service: Service, method: str, path: str, kind: str) -> None:
+    headers = {"Idempotency-Key": fresh_key(), "Content-Type": kind}
+    expect_problem(service.ask(method, path, b"{}", headers), 415, "unsupported_media_type", instance=path)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
+def test_a_body_that_is_said_to_be_json(service: Service, kind: str) -> None:
+    answer = service.ask("POST", QUERY, b'{"skus": ["A"]}', {"Content-Type": kind})
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [*BODY_ROUTES, *(("GET", path) for path in JSON_READS), ("DELETE", PLACE)]
+)
+@pytest.mark.parametrize("accept", ["text/html", "image/png, text/csv"])
+def test_a_caller_that_takes_no_json(service: Service, method: str, path: str, accept: str) -> None:
+    body = None if method in {"GET", "DELETE"} else {}
+    answer = service.ask(method, path, body, {"Idempotency-Key": fresh_key(), "Accept": accept})
+    expect_problem(answer, 406, "not_acceptable", instance=path)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "*/*",
+        "application/*",
+        "application/json",
+        "APPLICATION/JSON",
+        "text/html, */*;q=0.1",
+        "application/problem+json",
+    ],
+)
+def test_a_caller_that_takes_json(service: Service, accept: str) -> None:
+    assert service.ask("GET", "/v1/locations", None, {"Accept": accept}).status == 200
+    expect_problem(
+        service.ask("GET", "/v1/availability/none", None, {"Accept": accept}), 404, "sku_not_found"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/reservations/batch", {"POST"}),
+        ("DELETE", "/v1/reservations", {"POST"}),
+        ("PUT", f"/v1/reservations/{ID}", {"GET", "HEAD"}),
+        ("GET", COMMIT, {"POST"}),
+        ("PATCH", EXTEND, {"POST"}),
+        ("POST", "/v1/availability/x", {"GET", "HEAD"}),
+        ("DELETE", QUERY, {"GET", "HEAD", "POST"}),
+        ("DELETE", MOVE, {"GET", "HEAD", "POST"}),
+        ("POST", "/v1/stock/x", {"GET", "HEAD"}),
+        ("POST", PLACE, {"GET", "HEAD", "PUT", "DELETE"}),
+        ("PUT", "/v1/locations", {"GET", "HEAD"}),
+        ("POST", "/healthz", {"GET", "HEAD"}),
+        ("DELETE", "/metrics", {"GET", "HEAD"}),
+        ("OPTIONS", "/openapi.json", {"GET", "HEAD"}),
+    ],
+)
+def test_a_method_that_an_address_does_not_take(
+    service: Service, method: str, path: str, allow: set[str]
+) -> None:
+    answer = service.ask(method, path)
+    expect_problem(answer, 405, "method_not_allowed", instance=path)
+    assert set(answer.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1",
+        "/v1/",
+        "/nope",
+        "/v1/locations/",
+        "/v1/stock/",
+        f"/v1/reservations/{ID}/steal",
+        "/v1/reservations/x/y/z",
+        "/v1/availability/",
+        "/v1/availability/a/b/c",
+        "/v1/reservationsx",
+        "/problems/nonsense",
+        "/docs/x",
+    ],
+)
+def test_an_address_that_leads_nowhere(service: Service, path: str) -> None:
+    expect_problem(service.ask("GET", path), 404, "not_found", instance=path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", RESERVE), ("POST", BATCH), ("POST", MOVE), ("PUT", PLACE)]
+)
+def test_a_body_that_is_too_large(service: Service, method: str, path: str) -> None:
+    raw = b'{"x":"' + b"x" * MAX_BODY_BYTES + b'"}'
+    answer = service.ask(method, path, raw, {"Idempotency-Key": fresh_key()})
+    expect_problem(answer, 413, "payload_too_large", instance=path)

@@ -1,0 +1,161 @@
+"""The OpenAPI document tells of every route and of no other, and the server keeps to it."""
+
+import ast
+import inspect
+import json
+import re
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from api import hot
+from api.cold import create_cold_app
+from api.metrics import HttpMetrics
+from api.openapi import build_document, problems_of
+from api.operations import OPERATIONS
+from api.problems import PROBLEMS
+from api.remedies import REMEDIES, RETRIES
+from api.routes.documentation import ASSETS, FILES
+from engine.outcomes import Retry
+from tests.api.service import Service
+
+DOCUMENT = json.loads(build_document("1.2.3"))
+IN_DOCUMENT = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
+EXAMPLE_VALUES = {"sku": "x", "location": "y", "id": "r_x", "code": "z", "asset": "a"}
+
+
+class _NoInventory:
+    """Routes are built, never called."""
+
+    metrics = None
+    is_connected = False
+
+
+def _hot_routes() -> set[tuple[str, str]]:
+    """What the hot table finds for every path that is spelled in it or in the document."""
+    table = hot.Hot(_NoInventory())  # type: ignore[arg-type] - never called
+    source = inspect.getsource(hot)
+    spelled = {
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/v1/")
+    }
+    spelled |= {"/v1/reservations/{id}/" + verb for verb in table._verbs}
+    routes = set()
+    for template in spelled | {path for _, path in IN_DOCUMENT}:
+        found = table.find(template.format(**EXAMPLE_VALUES))
+        if found is not None:
+            routes |= {(method, found[0]) for method in found[1]}
+    # A SKU may be called `query`: that is the route of a SKU, not one of its own.
+    return routes - {("GET", "/v1/availability/query")}
+
+
+def _cold_routes() -> set[tuple[str, str]]:
+    app = create_cold_app(_NoInventory(), HttpMetrics(), durability="none", worker=0)  # type: ignore[arg-type] - never called
+    return {
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods - {"HEAD"}
+    }
+
+
+def test_every_route_is_in_the_document_and_no_other() -> None:
+    assert _hot_routes() | _cold_routes() == IN_DOCUMENT
+    assert not _hot_routes() & _cold_routes()
+
+
+def test_every_reference_leads_somewhere() -> None:
+    def references(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if "$ref" in node else []
+            return own + [found for value in node.values() for found in references(value)]
+        if isinstance(node, list):
+            return [found for value in node for found in references(value)]
+        return []
+
+    for reference in references(DOCUMENT):
+        at: Any = DOCUMENT
+        for step in reference.removeprefix("#/").split("/"):
+            at = at[step]
+
+
+def test_operation_ids_are_unique() -> None:
+    names = [operation.name for operation in OPERATIONS]
+    assert len(names) == len(set(names))
+
+
+def test_parameters_of_a_path_are_described() -> None:
+    for operation in OPERATIONS:
+        in_path = {one.name for one in operation.parameters if one.place == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", operation.path)), operation.path
+
+
+def test_every_problem_is_documented() -> None:
+    assert set(REMEDIES) == set(PROBLEMS)
+    assert set(RETRIES) == set(Retry)
+    assert set(DOCUMENT["components"]["examples"]) == set(PROBLEMS)
+    told = {code for operation in OPERATIONS for code in problems_of(operation)}
+    # These may befall any request, or come with a later release's routes.
+    everywhere = {
+        "malformed_request",
+        "unauthenticated",
+        "forbidden",
+        "method_not_allowed",
+        "request_timeout",
+    }
+    assert set(PROBLEMS) - told <= everywhere | {"draining", "quantity_out_of_range"}
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_a_problem_has_a_page(hot_service: Service, code: str) -> None:
+    answer = hot_service.ask("GET", f"/problems/{code}")
+    assert answer.json()["code"] == code
+    assert answer.json()["status"] == PROBLEMS[code].status
+    page = hot_service.ask("GET", f"/problems/{code}", None, {"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert code in page.body.decode()
+    assert "$" not in page.body.decode()
+
+
+def test_the_document_is_served(service: Service) -> None:
+    answer = service.ask("GET", "/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    served = answer.json()
+    assert served["openapi"] == "3.1.0"
+    assert served["paths"] == DOCUMENT["paths"]
+    start = service.ask("GET", "/")
+    assert (start.status, start.headers["location"]) == (307, "/docs")
+
+
+def test_the_page_needs_nothing_from_elsewhere(service: Service) -> None:
+    page = service.ask("GET", "/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for name, media in ASSETS.items():
+        assert f"/docs/{name}" in page.body.decode()
+        assert service.ask("GET", f"/docs/{name}").headers["content-type"] == media
+    for path in FILES.iterdir():
+        assert not re.search(r"(?:https?:)?//[a-z]", path.read_text(encoding="utf-8")), path
+
+
+def test_every_example_is_accepted(hot_service: Service) -> None:
+    """The requests that the document shows, sent as they are shown, are understood."""
+    hot_service.open_location("s7")
+    hot_service.receive("A-1", "s7", 100)
+    held = hot_service.reserve([("A-1", "s7", 2)]).json()["id"]
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            if method == "delete":
+                continue
+            body = None
+            if "requestBody" in operation:
+                body = operation["requestBody"]["content"]["application/json"]["example"]
+            sku_path = path.format(sku="A-1", location="s7", code="unconfirmed", asset="docs.css",
+                                   id="s7" if "locations" in path else held)  # fmt: skip
+            headers = {"Idempotency-Key": "cart-81"} if operation["operationId"] == "reserve" else {}
+            answer = hot_service.ask(method.upper(), sku_path, body, headers)
+            described = operation["responses"]
+            assert str(answer.status) in described, (path, answer)
+            assert answer.status not in {400, 404, 405, 406, 415, 422}, (path, answer)

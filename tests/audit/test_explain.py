@@ -1,0 +1,86 @@
+import asyncio
+
+import pytest
+
+from engine import Inventory, Line, Movement, MovementKind
+from engine.errors import NotStocked, SkuNotFound
+from engine.explain import Explanation, explain, holders, render_explanations, render_sum
+from tests.audit.conftest import PLACES, SKUS, Shopper, shop_at_random
+
+
+async def test_a_number_is_told_with_its_holders(inventory: Inventory) -> None:
+    """Newest promise first; the sum stands before them."""
+    cart = await inventory.reserve("a", [Line(SKUS[0], 4, "s1")], owner="cart-1", ttl_seconds=600)
+    order = await inventory.reserve("b", [Line(SKUS[0], 3, "s1")], reference="order-7")
+    await inventory.commit(order.id)
+    (explained,) = await explain(inventory, SKUS[0], "s1")
+    assert render_sum(explained) == "53 = 60 on hand − 4 held − 3 allocated"
+    newest, oldest = explained.holders
+    assert (newest.reservation, newest.held, newest.allocated) == (order.id, 0, 3)
+    assert (newest.reference, newest.expires_ms) == ("order-7", None)
+    assert (oldest.reservation, oldest.held, oldest.owner) == (cart.id, 4, "cart-1")
+    assert oldest.expires_ms == cart.expires_ms
+    text = render_explanations([explained])
+    assert text.index(order.id) < text.index(cart.id)
+    assert await holders(inventory, SKUS[0], "s1") == explained.holders
+
+
+async def test_the_sum_is_the_availability(inventory: Inventory) -> None:
+    """At every position, after anything that shoppers do, and the holders hold exactly what is held."""
+    await shop_at_random(inventory, shoppers=12, steps=60)
+    for sku in SKUS:
+        explained = await explain(inventory, sku)
+        shown = await inventory.availability(sku)
+        assert {one.location: one.available for one in explained} == {
+            place.location: place.available for place in shown.locations
+        }
+        for one in explained:
+            assert one.available == one.on_hand - one.held - one.allocated
+            assert one.held == sum(holder.held for holder in one.holders)
+            assert one.allocated == sum(holder.allocated for holder in one.holders)
+
+
+async def test_an_explanation_is_of_one_moment(inventory: Inventory) -> None:
+    """Under load, holders and counters still agree."""
+    stop = asyncio.Event()
+
+    async def shop(number: int) -> None:
+        shopper = Shopper(inventory, number, SKUS[:2])
+        while not stop.is_set():
+            await shopper.act()
+
+    shoppers = [asyncio.create_task(shop(number)) for number in range(4)]
+    try:
+        for _ in range(30):
+            for one in await explain(inventory, SKUS[0]):
+                assert one.held == sum(holder.held for holder in one.holders)
+                assert one.allocated == sum(holder.allocated for holder in one.holders)
+    finally:
+        stop.set()
+        await asyncio.gather(*shoppers)
+
+
+async def test_what_is_not_there_has_no_explanation(inventory: Inventory) -> None:
+    await inventory.record(Movement("m", MovementKind.RECEIVE, "only here", PLACES[0], 1))
+    with pytest.raises(NotStocked):
+        await explain(inventory, "only here", PLACES[1])
+    with pytest.raises(SkuNotFound):
+        await explain(inventory, "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("on_hand", "held", "safety_stock", "backorder_limit", "available", "text"),
+    [
+        (12, 4, 2, 0, 6, "6 = 12 on hand − 4 held − 2 safety stock"),
+        (0, 0, 0, 0, 0, "0 = 0 on hand"),
+        (-2, 0, 0, 5, -2, "−2 = −2 on hand"),
+        (1, 4, 0, 0, 0, "0, the backorder limit, as −3 = 1 on hand − 4 held"),
+    ],
+)
+def test_sums_in_words(
+    on_hand: int, held: int, safety_stock: int, backorder_limit: int, available: int, text: str
+) -> None:
+    explained = Explanation(
+        "A", "s1", available, on_hand, held, 0, 0, safety_stock, 0, backorder_limit, "1.1", ()
+    )
+    assert render_sum(explained) == text

@@ -1,0 +1,354 @@
+"""Drives the engine on a real server in the words of the model, with the clock in the test's hand."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import count
+from struct import pack, unpack
+from typing import cast
+
+from redis import Redis
+
+from engine import (
+    Inventory,
+    Line,
+    Location,
+    LocationKind,
+    Movement,
+    MovementKind,
+    MovementResult,
+    Refused,
+    Reservation,
+    keys,
+)
+from engine.dataset import open_dataset
+from engine.errors import ExceedsOpenQuantity, InsufficientStock, ReservationNotFound, SkuNotFound
+from engine.ids import reservation_id
+from engine.script import Library, assemble, read_sources
+from tests.model import (
+    Answer,
+    Booked,
+    Call,
+    Lines,
+    Model,
+    Place,
+    Policy,
+    Position,
+    Refusal,
+    Told,
+    Units,
+    Verb,
+)
+
+CLOCK_KEY = "test:clock"
+START_MS = 1_700_000_000_000
+RETENTION_SECONDS = 7200
+LOCATIONS = ("s1", "s2", "s7")
+
+_CLOCK = f"""
+local function read_clock()
+  return tonumber(redis.call('GET', '{CLOCK_KEY}'))
+end
+"""
+_POSITION_FORMATS = {16: "<4i", 32: "<8i"}
+_NUMBER_SIZE = 7
+
+
+@cache
+def scripts_with_our_clock() -> Library:
+    """The scripts of this release, but the time is what `CLOCK_KEY` says."""
+    includes, verbs = read_sources()
+    return assemble({**includes, "clock": _CLOCK}, verbs)
+
+
+def skus_in(partition: int, partitions: int) -> Iterator[str]:
+    """Names of SKUs that belong to a partition."""
+    names = (f"sku-{number}" for number in count(1))
+    return (name for name in names if keys.partition_of(name, partitions) == partition)
+
+
+@dataclass(frozen=True)
+class Books:
+    """Everything that the server has stored, in the model's words; read without the engine."""
+
+    positions: Mapping[Place, Position]
+    claims: Mapping[tuple[Place, bytes], int]
+    """Who has open claims on a position, by operation id, and when they were promised."""
+    sequences: Mapping[int, int]
+
+
+class Shop:
+    """A fresh data set on a server, and the model of it. Build it with `open_shop`."""
+
+    def __init__(self, url: str, control: "Redis[bytes]", partitions: int, inventory: Inventory) -> None:
+        self.url = url
+        self.control = control
+        self.partitions = partitions
+        self.inventory = inventory
+        self.names: dict[str, str] = {}
+        self.model = Model(
+            set(LOCATIONS),
+            RETENTION_SECONDS * 1000,
+            lambda sku: keys.partition_of(sku, partitions),
+            START_MS,
+            sequences=dict.fromkeys(range(partitions), len(LOCATIONS)),
+        )
+
+    async def another_inventory(self, url: str = "") -> Inventory:
+        """One more user of the same data set, with connections of its own."""
+        return await _open_inventory(url or self.url, self.partitions)
+
+    def set_clock(self, now_ms: int) -> None:
+        """Turns the server's clock and the model's."""
+        self.control.set(CLOCK_KEY, now_ms)
+        self.model.now_ms = now_ms
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass for the server and the model."""
+        self.set_clock(self.model.now_ms + round(seconds * 1000))
+
+    def id_of(self, name: str, sku: str | None = None) -> str:
+        """The public id of the reservation that was, or would have been, made under this key."""
+        if name not in self.names:
+            partition = keys.partition_of(sku, self.partitions) if sku else 0
+            operation = self.inventory.dataset.ids.of_request("", name)
+            made = reservation_id(partition, operation)
+            if sku is None:
+                return made
+            self.names[name] = made
+        return self.names[name]
+
+    async def send(self, call: Call, inventory: Inventory | None = None) -> Answer:
+        """Sends a request to the engine; the answer in the model's words."""
+        try:
+            return await self._send(call, inventory or self.inventory)
+        except Refused as refused:
+            return tell_refusal(refused)
+
+    async def _send(self, call: Call, inventory: Inventory) -> Answer:
+        lines = None if call.lines is None else [Line(*line) for line in call.lines]
+        if call.verb in {"receive", "sale", "adjust"}:
+            assert lines
+            assert call.key is not None
+            (line,) = lines
+            kind = MovementKind(call.verb)
+            movement = Movement(call.key, kind, line.sku, line.location, line.quantity)
+            return self._tell_movement(await inventory.record(movement))
+        if call.verb == "reserve":
+            assert lines
+            assert call.key is not None
+            self.id_of(call.key, lines[0].sku)
+            held = await inventory.reserve(
+                call.key, lines, ttl_seconds=call.ttl_seconds, reference=call.reference
+            )
+            assert held.id == self.id_of(call.key)
+            return tell_reservation(held)
+        target = self.id_of(call.reservation)
+        if call.verb == "commit":
+            told = await inventory.commit(
+                target,
+                lines=lines,
+                remainder="keep" if call.keep else "release",
+                fulfil=call.fulfil,
+                if_expired="retake" if call.retake else "fail",
+                reference=call.reference,
+                op_id=call.key,
+            )
+        elif call.verb == "extend":
+            told = await inventory.extend(target, call.ttl_seconds, op_id=call.key)
+        else:
+            verb = {"release": inventory.release, "fulfil": inventory.fulfil, "cancel": inventory.cancel}
+            told = await verb[call.verb](target, lines=lines, op_id=call.key)
+        assert told.id == target
+        return tell_reservation(told)
+
+    def _tell_movement(self, result: MovementResult) -> Booked:
+        names = {public: name for name, public in self.names.items()}
+        uncovered = tuple((names[broken.reservation], broken.quantity) for broken in result.uncovered)
+        version = sequence_of(result.version)
+        return Booked(result.on_hand, result.available, version, uncovered, result.replayed)
+
+    async def compare_reservation(self, name: str) -> None:
+        """A reservation reads as the model has it."""
+        expected = self.model.reservations.get(name)
+        try:
+            found = tell_reservation(await self.inventory.reservation(self.id_of(name)))
+        except ReservationNotFound:
+            assert expected is None, f"{name} is lost"
+            return
+        assert expected is not None, f"{name} should be forgotten"
+        assert found.version in expected.versions, name
+        assert found == replace(expected.told(), version=found.version), name
+
+    async def compare_availability(self, sku: str) -> None:
+        """Availability reads as the model has it, and sums what is above zero."""
+        expected = self.model.available(sku)
+        try:
+            read = await self.inventory.availability(sku)
+        except SkuNotFound:
+            assert isinstance(expected, Refusal), sku
+            return
+        places = {place.location: (place.available, place.status.value) for place in read.locations}
+        assert places == expected
+        assert read.available == sum(max(0, units) for units, _ in places.values())
+        assert sequence_of(read.version) == self.model.sequence(self.model.partition(sku))
+
+    def compare_books(self, skus: tuple[str, ...]) -> None:
+        """What is stored for these SKUs is what the model has."""
+        found = self.read_books(skus)
+        expected = {place: position for place, position in self.model.positions.items() if place[0] in skus}
+        assert found.positions == expected
+        ids = self.inventory.dataset.ids
+        assert found.claims == {
+            (place, ids.of_request("", name)): share.promised_at
+            for name, reservation in self.model.reservations.items()
+            for place, share in reservation.shares.items()
+            if place[0] in skus and share.held + share.committed
+        }
+        assert found.sequences == {p: self.model.sequence(p) for p in found.sequences}
+
+    def read_books(self, skus: tuple[str, ...]) -> Books:
+        """Reads the stored counters, as `lua/lib/position.lua` packs them, and gives nothing back."""
+        touched = sorted({keys.partition_of(sku, self.partitions) for sku in skus})
+        pipeline = self.control.pipeline(transaction=True)
+        for sku in skus:
+            pipeline.hgetall(self._stock_key(sku))
+        for partition in touched:
+            pipeline.hget(keys.meta(partition), "seq")
+        replies = pipeline.execute()
+        positions = {
+            (sku, place.decode()): decode_position(packed)
+            for sku, fields in zip(skus, replies[: len(skus)], strict=True)
+            for place, packed in fields.items()
+            if place and b"\n" not in place
+        }
+        claims = {
+            ((sku, claim[:-13].decode()), claim[-12:]): int(promised_at)
+            for sku, fields in zip(skus, replies[: len(skus)], strict=True)
+            for claim, promised_at in fields.items()
+            if b"\n" in claim
+        }
+        sequences = dict(zip(touched, map(int, replies[len(skus) :]), strict=True))
+        return Books(positions, claims, sequences)
+
+    def compare_ledgers(self) -> None:
+        """Every partition's ledger has each sequence number once, and none is missing."""
+        for partition in range(self.partitions):
+            last = 0
+            for entry, fields in self.control.xrange(keys.log(partition)):
+                epoch, sequence = map(int, entry.split(b"-"))
+                _, events = unpack("<6sH", fields[b"e"][:8])
+                last += events
+                assert (epoch, sequence) == (1, last)
+            assert last == self.model.sequence(partition)
+
+    def set_policy(self, place: Place, policy: Policy) -> None:
+        """Gives a position the settings that no verb writes yet."""
+        position = self.model.positions[place]
+        position.policy = policy
+        numbers = (
+            position.on_hand,
+            position.held,
+            position.allocated,
+            policy.unsellable,
+            policy.safety_stock,
+            policy.backorder_limit,
+            policy.fenced,
+            policy.low_stock,
+        )
+        self.control.hset(self._stock_key(place[0]), place[1], pack("<8i", *numbers))
+
+    def _stock_key(self, sku: str) -> str:
+        return keys.stock(keys.partition_of(sku, self.partitions), sku)
+
+
+async def open_shop(url: str, control: "Redis[bytes]", partitions: int) -> Shop:
+    """Empties the server and opens a data set with `LOCATIONS` on it."""
+    control.flushall()
+    control.set(CLOCK_KEY, START_MS)
+    inventory = await _open_inventory(url, partitions)
+    for location in LOCATIONS:
+        await inventory.save_location(Location(location, LocationKind.STORE))
+    return Shop(url, control, partitions, inventory)
+
+
+async def _open_inventory(url: str, partitions: int) -> Inventory:
+    return Inventory(
+        await open_dataset(
+            url,
+            partitions=partitions,
+            retention_seconds=RETENTION_SECONDS,
+            scripts=scripts_with_our_clock(),
+        )
+    )
+
+
+async def send_together(shop: Shop, calls: list[Call]) -> list[Answer]:
+    """Sends requests at once, in this order, so that they reach the server as one batch."""
+    return list(await asyncio.gather(*(shop.send(call) for call in calls)))
+
+
+def sequence_of(version: str) -> int:
+    """The sequence number of a version, which here is always of the first epoch."""
+    epoch, sequence = version.split(".")
+    assert epoch == "1"
+    return int(sequence)
+
+
+def tell_reservation(told: Reservation) -> Told:
+    """A reservation in the model's words, its lines summed per position."""
+    units: dict[Place, Units] = {}
+    for line in told.lines:
+        assert line.quantity == line.held + line.committed + line.fulfilled + line.released
+        before = units.get((line.sku, line.location), Units(0))
+        units[line.sku, line.location] = Units(
+            before.quantity + line.quantity,
+            before.held + line.held,
+            before.committed + line.committed,
+            before.fulfilled + line.fulfilled,
+            before.back + line.released,
+        )
+    return Told(
+        told.state.value, told.expires_ms, sequence_of(told.version), units, told.reference, told.replayed
+    )
+
+
+def tell_refusal(refused: Refused) -> Refusal:
+    """A refusal in the model's words."""
+    named: tuple[tuple[object, ...], ...] = ()
+    if isinstance(refused, InsufficientStock):
+        named = tuple(
+            (short.line, short.sku, short.location, short.requested, short.available)
+            for short in refused.shortages
+        )
+    elif isinstance(refused, ExceedsOpenQuantity):
+        named = tuple((much.sku, much.location, much.requested, much.open) for much in refused.excess)
+    # Where there is no reservation, no books were looked at in the cached and in the uncached case alike.
+    version = None if isinstance(refused, ReservationNotFound) else refused.version
+    return Refusal(refused.outcome.value, None if version is None else sequence_of(version), named)
+
+
+def decode_position(packed: bytes) -> Position:
+    """A stored position: four or eight integers of four or seven bytes."""
+    if len(packed) in _POSITION_FORMATS:
+        numbers = list(unpack(_POSITION_FORMATS[len(packed)], packed))
+    else:
+        numbers = [
+            int.from_bytes(packed[at : at + _NUMBER_SIZE], "little", signed=True)
+            for at in range(0, len(packed), _NUMBER_SIZE)
+        ]
+    on_hand, held, allocated, unsellable, *settings = numbers
+    return Position(on_hand, held, allocated, Policy(unsellable, *settings))
+
+
+def fact(verb: str, key: str, sku: str, quantity: int, location: str) -> Call:
+    """A movement as a call."""
+    assert verb in {"receive", "sale", "adjust"}
+    return Call(cast("Verb", verb), key, ((sku, quantity, location),))
+
+
+def reserve(key: str, *lines: tuple[str, int, str], ttl_seconds: int = 900) -> Call:
+    """A reserve as a call."""
+    chosen: Lines = lines
+    return Call("reserve", key, chosen, ttl_seconds=ttl_seconds)

@@ -1,0 +1,584 @@
+"""What the engine promises, in plain Python: slow, single-threaded, and without a store.
+
+Written from the documents, to be read beside them. A `Call` is one request; `Model.apply` answers it
+with `Told`, `Booked` or `Refusal`. The driver in `tests/driver.py` brings the engine's answers into the
+same words, so that the two can be compared with `==`.
+
+Time stands still until `now_ms` is set. Whatever has lapsed stays in the books until somebody sweeps:
+a reader, a request that would be refused for lack of stock, or the sweeper itself.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Place = tuple[str, str]
+"""A position: SKU and location."""
+
+Lines = tuple[tuple[str, int, str], ...]
+"""SKU, quantity and location of each line."""
+
+Verb = Literal["reserve", "commit", "release", "extend", "fulfil", "cancel", "receive", "sale", "adjust"]
+
+MAX_ON_HAND = 10**15
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request. `key` is its operation id, None where the caller chose none.
+
+    `reservation` names a reservation by the key of the reserve that made it.
+    """
+
+    verb: Verb
+    key: str | None
+    lines: Lines | None = None
+    reservation: str = ""
+    ttl_seconds: int = 900
+    keep: bool = False
+    fulfil: bool = False
+    retake: bool = False
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Units:
+    """What became of the units of one position of a reservation; `back` was released or lapsed."""
+
+    quantity: int
+    held: int = 0
+    committed: int = 0
+    fulfilled: int = 0
+    back: int = 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """A reservation as a caller is told of it. `version` is a sequence number."""
+
+    state: str
+    expires_ms: int | None
+    version: int
+    units: Mapping[Place, Units]
+    reference: str | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Booked:
+    """The answer to a fact. `uncovered` names reservations and units, newest promise first."""
+
+    on_hand: int
+    available: int
+    version: int
+    uncovered: tuple[tuple[str, int], ...] = ()
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to a request that has no effect. `named` tells what was short or in excess."""
+
+    word: str
+    version: int | None = None
+    named: tuple[tuple[object, ...], ...] = ()
+
+
+Answer = Told | Booked | Refusal
+
+
+class RefusedError(Exception):
+    """Carries a refusal out of a decision."""
+
+    def __init__(self, word: str, version: int | None, named: Iterable[tuple[object, ...]] = ()) -> None:
+        super().__init__(word)
+        self.refusal = Refusal(word, version, tuple(named))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Settings of a position that no verb writes yet."""
+
+    unsellable: int = 0
+    safety_stock: int = 0
+    backorder_limit: int = 0
+    fenced: int = 0
+    low_stock: int = 0
+
+
+@dataclass
+class Position:
+    """The counters of one SKU at one location."""
+
+    on_hand: int = 0
+    held: int = 0
+    allocated: int = 0
+    policy: Policy = Policy()
+
+    @property
+    def free(self) -> int:
+        """What can be promised without a back-order."""
+        withheld = self.policy.unsellable + self.policy.safety_stock + self.policy.fenced
+        return self.on_hand - withheld - self.allocated - self.held
+
+    @property
+    def available(self) -> int:
+        """What is shown: never below what may be back-ordered."""
+        return max(self.free, -self.policy.backorder_limit)
+
+    @property
+    def promisable(self) -> int:
+        """The largest request that fits."""
+        return self.free + self.policy.backorder_limit
+
+    @property
+    def shortfall(self) -> int:
+        """Promised units that the goods no longer cover."""
+        promised = self.held + self.allocated
+        covered = self.on_hand - self.policy.unsellable + self.policy.backorder_limit
+        return max(0, min(promised, promised - covered))
+
+    @property
+    def status(self) -> str:
+        """How a shopper sees it."""
+        if self.available > self.policy.low_stock:
+            return "in_stock"
+        if self.available > 0:
+            return "low_stock"
+        return "backorder" if self.promisable > 0 else "out_of_stock"
+
+
+@dataclass
+class Share:
+    """A reservation's units of one position, by what became of them; the rest has lapsed."""
+
+    quantity: int
+    held: int = 0
+    committed: int = 0
+    fulfilled: int = 0
+    released: int = 0
+    promised_at: int = 0
+    """The sequence number at which these units were promised."""
+
+    @property
+    def lapsed(self) -> int:
+        return self.quantity - self.held - self.committed - self.fulfilled - self.released
+
+    def told(self) -> Units:
+        back = self.released + self.lapsed
+        return Units(self.quantity, self.held, self.committed, self.fulfilled, back)
+
+
+@dataclass
+class Reservation:
+    """Lines held under one id."""
+
+    name: str
+    partition: int
+    content: object
+    first: Told
+    places: tuple[Place, ...]
+    """The position of each line; lines may share one."""
+    shares: dict[Place, Share]
+    deadline_ms: int
+    versions: range
+    """The sequence number of its last change; where a sweep changed several, any of those."""
+    reference: str | None
+    hold_ended_by: str | None = None
+    closed_by: str | None = None
+    forget_ms: int | None = None
+
+    def total(self, column: str) -> int:
+        return sum(int(getattr(share, column)) for share in self.shares.values())
+
+    @property
+    def state(self) -> str:
+        """State follows units; without any, how the reservation was closed decides."""
+        for column, word in (("held", "held"), ("committed", "committed"), ("fulfilled", "fulfilled")):
+            if self.total(column):
+                return word
+        return {"cancel": "cancelled", "expire": "expired"}.get(self.closed_by or "", "released")
+
+    def told(self, *, replayed: bool = False) -> Told:
+        state = self.state
+        return Told(
+            state,
+            self.deadline_ms if state == "held" else None,
+            self.versions[0],
+            {place: share.told() for place, share in self.shares.items()},
+            self.reference,
+            replayed,
+        )
+
+
+@dataclass
+class Memory:
+    """An operation id that was used."""
+
+    content: object
+    answer: Told | Booked
+    forget_ms: int
+
+
+@dataclass
+class Model:
+    """A whole data set. `partition` tells which partition a SKU belongs to."""
+
+    locations: set[str]
+    retention_ms: int
+    partition: Callable[[str], int] = lambda sku: 0
+    now_ms: int = 0
+    positions: dict[Place, Position] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    requests: dict[tuple[int, str], Memory] = field(default_factory=dict)
+    facts: dict[tuple[int, str], Memory] = field(default_factory=dict)
+    sequences: dict[int, int] = field(default_factory=dict)
+
+    # ---------------------------------------------------------------- what callers do
+
+    def apply(self, call: Call) -> Answer:
+        """Decides a request."""
+        try:
+            if call.verb in {"receive", "sale", "adjust"}:
+                return self._record(call)
+            try:
+                return self._decide(call)
+            except RefusedError as refused:
+                if refused.refusal.word != "insufficient_stock":
+                    raise
+            # A refusal does not count what has lapsed.
+            self.sweep(self._partition_of(call))
+            return self._decide(call)
+        except RefusedError as refused:
+            return refused.refusal
+
+    def available(self, sku: str) -> dict[str, tuple[int, str]] | Refusal:
+        """What each location that stocks a SKU can promise, and its status."""
+        partition = self.partition(sku)
+        if not any(known == sku for known, _ in self.positions):
+            return Refusal("sku_not_found", self.sequence(partition))
+        self.sweep(partition)
+        return {
+            location: (position.available, position.status)
+            for (known, location), position in self.positions.items()
+            if known == sku
+        }
+
+    def sweep(self, partition: int) -> int:
+        """Gives back what has lapsed, forgets what is old. Returns how many holds there were."""
+        lapsed = [
+            reservation
+            for reservation in self.reservations.values()
+            if reservation.partition == partition and self._is_lapsed(reservation)
+        ]
+        first = self.sequence(partition) + 1
+        versions = range(first, first + len(lapsed))
+        for reservation in lapsed:
+            for place, share in reservation.shares.items():
+                self.positions[place].held -= share.held
+                share.held = 0
+            self._close(reservation, "expire")
+            reservation.versions = versions
+        for known in (self.requests, self.facts):
+            for key in [key for key, memory in known.items() if key[0] == partition]:
+                if known[key].forget_ms <= self.now_ms:
+                    del known[key]
+        for name, reservation in list(self.reservations.items()):
+            is_old = reservation.forget_ms is not None and reservation.forget_ms <= self.now_ms
+            if reservation.partition == partition and is_old:
+                del self.reservations[name]
+        return len(lapsed)
+
+    def sequence(self, partition: int) -> int:
+        """The number of effects so far."""
+        return self.sequences.get(partition, 0)
+
+    # ---------------------------------------------------------------- reserve
+
+    def _reserve(self, call: Call) -> Told:
+        assert call.key is not None
+        assert call.lines
+        partition = self._partition_of(call)
+        content = ("reserve", call.lines, call.ttl_seconds, call.reference)
+        prior = self.reservations.get(call.key)
+        if prior is not None:
+            if prior.content != content:
+                raise RefusedError("idempotency_mismatch", None)
+            return replace(prior.first, replayed=True)
+        if (partition, call.key) in self.requests:
+            raise RefusedError("idempotency_mismatch", None)
+        wanted = _sum_lines(call.lines)
+        self._check_stock(wanted, call.lines, partition)
+        version = self._next(partition)
+        for place, quantity in wanted.items():
+            self.positions[place].held += quantity
+        shares = {
+            place: Share(quantity, held=quantity, promised_at=version) for place, quantity in wanted.items()
+        }
+        deadline_ms = self.now_ms + call.ttl_seconds * 1000
+        units = {place: share.told() for place, share in shares.items()}
+        first = Told("held", deadline_ms, version, units, call.reference)
+        self.reservations[call.key] = Reservation(
+            call.key,
+            partition,
+            content,
+            first,
+            tuple((sku, location) for sku, _, location in call.lines),
+            shares,
+            deadline_ms,
+            range(version, version + 1),
+            call.reference,
+        )
+        return first
+
+    def _check_stock(self, wanted: Mapping[Place, int], lines: Lines, partition: int) -> None:
+        version = self.sequence(partition)
+        if any(location not in self.locations for _, location in wanted):
+            raise RefusedError("location_not_found", version)
+        stocked = {sku for sku, _ in self.positions}
+        if any(sku not in stocked for sku, _ in wanted):
+            raise RefusedError("sku_not_found", version)
+        if any(place not in self.positions for place in wanted):
+            raise RefusedError("not_stocked", version)
+        short = {place for place in wanted if self.positions[place].promisable < wanted[place]}
+        if short:
+            raise RefusedError(
+                "insufficient_stock",
+                version,
+                (
+                    (number, sku, location, wanted[sku, location], self.positions[sku, location].available)
+                    for number, (sku, _, location) in enumerate(lines)
+                    if (sku, location) in short
+                ),
+            )
+
+    # ---------------------------------------------------------------- verbs on a reservation
+
+    def _decide(self, call: Call) -> Told:
+        if call.verb == "reserve":
+            return self._reserve(call)
+        reservation = self.reservations.get(call.reservation)
+        if reservation is None:
+            raise RefusedError("reservation_not_found", None)
+        partition = reservation.partition
+        chosen = None if call.lines is None else _sum_lines(call.lines)
+        content = replace(call, key=None, lines=None), None if chosen is None else tuple(chosen.items())
+        if call.key is not None:
+            memory = self.requests.get((partition, call.key))
+            if memory is not None and memory.content == content:
+                assert isinstance(memory.answer, Told)
+                # The reference is not part of what an operation remembers.
+                return replace(memory.answer, reference=reservation.reference, replayed=True)
+            if memory is not None or call.key in self.reservations:
+                raise RefusedError("idempotency_mismatch", None)
+        if self._is_repeat(call, reservation):
+            return reservation.told(replayed=True)
+        verb = {
+            "commit": self._commit,
+            "release": self._release,
+            "extend": self._extend,
+            "fulfil": self._fulfil,
+            "cancel": self._cancel,
+        }[call.verb]
+        verb(call, reservation, chosen)
+        self._close(reservation, call.verb)
+        answer = reservation.told()
+        if call.key is not None:
+            forget_ms = self.now_ms + self.retention_ms
+            self.requests[partition, call.key] = Memory(content, answer, forget_ms)
+        return answer
+
+    def _is_repeat(self, call: Call, reservation: Reservation) -> bool:
+        """Whether the whole reservation already is as asked, by the same verb."""
+        state, held_end, closed = reservation.state, reservation.hold_ended_by, reservation.closed_by
+        if call.lines is not None or state == "held":
+            return False
+        if call.verb == "commit":
+            is_closed_so = (
+                state == "fulfilled" and closed == "commit" if call.fulfil else state == "committed"
+            )
+            return held_end == "commit" and is_closed_so
+        if call.verb == "release":
+            return held_end == "release"
+        if call.verb == "fulfil":
+            return state == "fulfilled" and closed != "cancel"
+        if call.verb == "cancel":
+            return closed == "cancel" and state in {"cancelled", "fulfilled"}
+        return False
+
+    def _commit(self, call: Call, reservation: Reservation, chosen: Mapping[Place, int] | None) -> None:
+        goal = "fulfilled" if call.fulfil else "committed"
+        if reservation.state == "held":
+            takes = self._choose(reservation, "held", chosen)
+            for place, share in reservation.shares.items():
+                self._move(reservation, place, "held", goal, takes.get(place, 0))
+                if not call.keep:
+                    self._move(reservation, place, "held", "released", share.held)
+        elif reservation.state == "expired" and call.retake:
+            takes = self._choose(reservation, "lapsed", chosen)
+            version = self.sequence(reservation.partition)
+            short = [
+                place for place, units in takes.items() if units and self.positions[place].promisable < units
+            ]
+            if short:
+                raise RefusedError(
+                    "insufficient_stock",
+                    version,
+                    (
+                        (number, *place, takes[place], self.positions[place].available)
+                        for number, place in enumerate(reservation.places)
+                        if place in short
+                    ),
+                )
+            for place, units in takes.items():
+                if units:
+                    reservation.shares[place].promised_at = version + 1
+                self._move(reservation, place, "lapsed", goal, units)
+        else:
+            raise self._not_held(reservation)
+        reservation.reference = call.reference or reservation.reference
+
+    def _release(self, call: Call, reservation: Reservation, chosen: Mapping[Place, int] | None) -> None:
+        if reservation.state != "held":
+            raise self._not_held(reservation)
+        for place, units in self._choose(reservation, "held", chosen).items():
+            self._move(reservation, place, "held", "released", units)
+
+    def _extend(self, call: Call, reservation: Reservation, chosen: Mapping[Place, int] | None) -> None:
+        if reservation.state != "held":
+            raise self._not_held(reservation)
+        reservation.deadline_ms = max(reservation.deadline_ms, self.now_ms + call.ttl_seconds * 1000)
+
+    def _fulfil(self, call: Call, reservation: Reservation, chosen: Mapping[Place, int] | None) -> None:
+        if not reservation.total("committed"):
+            raise self._conflict(reservation)
+        for place, units in self._choose(reservation, "committed", chosen).items():
+            self._move(reservation, place, "committed", "fulfilled", units)
+
+    def _cancel(self, call: Call, reservation: Reservation, chosen: Mapping[Place, int] | None) -> None:
+        if not reservation.total("committed"):
+            raise self._conflict(reservation)
+        for place, units in self._choose(reservation, "committed", chosen).items():
+            self._move(reservation, place, "committed", "released", units)
+
+    def _choose(
+        self, reservation: Reservation, column: str, chosen: Mapping[Place, int] | None
+    ) -> Mapping[Place, int]:
+        """The units that a request takes: those it names, or all that are open."""
+        open_units = {place: int(getattr(share, column)) for place, share in reservation.shares.items()}
+        if chosen is None:
+            return open_units
+        excess = [place for place, units in chosen.items() if units > open_units[place]]
+        if excess:
+            raise RefusedError(
+                "exceeds_open_quantity",
+                self.sequence(reservation.partition),
+                ((*place, chosen[place], open_units[place]) for place in excess),
+            )
+        return chosen
+
+    def _move(self, reservation: Reservation, place: Place, source: str, goal: str, units: int) -> None:
+        """Moves units from one column to another and keeps the position's counters in step."""
+        share, position = reservation.shares[place], self.positions[place]
+        if source != "lapsed":
+            setattr(share, source, getattr(share, source) - units)
+        setattr(share, goal, getattr(share, goal) + units)
+        position.held -= units if source == "held" else 0
+        position.allocated += units * ((goal == "committed") - (source == "committed"))
+        position.on_hand -= units if goal == "fulfilled" else 0
+
+    def _close(self, reservation: Reservation, verb: str) -> None:
+        """Numbers the effect, and notes who took the last held and the last open unit."""
+        had_hold = reservation.hold_ended_by in {None, "expire"}
+        if not reservation.total("held"):
+            if had_hold and verb in {"commit", "release", "expire"}:
+                reservation.hold_ended_by = verb
+            if not reservation.total("committed"):
+                reservation.closed_by = verb
+        version = self._next(reservation.partition)
+        reservation.versions = range(version, version + 1)
+        is_open = reservation.state in {"held", "committed"}
+        reservation.forget_ms = None if is_open else self.now_ms + self.retention_ms
+
+    def _conflict(self, reservation: Reservation) -> RefusedError:
+        word = {
+            "held": "not_committed",
+            "committed": "already_committed",
+            "fulfilled": "already_fulfilled",
+            "released": "already_released",
+            "expired": "reservation_expired",
+            "cancelled": "already_cancelled",
+        }[reservation.state]
+        return RefusedError(word, self.sequence(reservation.partition))
+
+    def _not_held(self, reservation: Reservation) -> RefusedError:
+        """A hold that lapsed stays lapsed, whatever else of the reservation was committed."""
+        if reservation.hold_ended_by == "expire":
+            return RefusedError("reservation_expired", self.sequence(reservation.partition))
+        return self._conflict(reservation)
+
+    # ---------------------------------------------------------------- facts
+
+    def _record(self, call: Call) -> Booked:
+        assert call.key is not None
+        assert call.lines
+        ((sku, units, location),) = call.lines
+        partition = self.partition(sku)
+        memory = self.facts.get((partition, call.key))
+        if memory is not None:
+            if memory.content != (call.verb, call.lines):
+                raise RefusedError("idempotency_mismatch", None)
+            assert isinstance(memory.answer, Booked)
+            return replace(memory.answer, replayed=True)
+        version = self.sequence(partition)
+        if location not in self.locations:
+            raise RefusedError("location_not_found", version)
+        change = -units if call.verb == "sale" else units
+        before = self.positions.get((sku, location), Position()).on_hand
+        if abs(before + change) > MAX_ON_HAND:
+            raise RefusedError("quantity_out_of_range", version)
+        position = self.positions.setdefault((sku, location), Position())
+        position.on_hand += change
+        uncovered = self._uncovered((sku, location), position.shortfall) if change < 0 else ()
+        answer = Booked(position.on_hand, position.available, self._next(partition), uncovered)
+        self.facts[partition, call.key] = Memory(
+            (call.verb, call.lines), answer, self.now_ms + self.retention_ms
+        )
+        return answer
+
+    def _uncovered(self, place: Place, shortfall: int) -> tuple[tuple[str, int], ...]:
+        holders = [
+            (share.promised_at, reservation.name, share.held + share.committed)
+            for reservation in self.reservations.values()
+            if (share := reservation.shares.get(place)) is not None and share.held + share.committed
+        ]
+        named = []
+        for _, name, units in sorted(holders, reverse=True):
+            if shortfall <= 0:
+                break
+            named.append((name, min(units, shortfall)))
+            shortfall -= units
+        return tuple(named)
+
+    # ---------------------------------------------------------------- inside
+
+    def _partition_of(self, call: Call) -> int:
+        if call.verb == "reserve":
+            assert call.lines
+            return self.partition(call.lines[0][0])
+        reservation = self.reservations.get(call.reservation)
+        return -1 if reservation is None else reservation.partition
+
+    def _is_lapsed(self, reservation: Reservation) -> bool:
+        return reservation.state == "held" and reservation.deadline_ms <= self.now_ms
+
+    def _next(self, partition: int) -> int:
+        self.sequences[partition] = self.sequence(partition) + 1
+        return self.sequences[partition]
+
+
+def _sum_lines(lines: Lines) -> dict[Place, int]:
+    wanted: dict[Place, int] = {}
+    for sku, quantity, location in lines:
+        wanted[sku, location] = wanted.get((sku, location), 0) + quantity
+    return wanted

@@ -1,0 +1,402 @@
+"""Header, body and Python of every script say the same: what engine/lua/README.md promises, checked."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import keys
+from engine.commands import Commands, Resolve
+from engine.errors import REFUSAL_ERRORS
+from engine.lane import Script
+from engine.outcomes import REFUSALS, Outcome
+from engine.script import assemble, library, read_sources
+
+LUA = Path(__file__).resolve().parent.parent / "engine" / "lua"
+INCLUDES, VERBS = read_sources()
+every_verb = pytest.mark.parametrize("verb", VERBS)
+
+READS = {"EXISTS", "HEXISTS", "HGET", "HGETALL", "HMGET", "TIME", "ZRANGE", "ZSCORE", "ZMSCORE"}
+WRITES = {"HDEL", "HSET", "SADD", "XADD", "ZADD", "ZREM"}
+FLAGS = {"allow-oom", "no-writes"}
+P = 7
+KEYS = {
+    # A header's word for a key: its pattern, made by the function that spells it.
+    "meta": keys.meta(P),
+    "operations": keys.operations(P),
+    "due": keys.due(P),
+    "log": keys.log(P),
+    "locations": keys.locations(P),
+    "stock": keys.stock(P, "SKU").replace("SKU", "<sku>"),
+    "stocked": keys.stocked(P, "LOCATION").replace("LOCATION", "<location>"),
+}
+TYPES = {
+    "meta": "hash",
+    "operations": "hash",
+    "due": "zset",
+    "log": "stream",
+    "locations": "hash",
+    "stock": "hash",
+    "stocked": "set",
+}
+FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+CALL = re.compile(r"redis\.call\('(\w+)'")
+NOT_ANSWERED = {
+    # Words that a verb's functions could answer and that it never does, with the reason.
+    "commit": {"not_committed": "a held reservation can be committed"},
+    "release": {"not_committed": "a held reservation can be released"},
+    "extend": {
+        "not_committed": "a held reservation can be extended",
+        "repeated": "none of its own",
+        "exceeds_open_quantity": "none of its own",
+    },
+    "fulfil": {"already_committed": "a committed reservation can be fulfilled"},
+    "cancel": {"already_committed": "a committed reservation can be cancelled"},
+    "expire": {"reservation_not_found": "what is gone is passed over before its lines are read"},
+}
+
+
+def without_comments(source: str) -> str:
+    """The code alone, and `--@writes`."""
+    return re.sub(r"--(?!@writes$)[^\n]*$", "", source, flags=re.MULTILINE)
+
+
+def functions_of(source: str) -> dict[str, str]:
+    """The text of each function at the top of a file."""
+    return {found[1]: found[0] for found in FUNCTION.finditer(without_comments(source))}
+
+
+def names_of(source: str) -> set[str]:
+    """What a file defines at its top."""
+    code = FUNCTION.sub("", without_comments(source))
+    found = {
+        name for line in re.findall(r"^local ([\w, ]+)", code, re.MULTILINE) for name in line.split(", ")
+    }
+    return {name.strip() for name in found} | set(functions_of(source))
+
+
+def words_in(code: str) -> set[str]:
+    """Every name that code mentions, strings and fields left out."""
+    bare = re.sub(r"'[^'\n]*'", "''", code)
+    return set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)", bare)) - {"redis"}
+
+
+def functions_for(verb: str) -> dict[str, str]:
+    """All functions that a verb's file sees."""
+    found: dict[str, str] = {}
+    for include in library().verbs[verb].includes:
+        found |= functions_of(INCLUDES[include])
+    return found | functions_of(VERBS[verb])
+
+
+def reach(code: str, functions: dict[str, str]) -> set[str]:
+    """The functions that code mentions, and those that they mention."""
+    reached: set[str] = set()
+    open_words = words_in(code)
+    while fresh := (open_words & functions.keys()) - reached:
+        reached |= fresh
+        open_words = {word for name in fresh for word in words_in(functions[name])}
+    return reached
+
+
+def commands_of(code: str, functions: dict[str, str]) -> set[str]:
+    """The server's commands that code runs, directly or through functions."""
+    texts = [code, *(functions[name] for name in reach(code, functions))]
+    return {command for text in texts for command in CALL.findall(text)}
+
+
+def halves(verb: str) -> tuple[str, str]:
+    """A verb's own function before and after `--@writes`."""
+    before, after = functions_of(VERBS[verb])[verb].split("--@writes")
+    return before.partition("\n")[2], after
+
+
+def lines_of(verb: str, word: str) -> list[str]:
+    """The lines of a header that begin with a word."""
+    return re.findall(rf"^--@{word} (.*)$", VERBS[verb], re.MULTILINE)
+
+
+@every_verb
+def test_reading_ends_before_writing_begins(verb: str) -> None:
+    """One `--@writes` in the verb's own function; reads only above it, writes only below, calls followed."""
+    assert VERBS[verb].count("--@writes") == 1
+    functions = functions_for(verb)
+    before, after = halves(verb)
+    assert not commands_of(before, functions) - READS, "Move what writes below --@writes:"
+    assert not commands_of(after, functions) - WRITES, "Move what reads above --@writes:"
+
+
+@pytest.mark.parametrize("source", [*VERBS, *(f"lib/{name}" for name in INCLUDES)])
+def test_commands_are_named_where_they_are_called(source: str) -> None:
+    """`redis.call('NAME', …)`, so that the check above sees every command; errors are never caught."""
+    text = without_comments((LUA / f"{source}.lua").read_text(encoding="utf-8"))
+    assert "pcall" not in text
+    assert text.count("redis.") == len(CALL.findall(text))
+    assert set(CALL.findall(text)) <= READS | WRITES
+
+
+@pytest.mark.parametrize("include", INCLUDES)
+def test_an_include_has_functions_only(include: str) -> None:
+    """No KEYS, no ARGV, no header of its own, nothing that runs while the library loads."""
+    text = without_comments(INCLUDES[include])
+    assert not re.search(r"\b(KEYS|ARGV)\b", text)
+    assert "--@" not in INCLUDES[include]
+    assert not CALL.search(FUNCTION.sub("", text))
+
+
+@every_verb
+def test_includes_are_needed_and_complete(verb: str) -> None:
+    """A header lists every file whose names the verb, or one of those files, mentions; and no other."""
+    defined = {include: names_of(source) for include, source in INCLUDES.items()}
+    needed: set[str] = set()
+    texts = [VERBS[verb]]
+    while texts:
+        words = words_in(without_comments(texts.pop()))
+        fresh = {include for include, names in defined.items() if names & words} - needed
+        needed |= fresh
+        texts += [INCLUDES[include] for include in sorted(fresh)]
+    clashes = {name for include in needed for name in defined[include]} & names_of(VERBS[verb])
+    assert not clashes, "names are shared by the whole library"
+    listed = set(library().verbs[verb].includes)
+    assert needed <= listed, "Add the include that defines it:"
+    assert listed <= needed, "Drop the include that it does not need:"
+
+
+def test_every_include_is_listed() -> None:
+    """No file of lib/ is left over."""
+    assert set(INCLUDES) == {include for header in library().verbs.values() for include in header.includes}
+
+
+def test_an_include_stands_after_what_it_uses() -> None:
+    """Lua sees the names above only: the order of the headers' lists puts every file after its needs."""
+    order = list(dict.fromkeys(include for header in library().verbs.values() for include in header.includes))
+    seen: set[str] = set()
+    everything = {name for source in INCLUDES.values() for name in names_of(source)}
+    for include in order:
+        seen |= names_of(INCLUDES[include])
+        assert not (words_in(without_comments(INCLUDES[include])) & everything) - seen, include
+
+
+@every_verb
+def test_flags(verb: str) -> None:
+    """Known flags only; `no-writes` on exactly the verbs that write nothing."""
+    header = library().verbs[verb]
+    assert set(header.flags) <= FLAGS
+    writes = commands_of(halves(verb)[1], functions_for(verb)) & WRITES
+    assert ("no-writes" in header.flags) == (not writes)
+    if "no-writes" in header.flags:
+        assert {line.split()[3].rstrip(":") for line in lines_of(verb, "key")} == {"r"}
+
+
+@every_verb
+def test_keys_are_spelled_as_keys_py_makes_them(verb: str) -> None:
+    """Name, full pattern, type and use of each key; keys of requests come after the fixed ones."""
+    lines = lines_of(verb, "key")
+    assert lines
+    for line in lines:
+        name, pattern, kind, use = re.split(r" +", line.split(":  ")[0])[:4]
+        word = name.removesuffix("...")
+        assert pattern == KEYS[word].replace(f"{{{P}}}", "{p}")
+        assert kind == TYPES[word]
+        assert use.rstrip(":") in {"r", "w", "rw"}
+    many = [line.split()[0].endswith("...") for line in lines]
+    assert many == sorted(many)
+
+
+class Recorder:
+    """Takes the calls that typed commands make, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Script, list[bytes], bytes]] = []
+
+    def submit(
+        self, script: Script, fixed: Sequence[bytes], argument: bytes, positions: int = 1
+    ) -> "asyncio.Future[Any]":
+        assert positions >= 1
+        self.calls.append((script, [unpack(key) for key in fixed], unpack(argument)))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result((1, 1, 1))
+        return future
+
+
+def unpack(bulk: bytes) -> bytes:
+    """A string as it was before it was made ready for the wire."""
+    size, _, rest = bulk.partition(b"\r\n")
+    assert rest[int(size[1:]) :] == b"\r\n"
+    return rest[: int(size[1:])]
+
+
+async def call_all() -> dict[str, tuple[Script, list[bytes], bytes]]:
+    """One call of every typed command."""
+    recorder = Recorder()
+    commands = Commands(recorder, library(), P, retention_ms=5)  # type: ignore[arg-type]
+    await commands.reserve(bytes(12), bytes(8), 1, b"", ("a", "b"), swept=False, positions=1)
+    for verb in ("commit", "release", "extend", "fulfil", "cancel"):
+        await commands.resolve(verb, Resolve(bytes(12), 0, ("a", "b")), b"")
+    await commands.overdue(1)
+    await commands.expire(b"h", [(bytes(12), 0, ("a",)), (bytes(12), 0, ("b",))], positions=1)
+    await commands.forget(b"p")
+    await commands.find(bytes(12))
+    await commands.movement(bytes(12), bytes(8), 1, "L", "a", b"")
+    await commands.save_location("L", b"")
+    await commands.availability("a", (), swept=False)
+    await commands.stock("a", (), swept=False)
+    return {
+        unpack(script.function).decode().removeprefix(f"{library().name}_"): (script, request, argument)
+        for script, request, argument in recorder.calls
+    }
+
+
+@every_verb
+async def test_commands_pass_the_keys_of_the_header(verb: str) -> None:
+    """Fixed keys in the header's order, then each request's in the header's order; arguments likewise."""
+    script, request, _ = (await call_all())[verb]
+    names = [line.split()[0] for line in lines_of(verb, "key")]
+    fixed = [KEYS[name] for name in names if not name.endswith("...")]
+    assert [unpack(key).decode() for key in script.keys] == fixed
+    repeated = [KEYS[name.removesuffix("...")] for name in names if name.endswith("...")]
+    patterns = [
+        re.escape(pattern).replace("<sku>", "[ab]").replace("<location>", "L") for pattern in repeated
+    ]
+    wanted = patterns * 2 if len(request) > len(patterns) else patterns
+    assert len(request) == len(wanted)
+    for key, pattern in zip(request, wanted, strict=True):
+        assert re.fullmatch(pattern, key.decode())
+    arguments = [line.split()[0] for line in lines_of(verb, "arg")]
+    assert arguments[-1].endswith("...")
+    assert len(script.arguments) == len(arguments) - 1
+
+
+async def test_every_verb_has_a_typed_command() -> None:
+    """No script without its method, no method without its script."""
+    assert set(await call_all()) == set(VERBS) == set(library().verbs)
+
+
+@every_verb
+def test_answers_are_outcomes(verb: str) -> None:
+    """Every word of a header is a word of `Outcome`; a refusal has its exception."""
+    answers = library().verbs[verb].answers
+    assert len(set(answers)) == len(answers)
+    for word in answers:
+        assert word in set(Outcome), "Add it to engine/outcomes.py:"
+        assert word not in REFUSALS or word in REFUSAL_ERRORS, "Add its exception to engine/errors.py:"
+
+
+@every_verb
+def test_refusals_stand_in_the_order_of_precedence(verb: str) -> None:
+    """Of two refusals the one that `Outcome` lists first comes first in the header, too."""
+    order = [word for word in Outcome if word in REFUSALS]
+    listed = [order.index(Outcome(word)) for word in library().verbs[verb].answers if word in REFUSALS]
+    assert listed == sorted(listed)
+
+
+@every_verb
+def test_the_body_answers_what_the_header_lists(verb: str) -> None:
+    """No word is answered that the header does not list, and none is listed that no code answers."""
+    functions = functions_for(verb)
+    reached = reach(without_comments(VERBS[verb]), functions)
+    texts = [functions[name] for name in reached]
+    answered = {word for text in texts for word in re.findall(r"\{ '([a-z_]+)'", text)}
+    if "refuse_by_state" in reached:
+        answered |= set(re.findall(r"\] = '(\w+)'", INCLUDES["resolve"]))
+    listed = {line.split()[0] for line in lines_of(verb, "answer") if line.split()[1].startswith("[word")}
+    assert listed <= answered
+    assert answered - listed <= set(NOT_ANSWERED.get(verb, {})), "Add it to the header:"
+    success = [line for line in lines_of(verb, "answer") if not line.split()[1].startswith("[word")]
+    assert len(success) == 1
+    assert lines_of(verb, "answer")[-1] == success[0], "success comes last"
+
+
+def test_every_refusal_has_one_exception() -> None:
+    """`REFUSAL_ERRORS` is complete, in the order of precedence, and each exception knows its word."""
+    assert list(REFUSAL_ERRORS) == [word for word in Outcome if word in REFUSALS]
+    assert all(error.outcome == word for word, error in REFUSAL_ERRORS.items())
+
+
+def test_every_refusal_is_answered_by_a_script() -> None:
+    """No word is left over in `Outcome` that nothing answers."""
+    answered = {word for header in library().verbs.values() for word in header.answers}
+    lane = {"overloaded", "memory_full", "replicas_unavailable", "storage_unavailable", "unconfirmed"}
+    assert set(Outcome) == answered | lane
+
+
+@every_verb
+def test_events_are_told_in_the_header(verb: str) -> None:
+    """A verb that appends to the ledger says what, under a kind that lib/record.lua numbers."""
+    functions = functions_for(verb)
+    appends = any("add_event(" in functions[name] for name in reach(VERBS[verb], functions) - {"add_event"})
+    events = library().verbs[verb].events
+    assert bool(events) == appends
+    for event in events:
+        assert f"VERB_{event.upper()}" in INCLUDES["record"]
+        kinds = (LUA / "README.md").read_text(encoding="utf-8")
+        assert re.search(rf"^\| \d+ \| `{event}` \|", kinds, re.MULTILINE), (
+            "Describe it in engine/lua/README.md:"
+        )
+
+
+def test_kinds_of_events_are_numbered_once() -> None:
+    """The numbers of lib/record.lua and of the table in engine/lua/README.md are the same."""
+    numbers: dict[str, int] = {}
+    for names, values in re.findall(r"^local (VERB_[\w, ]+) = ([\d, ]+)$", INCLUDES["record"], re.MULTILINE):
+        numbers |= dict(zip(names.split(", "), map(int, values.split(", ")), strict=True))
+    table = re.findall(
+        r"^\| (\d+) \| `(\w+)` \|", (LUA / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    told = {f"VERB_{word.upper()}": int(number) for number, word in table}
+    events = {event for header in library().verbs.values() for event in header.events}
+    assert set(told) == {f"VERB_{event.upper()}" for event in events}
+    assert all(numbers[name] == number for name, number in told.items())
+    assert len(set(numbers.values())) == len(numbers)
+
+
+def test_a_bad_header_is_refused() -> None:
+    """A file that declares another verb, none, two, or an include that there is not."""
+    good = VERBS["find"]
+    for bad, reason in (
+        (good.replace("--@verb find", "--@verb seek"), "declares the verb seek"),
+        (good.replace("--@verb find\n", ""), "one line --@verb"),
+        (good.replace("--@verb find", "--@verb find\n--@verb find"), "one line --@verb"),
+        (good.replace("--@include builtins", "--@include ghost"), "ghost"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            assemble(INCLUDES, {"find": bad})
+
+
+def test_the_name_follows_from_the_text() -> None:
+    """Equal text, equal name; any change of an include or a verb gives another, so releases can differ."""
+    assert assemble(INCLUDES, VERBS) == library()
+    names = {library().name}
+    for include in INCLUDES:
+        names.add(assemble({**INCLUDES, include: INCLUDES[include] + "-- changed\n"}, VERBS).name)
+    for verb in VERBS:
+        names.add(assemble(INCLUDES, {**VERBS, verb: VERBS[verb] + "-- changed\n"}).name)
+    assert len(names) == 1 + len(INCLUDES) + len(VERBS)
+
+
+def test_a_change_of_flags_gives_another_name() -> None:
+    """Flags are part of a header, and so of the text that is named."""
+    changed = VERBS["fulfil"].replace("--@flags\n", "--@flags allow-oom\n")
+    assert changed != VERBS["fulfil"]
+    assert assemble(INCLUDES, {**VERBS, "fulfil": changed}).name != library().name
+
+
+def test_the_text_of_a_library() -> None:
+    """The header line of the server, each include once and before what uses it, each verb registered."""
+    text, name = library().text, library().name
+    assert text.startswith(f"#!lua name={name}\n")
+    for source in (*INCLUDES.values(), *VERBS.values()):
+        assert text.count(source) == 1
+    places = [text.index(source) for source in VERBS.values()]
+    assert all(text.index(source) < min(places) for source in INCLUDES.values())
+    for before, after in pairwise(places):
+        assert before < after
+    for verb, header in library().verbs.items():
+        flags = ", ".join(repr(flag) for flag in header.flags)
+        line = f"function_name = '{name}_{verb}', callback = {verb}, flags = {{ {flags} }}"
+        assert text.count(line) == 1
+        assert library().function(verb) == f"{name}_{verb}"

@@ -1,0 +1,81 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.ids import OperationIds, fingerprint, parse_reservation_id, reservation_id
+
+IDS = OperationIds(b"s" * 32)
+operations = st.binary(min_size=12, max_size=12)
+partitions = st.integers(0, 16_383)
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def test_exact_ids() -> None:
+    """Known answers: ids outlive releases, and so must the way they are made."""
+    assert (
+        IDS.of_request("web", "order-1").hex() == OperationIds(b"s" * 32).of_request("web", "order-1").hex()
+    )
+    assert len(IDS.of_request("web", "order-1")) == 12
+    assert reservation_id(0, bytes(12)) == "r_" + "A" * 20
+    assert reservation_id(258, bytes(range(12)))[:18] == "r_AQIAAQIDBAUGBwgJ"
+    assert fingerprint(b"") != fingerprint(b"\0")
+    assert len(fingerprint(b"")) == 8
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_ids_of_callers_and_kinds_apart(caller: str, key: str, other: str, another: str) -> None:
+    """Another caller, key, kind or secret gives another id; the same give the same."""
+    try:
+        own = IDS.of_request(caller, key)
+        foreign = IDS.of_request(other, another)
+    except UnicodeEncodeError:
+        return
+    assert own == IDS.of_request(caller, key)
+    assert own != IDS.of_movement(caller, key)
+    assert own != OperationIds(b"t" * 32).of_request(caller, key)
+    if "\0" not in caller + other:
+        assert (own == foreign) == ((caller, key) == (other, another))
+
+
+@given(partitions, operations)
+def test_a_round_trip(partition: int, operation: bytes) -> None:
+    """An id gives back partition and operation, in every data set that has the partition."""
+    text = reservation_id(partition, operation)
+    assert len(text) == 22
+    assert parse_reservation_id(text, partition + 1) == (partition, operation)
+    assert parse_reservation_id(text, 16_384) == (partition, operation)
+    assert parse_reservation_id(text, partition) is None
+
+
+@given(partitions, operations, st.integers(2, 21), st.sampled_from(ALPHABET))
+def test_a_changed_character(partition: int, operation: bytes, at: int, character: str) -> None:
+    """An id with another character is never read as the same reservation."""
+    text = reservation_id(partition, operation)
+    changed = text[:at] + character + text[at + 1 :]
+    found = parse_reservation_id(changed, 16_384)
+    assert found is None or changed == text or found != (partition, operation)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "r_", "r_" + "A" * 19, "r_" + "A" * 21, "R_" + "A" * 20, "x_" + "A" * 20]
+)
+@pytest.mark.parametrize("tail", ["", "\n", " ", "="])
+def test_what_is_no_id(text: str, tail: str) -> None:
+    """Too short, too long, another prefix."""
+    assert parse_reservation_id(text + tail, 16_384) is None
+
+
+@given(st.text(max_size=24) | st.text(ALPHABET + "+/= \n", min_size=20, max_size=20).map("r_{}".format))
+def test_any_text(text: str) -> None:
+    """No text makes the parser fail."""
+    found = parse_reservation_id(text, 16_384)
+    assert found is None or 0 <= found[0] < 16_384
+
+
+@pytest.mark.parametrize("operation", [b"\xfb" * 12, b"\xff" * 12])
+def test_one_reservation_has_one_id(operation: bytes) -> None:
+    """There is no second way to write an id."""
+    text = reservation_id(0, operation)
+    other = text[:2] + text[2:].replace("-", "+").replace("_", "/")
+    assert other != text
+    assert parse_reservation_id(other, 1) is None
