@@ -14,12 +14,13 @@ COPY --from=build /opt/bincard /opt/bincard
 ENV PATH=/opt/bincard/bin:$PATH \
     PYTHONUNBUFFERED=1
 USER bincard
-WORKDIR /var/lib/bincard
+# `bincard serve` keeps its data in ./data unless told otherwise.
+WORKDIR /
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('BINCARD_PORT', '8080') + '/healthz', timeout=2)"]
-# `docker run bincard` serves; `docker run bincard doctor` and every other command work too.
+# `docker run --network host bincard` serves on the loopback address; `docker run bincard doctor` and every other command work too.
 ENTRYPOINT ["bincard"]
-CMD ["serve", "--host", "0.0.0.0", "--data-dir", "/data"]
+CMD ["serve"]

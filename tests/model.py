@@ -367,8 +367,7 @@ class Model:
             memory = self.requests.get((partition, call.key))
             if memory is not None and memory.content == content:
                 assert isinstance(memory.answer, Told)
-                # The reference is not part of what an operation remembers.
-                return replace(memory.answer, reference=reservation.reference, replayed=True)
+                return replace(memory.answer, replayed=True)
             if memory is not None or call.key in self.reservations:
                 raise RefusedError("idempotency_mismatch", None)
         if self._is_repeat(call, reservation):

@@ -162,7 +162,7 @@ class EmbeddedServer:
             directory.release()
             raise
         weak = weakref.ref(server)
-        os.register_at_fork(after_in_child=lambda: (ours := weak()) and ours._disown())  # noqa: SLF001
+        os.register_at_fork(after_in_child=lambda: (ours := weak()) and ours._disown())  # noqa: SLF001 - its own class
         try:
             server._launch(ready_timeout_seconds)
         except BaseException:

@@ -1,0 +1,163 @@
+"""The API over HTTP against a bare ASGI hello and a typed FastAPI route, in turns on one machine.
+
+One worker, 64 connections of wrk, metrics on, durability local. `python -m benchmarks.http_api`
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from secrets import token_hex
+
+from benchmarks import measure, servers, shop
+from benchmarks.measure import Figure, Pairs, Proof, figure_of
+from benchmarks.servers import Served
+from benchmarks.wrk_client import CONNECTIONS, Load, find_wrk, load
+from engine import connect
+
+SKUS = 1000
+BATCH = 100
+SECONDS = 5
+DOES_NOT_SHOW = (
+    "A network, TLS, API keys, several workers, or latency at a fixed rate: wrk sends the next request when "
+    "it has the last answer (see open_model). wrk, worker and store share the cores; the bare "
+    "applications have no store beside them."
+)
+
+
+async def fill(url: str) -> int:
+    """Brings stock; how many units."""
+    inventory = await connect(url)
+    try:
+        await shop.open_locations(inventory, 1)
+        return await shop.receive(inventory, ((shop.sku_name(n), "w0", shop.PLENTY) for n in range(SKUS)))
+    finally:
+        await inventory.close()
+
+
+async def prove(url: str, received: int, reserved: int, under_way: int) -> Proof:
+    """The books hold what was answered, and at the most what wrk did not wait for at the end of a run."""
+    inventory = await connect(url, create=False)
+    try:
+        booked = await shop.add_up(inventory, (shop.sku_name(number) for number in range(SKUS)))
+    finally:
+        await inventory.close()
+    faults = [f"oversold: {where}" for where in booked.oversold[:5]]
+    if not reserved <= booked.held <= reserved + under_way:
+        faults.append(
+            f"held: books {booked.held:,}, answers {reserved:,} and at the most {under_way:,} unread"
+        )
+    if booked.on_hand != received:
+        faults.append(f"on hand: books {booked.on_hand:,}, answers {received:,}")
+    detail = "; ".join(faults) or (
+        f"{booked.positions:,} positions promise no more than they have; {booked.held:,} units are held: "
+        f"{reserved:,} answered, the others under way when a run ended"
+    )
+    return Proof(holds=not faults, positions=booked.positions, answers=reserved, detail=detail)
+
+
+class Session:
+    """The servers of one run, and what each load found, in turns."""
+
+    def __init__(self, api: Served, hello: Served, typed: Served, seconds: int) -> None:
+        self.reserved = self.under_way = 0
+        self.loads: dict[str, list[Load]] = {}
+        self._api = api
+        self._seconds = seconds
+        self._turns: dict[str, Callable[[], Load]] = {
+            "hello": lambda: load(hello, "hello", seconds=seconds),
+            "reserve": lambda: self._reserve(SKUS),
+            "typed": lambda: load(typed, "reserve", seconds=seconds, arguments=("k", str(SKUS))),
+            "hot": lambda: self._reserve(1),
+            "availability": lambda: load(api, "availability", seconds=seconds, arguments=("", str(SKUS))),
+            "batch": self._batch,
+        }
+
+    def run(self, pairs: int) -> None:
+        """So many turns of each load, in changing order, after one that does not count."""
+        names = list(self._turns)
+        for turn in range(-1, pairs):
+            for name in names if turn % 2 else reversed(names):
+                found = self._turns[name]()
+                if turn >= 0:
+                    self.loads.setdefault(name, []).append(found)
+                    print(f"{name}: {found.per_second:,.0f}/s", file=sys.stderr)
+
+    def _reserve(self, skus: int) -> Load:
+        arguments = (token_hex(8), str(skus))
+        found = load(self._api, "reserve", seconds=self._seconds, arguments=arguments)
+        self.reserved += found.requests
+        self.under_way += CONNECTIONS
+        return found
+
+    def _batch(self) -> Load:
+        arguments = (token_hex(8), str(SKUS), str(BATCH))
+        found = load(self._api, "batch", seconds=self._seconds, arguments=arguments)
+        self.reserved += BATCH * found.requests
+        self.under_way += BATCH * CONNECTIONS
+        return found
+
+    def figures(self) -> list[Figure]:
+        """The ratios with their targets, then rates, latencies and CPU."""
+        rates = {name: [one.per_second for one in loads] for name, loads in self.loads.items()}
+        rates["reserves in batches"] = [BATCH * rate for rate in rates["batch"]]
+        ratios = (
+            ("reserve", "hello", 0.55),
+            ("availability", "hello", 0.75),
+            ("reserve", "typed", 2.5),
+            ("reserves in batches", "reserve", 2.5),
+            ("hot", "reserve", 0.95),
+        )
+        figures = [
+            Pairs(rates[mine], rates[theirs]).figure(
+                f"{mine} against {theirs}", side_unit="1/s", target=target, better="higher"
+            )
+            for mine, theirs, target in ratios
+        ]
+        for name, loads in self.loads.items():
+            labels = {"route": name}
+            figures.append(figure_of(f"{name}: requests", rates[name], "1/s", better="higher", labels=labels))
+            for share in ("p50", "p99", "p999"):
+                series = [getattr(one, share) / 1000 for one in loads]
+                figures.append(figure_of(f"{name}: {share}, closed loop", series, "ms", labels=labels))
+            for side in ("worker", "store"):
+                series = [getattr(one, f"{side}_cpu") for one in loads]
+                if any(series):
+                    figures.append(figure_of(f"{name}: CPU of the {side}", series, "µs", labels=labels))
+        return figures
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Loads every route in turns."""
+    options = measure.parser_of("http_api", (__doc__ or "").partition("\n")[0]).parse_args(arguments)
+    find_wrk()
+    seconds, pairs = (1, 1) if options.quick else (SECONDS, options.pairs)
+    with (
+        servers.api(options.server) as api,
+        servers.bare("hello") as hello,
+        servers.bare("typed") as typed,
+    ):
+        received = shop.run_loop(fill(api.store_url))
+        session = Session(api, hello, typed, seconds)
+        session.run(pairs)
+        proof = shop.run_loop(prove(api.store_url, received, session.reserved, session.under_way))
+    result = measure.make_result(
+        "http_api",
+        session.figures(),
+        [proof],
+        server=api.store_name,
+        workload={
+            "connections": CONNECTIONS,
+            "seconds": seconds,
+            "skus": SKUS,
+            "batch": BATCH,
+            "workers": 1,
+            "durability": "local",
+        },
+        does_not_show=DOES_NOT_SHOW,
+    )
+    measure.finish(result, options)
+
+
+if __name__ == "__main__":
+    sys.exit(measure.run(main))

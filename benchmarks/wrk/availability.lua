@@ -1,0 +1,19 @@
+-- Availability of a random SKU. Arguments: ignored, number of SKUs.
+local folder = debug.getinfo(1, 'S').source:match('^@(.*/)')
+dofile(folder .. 'report.lua')
+
+local skus
+
+function init(arguments)
+  skus = tonumber(arguments[2])
+  math.randomseed(8451)
+end
+
+function request()
+  return string.format('GET /v1/availability/S-%07d HTTP/1.1\r\nHost: localhost\r\n\r\n',
+    math.random(0, skus - 1))
+end
+
+function done(summary, latency)
+  report(summary, latency)
+end
