@@ -33,6 +33,7 @@ LOG: Final = logging.getLogger("bincard")
 SOCKET_PATH_BYTES: Final = 103 if sys.platform == "darwin" else 107
 SOCKET_NAME: Final = "server.sock"
 SHORT_DIRECTORY_PREFIX: Final = "bincard-"
+DYING_OWNER_SECONDS: Final = 1.0
 DYING_SERVER_SECONDS: Final = 10.0
 LOCK_POLL_SECONDS: Final = 0.02
 PING_TIMEOUT_SECONDS: Final = 2.0
@@ -54,7 +55,8 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         """Take the directory, creating it; raises `DataDirectoryError`.
 
-        Waits up to 10 s for the server of an owner that is gone, because it dies a moment after it.
+        Waits up to 10 s for the server of an owner that is gone, because it dies a moment after it; and
+        1 s for an owner, because one that was killed holds its lock until the kernel has cleared it away.
         """
         self.path = path
         try:
@@ -71,7 +73,7 @@ class DataDirectory:
         self._remove_short_directory()
 
     def _take(self) -> None:
-        if not _try_lock(self._owner_fd, self.path):
+        if not self._wait_for_lock(self._owner_fd, DYING_OWNER_SECONDS):
             owner = os.pread(self._owner_fd, 32, 0).decode(errors="replace").strip()
             raise DataDirectoryLockedError(
                 f"data directory {self.path} is in use by process {owner or '(starting)'}. Stop "
@@ -80,17 +82,22 @@ class DataDirectory:
         os.ftruncate(self._owner_fd, 0)
         os.pwrite(self._owner_fd, f"{os.getpid()}\n".encode(), 0)
         self.lock_fd = _open_private(self.path / "lock")
-        deadline = time.monotonic() + DYING_SERVER_SECONDS
-        while not _try_lock(self.lock_fd, self.path):
+        if not self._wait_for_lock(self.lock_fd, DYING_SERVER_SECONDS):
+            running = read_running(self.path)
+            server = f"process {running['server_pid']}" if running else "a process"
+            raise DataDirectoryLockedError(
+                f"data directory {self.path} is still in use by {server}, a server whose owner "
+                f"is gone and which has not ended within {DYING_SERVER_SECONDS:.0f} s. "
+                "End that process, then start again."
+            )
+
+    def _wait_for_lock(self, descriptor: int, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not _try_lock(descriptor, self.path):
             if time.monotonic() > deadline:
-                running = read_running(self.path)
-                server = f"process {running['server_pid']}" if running else "a process"
-                raise DataDirectoryLockedError(
-                    f"data directory {self.path} is still in use by {server}, a server whose owner "
-                    f"is gone and which has not ended within {DYING_SERVER_SECONDS:.0f} s. "
-                    "End that process, then start again."
-                )
+                return False
             time.sleep(LOCK_POLL_SECONDS)
+        return True
 
     def release(self) -> None:
         """Give up the directory; the server's own hold on it lasts until the server has ended."""
