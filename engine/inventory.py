@@ -132,7 +132,7 @@ class Inventory:
         if type(answer) is int:
             self._remember(public_id, 0, plan, detail)
             self.metrics.count("reserve", Outcome.HELD)
-            return planner.new_reservation(public_id, plan, detail, reply.epoch, answer, reply.now_ms)
+            return planner.new_reservation(public_id, lines, detail, reply.epoch, answer, reply.now_ms)
         if answer[0] == b"replayed":
             record = decode_record(answer[1])
             self.metrics.count("reserve", Outcome.REPLAYED)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from logging import getLogger
 
 from engine.errors import BincardError, StorageUnavailable
@@ -26,6 +25,7 @@ class Link:
         self._metrics = metrics
         self._lane: Lane | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     async def open(self) -> None:
         """Opens the first connection. Raises `StorageUnavailable`."""
@@ -50,10 +50,11 @@ class Link:
 
     async def close(self) -> None:
         """Closes the connection for good."""
-        if self._keeper is not None:
+        self._is_closing = True
+        while self._keeper is not None and not self._keeper.done():
+            # Cancelling once is not enough: the client may take it for a lost connection of its own.
             self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.wait([self._keeper], timeout=LONGEST_PAUSE_SECONDS)
         if self._lane is not None:
             self._lane.close()
             await self._lane.closed
@@ -67,12 +68,12 @@ class Link:
         self._lane = lane
 
     async def _keep(self) -> None:
-        while True:
+        while not self._is_closing:
             assert self._lane is not None
             await asyncio.shield(self._lane.closed)
             log.warning("the connection to the server was lost; connecting again")
             pause = FIRST_PAUSE_SECONDS
-            while not self.is_open:
+            while not (self.is_open or self._is_closing):
                 try:
                     await self._connect()
                     await self._load_library()

@@ -9,7 +9,7 @@ import msgspec
 from engine import limits
 from engine.errors import InvalidRequest
 from engine.ids import reservation_id
-from engine.records import Detail, Head, Plan, PlannedPosition, build_reservation, encode_plan
+from engine.records import Detail, Plan, PlannedPosition, encode_plan
 from engine.types import (
     Availability,
     Line,
@@ -19,6 +19,7 @@ from engine.types import (
     MovementResult,
     Position,
     Reservation,
+    ReservationLine,
     State,
     Status,
     Uncovered,
@@ -66,6 +67,10 @@ def plan_lines(lines: Sequence[Line]) -> tuple[Plan, tuple[tuple[int, int], ...]
     """Sums lines per position. The second value is each line's position and quantity, or empty where
     every line has a position of its own.
     """
+    if len(lines) == 1:
+        line = lines[0]
+        sku, alone = (line.sku,), (PlannedPosition(0, line.quantity, line.location),)
+        return Plan(sku, alone, encode_plan(sku, alone)), ()
     slots: dict[str, int] = {}
     indexes: dict[tuple[int, str], int] = {}
     quantities: list[int] = []
@@ -117,13 +122,21 @@ def encode_choice(chosen: Sequence[tuple[int, int]]) -> bytes:
 
 
 def new_reservation(
-    public_id: str, plan: Plan, detail: Detail, epoch: int, seq: int, now_ms: int
+    public_id: str, lines: Sequence[Line], detail: Detail, epoch: int, seq: int, now_ms: int
 ) -> Reservation:
-    """A reservation as it was just made."""
-    head = Head(
-        State.HELD, 0, 0, 0, epoch, epoch, seq, seq, now_ms, now_ms + detail.ttl_seconds * 1000, b"", ()
+    """A reservation as it was just made: every unit is held."""
+    return Reservation(
+        public_id,
+        State.HELD,
+        now_ms,
+        now_ms + detail.ttl_seconds * 1000,
+        detail.owner,
+        detail.reference,
+        detail.channel,
+        detail.metadata,
+        f"{epoch}.{seq}",
+        [ReservationLine(line.sku, line.location, line.quantity, line.quantity, 0, 0, 0) for line in lines],
     )
-    return build_reservation(public_id, head, plan, detail)
 
 
 def check_movement(movement: Movement) -> None:

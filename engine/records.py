@@ -41,7 +41,7 @@ class PlannedPosition(Struct, frozen=True, gc=False):
     location: str
 
 
-class Plan(Struct, frozen=True):
+class Plan(Struct, frozen=True, gc=False):
     """A basket with its lines summed per position. `packed` is its binary form, size first."""
 
     skus: tuple[str, ...]
@@ -49,7 +49,7 @@ class Plan(Struct, frozen=True):
     packed: bytes
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, gc=False):
     """The part of a reservation's record that changes. `progress` has held, committed, fulfilled and
     released units of each position; it is empty while all units are in `state`.
     """
@@ -82,20 +82,20 @@ _decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 def encode_plan(skus: Sequence[str], positions: Sequence[PlannedPosition]) -> bytes:
     """A plan as Lua reads it, its size in the first two bytes."""
-    parts = [b"", bytes((len(skus), len(positions)))]
+    parts = [bytes((len(skus), len(positions)))]
     for position in positions:
         location = position.location.encode()
-        parts.append(
-            bytes((position.slot,))
-            + position.quantity.to_bytes(5, "little")
-            + bytes((len(location),))
-            + location
+        parts += (
+            bytes((position.slot,)),
+            position.quantity.to_bytes(5, "little"),
+            bytes((len(location),)),
+            location,
         )
     for sku in skus:
         name = sku.encode()
-        parts.append(len(name).to_bytes(2, "little") + name)
-    parts[0] = sum(map(len, parts)).to_bytes(2, "little")
-    return b"".join(parts)
+        parts += (len(name).to_bytes(2, "little"), name)
+    packed = b"".join(parts)
+    return len(packed).to_bytes(2, "little") + packed
 
 
 def decode_plan(raw: bytes, at: int = 0) -> tuple[Plan, int]:

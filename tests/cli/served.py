@@ -85,10 +85,14 @@ class Served:
                     found.add(int(place.name))
         return found
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    def ask(
+        self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """One request on a connection of its own."""
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", content, method=method)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", content, headers or {}, method=method
+        )
         if content is not None:
             request.add_header("Content-Type", "application/json")
         try:
