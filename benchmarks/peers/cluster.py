@@ -29,6 +29,7 @@ SETTINGS = {
     "full_page_writes": "on",
     "jit": "off",
     "autovacuum_naptime": "10s",
+    "deadlock_timeout": "100ms",
 }
 """What every guide sets for such a load; everything else as it comes. `synchronous_commit` is the tier's."""
 
@@ -85,17 +86,31 @@ def _die_with_parent() -> None:
 
 @contextmanager
 def private_cluster(directory: Path, durability: Literal["none", "local"]) -> Iterator[Cluster]:
-    """Initialises and starts a server below `directory`. Raises `PostgresMissingError`."""
+    """Starts a new server below `directory`, which is ours alone. Raises `PostgresMissingError`."""
     programs, user = find_programs(), _server_user()
     home = directory / "postgres"
     home.mkdir()
     if user is not None:
         shutil.chown(home, user, pwd.getpwnam(user).pw_gid)
-        for parent in (directory, *directory.parents):
-            if not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
+        directory.chmod(0o711)
+        shut = [str(parent) for parent in directory.parents if not parent.stat().st_mode & 0o001]
+        if shut:
+            raise PostgresMissingError(
+                f"PostgreSQL runs as {user}, who cannot enter {shut[-1]}: choose another --directory"
+            )
     rows = home / "data"
-    initialise = [programs / "initdb", "-D", rows, "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C"]
+    initialise = [
+        str(programs / "initdb"),
+        "-D",
+        str(rows),
+        "-U",
+        "bench",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    ]
     group = pwd.getpwnam(user).pw_gid if user is not None else None
     done = subprocess.run(  # noqa: S603 - PostgreSQL's own program, arguments from here
         initialise, user=user, group=group, cwd=home, capture_output=True, text=True, check=False

@@ -35,6 +35,8 @@ class Connection:
     async def prepare(self, queries: Mapping[str, str]) -> None:
         for name, query in queries.items():
             self.statements[name] = await self.raw.prepare(query)
+        # Parsing takes locks and keeps them until the next statement is over.
+        await self.raw.fetchval("SELECT 1")
 
 
 WHERE_POSITION = f"WHERE sku = $1 AND location = '{LOCATION}' AND slot = 0"
@@ -50,11 +52,11 @@ QUERIES: dict[Style, dict[str, str]] = {
         "resolve": "SELECT resolve($1, $2)",
     },
     "for_update": {
-        "find_stock": f"SELECT on_hand, held, allocated FROM stock {WHERE_POSITION} FOR UPDATE",
-        "save_stock": f"UPDATE stock SET held = $2, allocated = $3 {WHERE_POSITION}",
+        "find_stock": f"SELECT on_hand, held, allocated FROM stock {WHERE_POSITION} FOR UPDATE",  # noqa: S608 - constants of ours
+        "save_stock": f"UPDATE stock SET held = $2, allocated = $3 {WHERE_POSITION}",  # noqa: S608 - as above
         "find": "SELECT sku, state FROM reservation WHERE id = $1 FOR UPDATE",
         "insert": (
-            "INSERT INTO reservation (id, sku, location, slot, quantity, expires_at) "
+            "INSERT INTO reservation (id, sku, location, slot, quantity, expires_at) "  # noqa: S608 - as above
             f"VALUES ($1, $2, '{LOCATION}', 0, 1, now() + $3)"
         ),
         "save": "UPDATE reservation SET state = $2 WHERE id = $1",

@@ -43,7 +43,7 @@ async def measure_bare(
 ) -> Measured:
     """The bare script by `redis-benchmark`, for about so many seconds."""
     socket = url.removeprefix("unix://").partition("?")[0]
-    async with Redis.from_url(url) as client:
+    async with Redis.from_url(url, decode_responses=True) as client:
         await client.flushall()
         script = await client.script_load(BARE.read_text(encoding="utf-8"))
         keys = [f"stock:{number:012d}" for number in range(workload.skus)]
@@ -61,10 +61,10 @@ async def measure_bare(
         rate = float((await calls(CALIBRATION_CALLS, key))["rps"])
         count = max(CALIBRATION_CALLS, int(rate * seconds))
         row = await calls(count, key)
-        left = [int(units) for units in await client.mget(keys)]
+        left = [int(str(units)) for units in await client.mget(keys)]
         await client.set("stock:probe", PROBE_UNITS)
         await calls(PROBE_CALLS, "stock:probe")
-        probe = int(await client.get("stock:probe"))
+        probe = int(str(await client.get("stock:probe")))
     findings = []
     taken = workload.skus * UNITS - sum(left)
     if taken < count + CALIBRATION_CALLS or min(left) < 0:

@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
@@ -33,7 +34,7 @@ class RedisPattern(ABC):
 
     batched = False
 
-    def __init__(self, client: Redis[str]) -> None:
+    def __init__(self, client: Redis) -> None:
         self.client = client
 
     async def prepare(self, stock: Mapping[str, int]) -> None:
@@ -95,7 +96,7 @@ class Watched(RedisPattern):
                 if state != "held":
                     return
                 pipe.multi()
-                _write_end(pipe, reservation, sku, commit=commit)
+                _write_end(pipe, reservation, str(sku), commit=commit)
                 if await _execute(pipe):
                     return
 
@@ -103,7 +104,7 @@ class Watched(RedisPattern):
 class Locked(RedisPattern):
     """SET NX with an expiry per SKU. A holder that stalls beyond the expiry breaks it: it oversells then."""
 
-    def __init__(self, client: Redis[str]) -> None:
+    def __init__(self, client: Redis) -> None:
         super().__init__(client)
         self._unlock = client.register_script(UNLOCK)
 
@@ -151,18 +152,18 @@ def _record(operation: str) -> str:
     return f"reservation:{operation}"
 
 
-def _has_one(counters: Sequence[str]) -> bool:
+def _has_one(counters: Sequence[Any]) -> bool:
     on_hand, held, allocated = map(int, counters)
     return on_hand - held - allocated >= 1
 
 
-def _write_hold(pipe: Pipeline[str], operation: str, sku: str) -> None:
+def _write_hold(pipe: Pipeline, operation: str, sku: str) -> None:
     pipe.hincrby(_stock(sku), "held", 1)
     pipe.hset(_record(operation), mapping={"sku": sku, "quantity": 1, "state": "held"})
     pipe.zadd(DEADLINES, {operation: time.time() + TTL_SECONDS})
 
 
-def _write_end(pipe: Pipeline[str], reservation: str, sku: str, *, commit: bool) -> None:
+def _write_end(pipe: Pipeline, reservation: str, sku: str, *, commit: bool) -> None:
     pipe.hincrby(_stock(sku), "held", -1)
     if commit:
         pipe.hincrby(_stock(sku), "allocated", 1)
@@ -170,7 +171,7 @@ def _write_end(pipe: Pipeline[str], reservation: str, sku: str, *, commit: bool)
     pipe.zrem(DEADLINES, reservation)
 
 
-async def _execute(pipe: Pipeline[str]) -> bool:
+async def _execute(pipe: Pipeline) -> bool:
     try:
         await pipe.execute()
     except WatchError:
@@ -184,7 +185,7 @@ async def open_pattern(kind: type[RedisPattern], url: str, callers: int) -> Asyn
     pool = BlockingConnectionPool.from_url(
         url, max_connections=callers, decode_responses=True, timeout=None, retry=None
     )
-    client: Redis[str] = Redis(connection_pool=pool)
+    client: Redis = Redis(connection_pool=pool)
     try:
         yield kind(client)
     finally:

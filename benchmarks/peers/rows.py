@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class Session:
     seconds: float
 
 
-Measure = Callable[[Session, Workload], Awaitable[Measured]]
+Measure = Callable[[Session, Workload], Coroutine[None, None, Measured]]
 
 
 @dataclass(frozen=True, slots=True)

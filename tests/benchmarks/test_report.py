@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.charts import Bar, Line, bars, curve, number
+from benchmarks.measure import BenchmarkError, Figure, Pairs, Proof, figure_of, make_result, write_result
+
+HOLDS = Proof(holds=True, positions=1, answers=1, detail="one unit, one promise")
+VOID = {"meta", "line", "rect", "circle", "polyline"}
+
+
+class Balance(HTMLParser):
+    """Refuses a page whose elements do not close, or that loads anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in {"script", "link", "img"}
+        assert not {"src", "href"} & {name for name, _ in attrs}
+        if tag not in {*VOID, "th"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def save(folder: Path, benchmark: str, *figures: Figure) -> None:
+    result = make_result(
+        benchmark, figures, [HOLDS], server="valkey 9", workload={"callers": 2}, does_not_show="a <network>"
+    )
+    write_result(result, folder / f"{benchmark}.json")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder with results of every kind of plot."""
+    save(tmp_path, "canonical", figure_of("rate", [50_000.0], "1/s"), figure_of("p99", [2.5], "ms"))
+    ratio = Pairs([2.0], [1.0])
+    save(
+        tmp_path,
+        "micro",
+        *(
+            ratio.figure(
+                f"reserve, batch {batch}",
+                side_unit="µs",
+                target=1.6 if batch == 64 else None,
+                labels={"verb": "reserve", "batch": batch, "durability": "off"},
+            )
+            for batch in (1, 64)
+        ),
+    )
+    save(
+        tmp_path,
+        "open_model",
+        *(
+            figure_of(
+                f"hello at {rate}",
+                [rate / 1000],
+                "ms",
+                labels={"curve": "latency", "route": "hello", "rate": rate, "share": "99.0"},
+            )
+            for rate in (1000, 2000)
+        ),
+    )
+    return tmp_path
+
+
+def test_the_page_is_whole_and_self_contained(results: Path) -> None:
+    """Every element closes, nothing is loaded, what a figure does not show stands beside it."""
+    report.main(["--results", str(results)])
+    page = (results / "report.html").read_text()
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+    assert page.count("What it does not show:</b> a &lt;network&gt;") == 3
+    assert 'class="missed"' in page
+    assert page.count("<polyline") == 2
+
+
+def test_the_table_is_renewed_between_its_markers(results: Path, tmp_path: Path) -> None:
+    """Once more changes nothing, and what stands around the table stays."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.main(["--results", str(results), "--readme", str(readme)])
+    once = readme.read_text()
+    report.main(["--results", str(results), "--readme", str(readme)])
+    assert readme.read_text() == once
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert "old" not in once
+    assert "| reserve, batch 64 | 2 × | ≤ 1.6 (missed) |" in once
+    assert "| rate | 50,000 1/s |  |" in once
+
+
+def test_a_file_without_markers_is_left_alone() -> None:
+    """There is no guessing where the table goes."""
+    with pytest.raises(BenchmarkError, match="no place for the table"):
+        report.renew("text", "table")
+
+
+def test_no_results(tmp_path: Path) -> None:
+    """The remedy is named."""
+    with pytest.raises(BenchmarkError, match=r"run python -m benchmarks\.canonical"):
+        report.read_all(tmp_path)
+
+
+def test_plots_of_one_point_and_of_equal_values() -> None:
+    """Degenerate ranges still give a picture with numbers in it."""
+    for is_log in (False, True):
+        drawn = curve([Line("a", [(1.0, 5.0)])], across="x", up="y", across_log=is_log, up_log=is_log)
+        assert not re.search(r"\b(nan|inf)\b", drawn)
+        assert drawn.count("<circle") == 1
+    assert "0 ms" in bars([Bar("a", 0.0)], unit="ms")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (0.00123, "0.001"), (1.2345, "1.23"), (999.0, "999"), (45678.0, "45,700")]
+)
+def test_numbers_read_well(value: float, text: str) -> None:
+    """Three digits, thousands apart."""
+    assert number(value) == text
