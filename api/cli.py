@@ -299,6 +299,23 @@ def replay(
     raise typer.Exit(replay_baskets(settings))
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def bench(
+    benchmark: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="canonical, micro, scale, http_api, open_model, gate, report."),
+    ] = "canonical",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENT", help="Its own options; NAME -- --help shows them."),
+    ] = None,
+) -> None:
+    """Run a benchmark of a checkout; without a name the one that prints two numbers and the proof."""
+    from api.commands.bench import bench as run  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(run(benchmark, arguments or []))
+
+
 def main() -> None:
     """Runs the command line; whatever goes wrong is one line and an exit status."""
     try:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from msgspec import Struct
 
 from benchmarks import measure, servers, shop
-from benchmarks.measure import SEED, Figure, Proof, figure_of, quantile
+from benchmarks.measure import SEED, Figure, Labels, Proof, figure_of, quantile
 from engine import Inventory, Line, connect
 from engine.audit import audit
 from engine.errors import InsufficientStock
@@ -161,7 +161,7 @@ def figures_of(told: Sequence[Round]) -> list[Figure]:
     ]
     for name, micros in (("reserve", reserve), ("commit or release", settle)):
         for share, label in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "worst")):
-            labels = {"verb": name, "share": share}
+            labels: Labels = {"verb": name, "share": share}
             value = quantile(micros, share) / 1000
             figures.append(figure_of(f"{name}: {label} of all rounds", [value], "ms", labels=labels))
     return figures
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str]) -> None:
         EmbeddedServer.start(Path(directory), durability="local", binary=program.path) as server,
     ):
         told, proof = shop.run_loop(go(server.url, options.pairs, reservations, skus))
-    workload: dict[str, str | int | float] = {
+    workload: Labels = {
         "callers": CALLERS,
         "skus": skus,
         "scarce_share": SCARCE_SHARE,

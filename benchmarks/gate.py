@@ -90,13 +90,14 @@ def worse_than(baseline: Result, figure: Figure) -> str | None:
     known = find_figure(baseline, figure.name).value
     if figure.value <= WORSE * known:
         return None
-    change = figure.value / known - 1
-    return f"{figure.name}: {figure.value:.3g} × the bare script, {change:.0%} more than the {known:.3g} × before"
+    more = f"{figure.value / known - 1:.0%} more than the {known:.3g} × before"
+    return f"{figure.name}: {figure.value:.3g} × the bare script, {more}"
 
 
 async def compare(store: Store, baseline: Result, pairs: int) -> tuple[list[Figure], list[str]]:
     """Every ratio, and what is worse even when it is measured a second time."""
-    figures, faults = [], []
+    figures: list[Figure] = []
+    faults: list[str] = []
     async with opened(store, pairs) as (gate, bench):
         for name in NAMES:
             figure = await gate.measure(name)
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str]) -> None:
             does_not_show=DOES_NOT_SHOW,
         )
         measure.write_result(result, options.baseline)
-        faults = []
+        faults: list[str] = []
     else:
         figures, faults = check(options.baseline, pairs=options.pairs)
     for figure in figures:

@@ -28,6 +28,10 @@ SEED = 8451
 PACKAGES = ("bincard", "fastapi", "hiredis", "httptools", "msgspec", "redis", "uvicorn", "uvloop")
 
 
+Labels = Mapping[str, str | int | float]
+"""What varied, and how much of it."""
+
+
 class BenchmarkError(Exception):
     """A benchmark that cannot run or does not count; the text is for a person."""
 
@@ -59,7 +63,7 @@ class Figure(Struct, frozen=True, kw_only=True):
     side_unit: str = ""
     target: float | None = None
     better: str = "lower"
-    labels: Mapping[str, str | int | float] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
 
     @property
     def is_met(self) -> bool | None:
@@ -87,7 +91,7 @@ class Result(Struct, frozen=True, kw_only=True):
     commit: str
     machine: Machine
     versions: Mapping[str, str]
-    workload: Mapping[str, str | int | float]
+    workload: Labels
     seed: int
     figures: Sequence[Figure]
     proofs: Sequence[Proof]
@@ -128,7 +132,7 @@ def make_result(
     proofs: Sequence[Proof],
     *,
     server: str,
-    workload: Mapping[str, str | int | float],
+    workload: Labels,
     does_not_show: str,
     raw: Mapping[str, object] | None = None,
 ) -> Result:
@@ -263,7 +267,7 @@ class Pairs(Struct, frozen=True):
         side_unit: str,
         target: float | None = None,
         better: str = "lower",
-        labels: Mapping[str, str | int | float] | None = None,
+        labels: Labels | None = None,
     ) -> Figure:
         """These pairs as a ratio of a result."""
         return Figure(
@@ -301,7 +305,7 @@ def figure_of(
     *,
     target: float | None = None,
     better: str = "lower",
-    labels: Mapping[str, str | int | float] | None = None,
+    labels: Labels | None = None,
 ) -> Figure:
     """The median of repetitions as a figure."""
     return Figure(

@@ -16,7 +16,7 @@ from msgspec import Struct
 from redis import Redis
 
 from benchmarks import measure, servers, shop
-from benchmarks.measure import SEED, BenchmarkError, Figure, Pairs, Proof, cpu_seconds, figure_of
+from benchmarks.measure import SEED, BenchmarkError, Figure, Labels, Pairs, Proof, cpu_seconds, figure_of
 from benchmarks.servers import Store
 from benchmarks.shop import Answered
 from engine import Inventory, Line, connect, keys
@@ -144,7 +144,7 @@ async def compare_sizes(small: Data, large: Data, *, pairs: int, count: int) -> 
         mine.append(await large.reserve_cpu(count))
     size = large.size
     name = f"reserve at {size.skus:,} SKUs and {size.holds:,} holds against {small.size.skus:,} SKUs"
-    labels = {"curve": "size", "skus": size.skus, "holds": size.holds}
+    labels: Labels = {"curve": "size", "skus": size.skus, "holds": size.holds}
     return [
         Pairs(mine, theirs).figure(name, side_unit="µs", target=SIZE_RATIO, labels=labels),
     ]
@@ -153,7 +153,7 @@ async def compare_sizes(small: Data, large: Data, *, pairs: int, count: int) -> 
 def memory_figures(data: Data) -> list[Figure]:
     """Bytes of each thing at one size."""
     targets = {"hold": HOLD_BYTES, "position": POSITION_BYTES}
-    labels = {"curve": "memory", "skus": data.size.skus, "holds": data.size.holds}
+    labels: Labels = {"curve": "memory", "skus": data.size.skus, "holds": data.size.holds}
     return [
         figure_of(
             f"bytes a {name}, {data.size.skus:,} SKUs",

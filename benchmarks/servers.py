@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Timer
 from typing import Literal
 
 from msgspec import Struct
@@ -26,7 +27,7 @@ STOP_SECONDS = 30.0
 Log = Literal["off", "always"]
 """Whether the store writes an append-only file: none at all, or one that is on disk before each answer."""
 
-_PROCESSES_READY = re.compile(r"http://\S+?(?=/v1|\s|$)")
+_ADDRESS = re.compile(r"http://\S+?(?=/v1|\s|$)")
 
 
 class Store(Struct, frozen=True):
@@ -83,7 +84,7 @@ def store(log: Log, wanted: str | None = None) -> Iterator[Store]:
         yield Store(url, socket, process.pid, f"{program.family} {program.version}")
 
 
-def _answers(client: Redis[bytes]) -> bool:
+def _answers(client: Redis) -> bool:
     with suppress(RedisError, OSError):
         return bool(client.ping())
     return False
@@ -141,11 +142,17 @@ def bare(application: Literal["hello", "typed"]) -> Iterator[Served]:
 
 def _read_address(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    for line in process.stdout:
-        found = _PROCESSES_READY.search(line)
-        if found:
-            return found[0]
-    raise BenchmarkError(f"a server ended while it started, with status {process.wait()}")
+    # A server that never gets ready says nothing: then it is killed, and reading ends.
+    watch = Timer(START_SECONDS, process.kill)
+    watch.start()
+    try:
+        for line in process.stdout:
+            found = _ADDRESS.search(line)
+            if found:
+                return found[0]
+    finally:
+        watch.cancel()
+    raise BenchmarkError(f"a server did not get ready; it ended with status {process.wait()}")
 
 
 def _wait(process: subprocess.Popen[bytes], is_ready: object, name: str) -> None:

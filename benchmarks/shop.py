@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ TOGETHER = 512
 PLENTY = 10**9
 """Units of a SKU that shall never run out: the most that one movement may bring."""
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -46,26 +48,24 @@ def location_name(number: int) -> str:
 
 
 async def in_groups(
-    calls: Iterable[Callable[[], Coroutine[Any, Any, Result]]], size: int = TOGETHER
+    call: Callable[[Item], Awaitable[Result]], items: Iterable[Item], size: int = TOGETHER
 ) -> list[Result]:
-    """Runs calls, so many at a time; their results in order."""
+    """Calls with each item, so many at a time; the results in order."""
     results: list[Result] = []
-    group: list[Coroutine[Any, Any, Result]] = []
-    for call in calls:
-        group.append(call())
-        if len(group) == size:
-            results += await asyncio.gather(*group)
-            group = []
-    return results + list(await asyncio.gather(*group))
+    left = iter(items)
+    while group := list(islice(left, size)):
+        results += await asyncio.gather(*(call(item) for item in group))
+    return results
 
 
 async def open_locations(inventory: Inventory, count: int) -> list[str]:
     """Creates locations w0, w1 and so on."""
     names = [location_name(number) for number in range(count)]
-    await in_groups(
-        (lambda name=name: inventory.save_location(Location(name, LocationKind.WAREHOUSE)) for name in names),
-        64,
-    )
+
+    async def save(name: str) -> None:
+        await inventory.save_location(Location(name, LocationKind.WAREHOUSE))
+
+    await in_groups(save, names, 64)
     return names
 
 
@@ -93,7 +93,7 @@ async def read_positions(inventory: Inventory, skus: Iterable[str]) -> dict[str,
         except SkuNotFound:
             return sku, []
 
-    return dict(await in_groups(lambda sku=sku: read(sku) for sku in skus))
+    return dict(await in_groups(read, skus))
 
 
 async def add_up(inventory: Inventory, skus: Iterable[str]) -> Booked:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from benchmarks import measure, servers, shop
-from benchmarks.measure import Figure, Pairs, Proof
-from benchmarks.micro.codec import CALLS, codec_figures
+from benchmarks.measure import Figure, Pairs, Proof, figure_of
 from benchmarks.micro.throughput import concurrency_figures, throughput_figures
 from benchmarks.micro.verbs import SKUS, TAPS, VERBS, Bench, Verb
 from benchmarks.servers import Log, Store
@@ -45,7 +44,6 @@ class Plan:
         self.requests = 640 if quick else 12_800
         self.yardstick_requests = 10_000 if quick else 100_000
         self.reservations = 2_000 if quick else 50_000
-        self.codec_calls = 200 if quick else CALLS
 
     def count(self, verb: Verb | None, batch: int) -> int:
         """How many operations one repetition has: fewer of the slow ones."""
@@ -64,7 +62,24 @@ async def verb_figures(bench: Bench, bare: BareScript, log: Log, plan: Plan) -> 
         # Taps of their own for every verb: an inventory remembers its reservations.
         async with bench.taps(plan.taps):
             figures += [await batch_figure(bench, bare, log, plan, verb, batch) for batch in plan.batches]
+            if log == "off":
+                figures += await codec_figures(bench, verb, plan)
     return figures + [await batch_figure(bench, bare, log, plan, None, batch) for batch in plan.batches]
+
+
+async def codec_figures(bench: Bench, verb: Verb, plan: Plan) -> list[Figure]:
+    """CPU of the engine's own process for one operation: until its request is written, and from the raw
+    answer to the caller's result. Event loop and tasks are in it, sockets are not.
+    """
+    encoding, decoding = [], []
+    for _ in range(plan.pairs):
+        await bench.measure(verb, TARGET_BATCH, plan.count(verb, TARGET_BATCH))
+        encoding.append(bench.encode_micros)
+        decoding.append(bench.decode_micros)
+    return [
+        figure_of(f"codec: {verb.name}, {step}", series, "µs", labels={"codec": step, "verb": verb.name})
+        for step, series in (("plan and encode", encoding), ("decode and build", decoding))
+    ]
 
 
 async def batch_figure(
@@ -112,7 +127,9 @@ def main(arguments: Sequence[str]) -> None:
     """Measures without a log, then with one that is on disk before each answer."""
     options = measure.parser_of("micro", __doc__ or "").parse_args(arguments)
     plan = Plan(quick=options.quick, pairs=options.pairs)
-    figures, proofs, name = codec_figures(plan.pairs, plan.codec_calls), [], ""
+    figures: list[Figure] = []
+    proofs: list[Proof] = []
+    name = ""
     for log in ("off", "always"):
         with ExitStack() as stack:
             store = stack.enter_context(servers.store(log, options.server))
@@ -123,7 +140,7 @@ def main(arguments: Sequence[str]) -> None:
             figures += found
             proofs.append(proof)
             name = store.name
-    workload: dict[str, str | int | float] = {
+    workload: measure.Labels = {
         "skus": SKUS,
         "yardstick": "redis-benchmark -P 64 -c 1 EVALSHA; throughput: -P 16 -c 50 on a store without a log",
         "operations_a_repetition": plan.requests,

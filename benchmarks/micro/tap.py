@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from typing import cast
+from unittest.mock import patch
 
 import hiredis
 
@@ -130,12 +131,9 @@ class _Tapped(Standalone):
 async def tapped(url: str, wire: Wire) -> tuple[Inventory, Tap]:
     """An inventory of its own, and the tap on its connection."""
     topology = _Tapped(url, wire)
-    usual = dataset.open_topology
-    dataset.open_topology = lambda _url: topology  # the one seam at which a connection can be replaced
-    try:
+    # The one seam at which the engine's connection can be replaced.
+    with patch.object(dataset, "open_topology", lambda _url: topology):
         inventory = await connect(url, create=False)
-    finally:
-        dataset.open_topology = usual
     return inventory, cast("Tap", topology.tap)
 
 

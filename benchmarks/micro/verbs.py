@@ -56,6 +56,7 @@ class Bench:
         self._ids = 0
         self._taps: list[tuple[Inventory, Tap]] = []
         self._wire: Wire
+        self.encode_micros = self.decode_micros = 0.0
 
     async def fill(self) -> None:
         """Brings the stock: `SKUS` at one location, some sold out, some in many locations."""
@@ -66,12 +67,12 @@ class Bench:
                 wanted += [(wide_name(locations, number), f"w{place}", 5) for place in range(locations)]
         wanted += [(sold_out_name(number), "w0", 1) for number in range(SOLD_OUT_SKUS)]
         self.answered.received += await shop.receive(self.inventory, wanted)
-        await shop.in_groups(
-            lambda number=number: self.inventory.reserve(
-                self.next_id(), [Line(sold_out_name(number), 1, "w0")], ttl_seconds=TTL_SECONDS
-            )
-            for number in range(SOLD_OUT_SKUS)
-        )
+
+        async def sell_out(number: int) -> None:
+            line = Line(sold_out_name(number), 1, "w0")
+            await self.inventory.reserve(self.next_id(), [line], ttl_seconds=TTL_SECONDS)
+
+        await shop.in_groups(sell_out, range(SOLD_OUT_SKUS))
         self.answered.reserved += SOLD_OUT_SKUS
 
     def all_skus(self) -> list[str]:
@@ -95,19 +96,19 @@ class Bench:
         self, inventory: Inventory, count: int, *, ttl_seconds: int = TTL_SECONDS
     ) -> list[str]:
         """So many holds of one line; their ids."""
-        baskets = [self.basket(1) for _ in range(count)]
-        held = await shop.in_groups(
-            lambda basket=basket: inventory.reserve(self.next_id(), basket, ttl_seconds=ttl_seconds)
-            for basket in baskets
-        )
+
+        async def reserve(basket: list[Line]) -> str:
+            return (await inventory.reserve(self.next_id(), basket, ttl_seconds=ttl_seconds)).id
+
+        ids = await shop.in_groups(reserve, [self.basket(1) for _ in range(count)])
         self.answered.reserved += count
         self.answered.answers += count
-        return [one.id for one in held]
+        return ids
 
     async def commit_many(self, inventory: Inventory, count: int) -> list[str]:
         """So many committed reservations of one line; their ids."""
         ids = await self.reserve_many(inventory, count)
-        await shop.in_groups(lambda id_=id_: inventory.commit(id_) for id_ in ids)
+        await shop.in_groups(inventory.commit, ids)
         self.answered.committed += count
         return ids
 
@@ -127,7 +128,7 @@ class Bench:
 
     async def measure(self, verb: Verb, batch: int, count: int) -> float:
         """CPU of the store for one operation, when they come `batch` at a time."""
-        done, used = 0, 0.0
+        done, used, encoding, decoding = 0, 0.0, 0.0, 0.0
         while done < count:
             batches, calls = [], []
             for inventory, tap in self._taps:
@@ -137,7 +138,9 @@ class Bench:
                 def start(items: Sequence[Any] = items, asked: Inventory = inventory) -> None:
                     tasks.extend(asyncio.ensure_future(verb.call(self, asked, item)) for item in items)  # noqa: B023 - called below, in this turn
 
+                begun = time.process_time()
                 batches.append(await tap.hold(start))
+                encoding += time.process_time() - begun
                 calls.append(tasks)
                 done += batch
                 if done >= count:
@@ -146,10 +149,13 @@ class Bench:
             answers = self._wire.exchange(batches)
             used += cpu_seconds(self.store.pid) - before
             for (_, tap), answer, tasks in zip(self._taps, answers, calls, strict=False):
+                begun = time.process_time()
                 tap.answer(answer)
                 await asyncio.wait_for(asyncio.gather(*tasks), ANSWER_SECONDS)
+                decoding += time.process_time() - begun
         verb.note(self.answered, done)
         self.answered.answers += done
+        self.encode_micros, self.decode_micros = encoding / done * 1e6, decoding / done * 1e6
         return used / done * 1e6
 
     async def measure_expiry(self, batch: int, count: int) -> float:
