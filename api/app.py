@@ -6,7 +6,8 @@ from api.cold import create_cold_app
 from api.front import Front, Receive, Scope, Send
 from api.hot import Hot
 from api.metrics import HttpMetrics
-from engine import Inventory, connect
+from api.readiness import Readiness
+from engine import connect
 
 
 class Application:
@@ -19,7 +20,9 @@ class Application:
         self._worker = worker
         self.front: Front
         """There from the start of the lifespan on."""
-        self._inventory: Inventory | None = None
+        self.is_draining = False
+        """Whether every answer is the last one of its connection."""
+        self._readiness: Readiness | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -28,21 +31,27 @@ class Application:
             return
         await self.front(scope, receive, send)
 
+    def drain(self) -> None:
+        """Tells whoever asks that this worker is about to stop; everything is still answered."""
+        self.is_draining = True
+        if self._readiness is not None:
+            self._readiness.is_draining = True
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self._inventory = inventory = await connect(self._redis_url)
+            inventory = await connect(self._redis_url)
         except Exception as error:  # noqa: BLE001 - whatever it was, the server is told and stops
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         metrics = HttpMetrics()
         cold = create_cold_app(inventory, metrics, durability=self._durability, worker=self._worker)
+        self._readiness = cold.state.readiness
         self.front = Front(Hot(inventory), cold, metrics)
         async with cold.router.lifespan_context(cold):
             tune_collector()
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            self.front.is_draining = True
         await inventory.close()
         await send({"type": "lifespan.shutdown.complete"})
 

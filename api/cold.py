@@ -21,10 +21,10 @@ from api.routes.locations import Locations
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.stock import Stock
+from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
-RUN_DIRECTORY_VARIABLE = "BINCARD_RUN_DIR"
 
 
 def create_cold_app(

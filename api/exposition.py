@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import Literal, NamedTuple
 
 from api.metrics import (
     LATENCY_BUCKETS,
@@ -15,20 +16,37 @@ from engine.metrics import CALL_BUCKETS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-FAMILIES: Mapping[str, tuple[str, str]] = {
-    "bincard_http_requests_total": ("counter", "Answered requests by method, route and status."),
-    "bincard_http_request_duration_seconds": (
+
+class Family(NamedTuple):
+    """A metric: what Prometheus is told of it, and its labels and bounds for whoever reads about it."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    meaning: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+
+FAMILIES: Mapping[str, Family] = {
+    "bincard_http_requests_total": Family(
+        "counter", "Answered requests by method, route and status.", ("method", "route", "status")
+    ),
+    "bincard_http_request_duration_seconds": Family(
         "histogram",
         "Time from the head of a request to the last byte of its answer.",
+        ("method", "route"),
+        LATENCY_BUCKETS,
     ),
-    "bincard_operations_total": ("counter", "Operations of the engine by verb and outcome."),
-    "bincard_script_call_requests": ("histogram", "Requests that one script call carried to the server."),
-    "bincard_connection_up": (
-        "gauge",
-        "Whether a worker has a connection to the stock server (1) or not (0).",
+    "bincard_operations_total": Family(
+        "counter", "Operations of the engine by verb and outcome.", ("verb", "outcome")
+    ),
+    "bincard_script_call_requests": Family(
+        "histogram", "Requests that one script call carried to the server.", (), CALL_BUCKETS
+    ),
+    "bincard_connection_up": Family(
+        "gauge", "Whether a worker has a connection to the stock server (1) or not (0).", ("worker",)
     ),
 }
-"""Every metric with its type and meaning."""
+"""Every metric."""
 
 
 def render(workers: Sequence[WorkerCounts]) -> str:
@@ -71,8 +89,8 @@ def render(workers: Sequence[WorkerCounts]) -> str:
 
 
 def _head(lines: list[str], name: str) -> None:
-    kind, meaning = FAMILIES[name]
-    lines += (f"# HELP {name} {meaning}", f"# TYPE {name} {kind}")
+    family = FAMILIES[name]
+    lines += (f"# HELP {name} {family.meaning}", f"# TYPE {name} {family.kind}")
 
 
 def _histogram(

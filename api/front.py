@@ -41,7 +41,6 @@ class Front:
         self.metrics = metrics
         self._prefix = token_hex(4)
         self._numbers = count(1)
-        self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. `protocol.py` answers hot requests without it; other servers and FastAPI come here."""

@@ -10,8 +10,10 @@ from api.lifeline import bind_to_parent
 from api.listen import BACKLOG
 from api.logs import configure_logging
 
+NOTICE_SECONDS = 1.0
+"""How long a worker that must stop still lets new connections in, and tells all that it will stop."""
 DRAIN_SECONDS = 20
-"""How long requests under way may take to finish after SIGTERM."""
+"""How long requests under way may take to finish after that."""
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -23,6 +25,7 @@ def main() -> None:
     import uvicorn  # noqa: PLC0415 - after the life is bound, which must not wait for imports
 
     from api.app import create_app  # noqa: PLC0415 - same
+    from api.draining import DrainingServer  # noqa: PLC0415 - same
     from api.protocol import HotProtocol  # noqa: PLC0415 - same
 
     app = create_app(
@@ -47,7 +50,7 @@ def main() -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     with socket.socket(fileno=int(os.environ["BINCARD_LISTEN_FD"])) as listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        DrainingServer(config, notice_seconds=NOTICE_SECONDS).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ needs none of it: here it is answered by its handler in one write. Everything el
 concerns connections (keep-alive, pipelining, draining), stays uvicorn's.
 """
 
+from collections.abc import Coroutine
+from logging import getLogger
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +17,8 @@ from api.hot import Handler, Headers, Request
 
 if TYPE_CHECKING:
     from api.app import Application
+
+log = getLogger("bincard.http")
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -43,6 +47,7 @@ class HotCycle:
         "response_complete",
         "route",
         "started",
+        "steps",
     )
     message_event = _NO_EVENT
 
@@ -65,8 +70,29 @@ class HotCycle:
         self.response_complete = False
         self.disconnected = False
         self.started = perf_counter()
+        self.steps: Coroutine[Any, None, None]
 
-    async def run_asgi(self, app: object) -> None:  # noqa: ARG002 - the name and shape are uvicorn's
+    def start(self) -> None:
+        """Runs the request to its first wait at once, and from then on whenever a wait is over.
+
+        A task would do the same, a turn of the loop later each time: 3 µs a request.
+        """
+        self.steps = self.run()
+        self.step(None)
+
+    def step(self, over: object) -> None:  # noqa: ARG002 - what was waited for is over; the coroutine asks it
+        try:
+            awaited: Any = self.steps.send(None)
+        except StopIteration:
+            return
+        except BaseException:
+            log.exception("request %s was not answered", self.request.request_id)
+            self.protocol.transport.close()
+            return
+        awaited._asyncio_future_blocking = False  # noqa: SLF001 - what a task does with a future
+        awaited.add_done_callback(self.step)
+
+    async def run(self) -> None:
         """Answers the request. Its whole body is here."""
         protocol, request = self.protocol, self.request
         front = protocol.application.front
@@ -92,15 +118,18 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.application = cast("Application", self.config.app)
         self._starts_when_complete = False
+        self._reads_head = False
         self._default_headers: object = None
         self._default_bytes = b""
 
     def on_message_begin(self) -> None:
+        self._reads_head = True
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
+        self._reads_head = False
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("ascii", "replace")
         front = self.application.front
@@ -110,7 +139,11 @@ class HotProtocol(HttpToolsProtocol):
             return
         request = Request(self.parser.get_method().decode("ascii"), path, query, dict(self.headers))
         request.request_id = front.request_id(request.headers)
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        keep_alive = (
+            self.parser.get_http_version() != "1.0"
+            and self.parser.should_keep_alive()
+            and not self.application.is_draining
+        )
         before: Any = self.cycle
         cycle: Any = HotCycle(self, request, *found, keep_alive=keep_alive)
         self.cycle = cycle
@@ -129,6 +162,13 @@ class HotProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        if self.application.is_draining:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Closes what is idle; a head that has begun to arrive is a request."""
+        if not self._reads_head:
+            super().shutdown()
 
     def on_body(self, body: bytes) -> None:
         cycle: object = self.cycle
@@ -149,10 +189,12 @@ class HotProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, self.app)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - either kind of cycle
-        if type(cycle) is HotCycle and cycle.more_body:
+        if type(cycle) is not HotCycle:
+            super()._start_asgi_task(cycle, app)
+        elif cycle.more_body:
             self._starts_when_complete = True
         else:
-            super()._start_asgi_task(cycle, app)
+            cycle.start()
 
     def encode_answer(self, cycle: HotCycle, status: int, body: bytes, headers: Headers) -> bytes:
         """The whole answer as it goes over the wire."""

@@ -26,6 +26,7 @@ class Readiness:
         self._refusals: Sequence[str] = ("the server has not been looked at yet",)
         self._watch: asyncio.Task[None] | None = None
         self.is_draining = False
+        """Whether the worker is about to stop: no reason to refuse anyone, but to send nobody new."""
 
     async def open(self) -> None:
         """Looks for the first time, and from then on again and again."""
@@ -34,7 +35,6 @@ class Readiness:
 
     async def close(self) -> None:
         """Looks no more."""
-        self.is_draining = True
         if self._watch is not None:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):

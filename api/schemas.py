@@ -311,9 +311,11 @@ class HealthAnswer(Struct, frozen=True):
 
 
 class ReadyAnswer(Struct, frozen=True):
-    """Whether this worker can do its work; `reasons` says what is in the way."""
+    """Whether this worker can do its work; `reasons` says what is in the way. One that is `draining` still
+    answers whoever reaches it, and is about to stop.
+    """
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "not_ready", "draining"]
     durability: str
     worker: int
     reasons: list[str]

@@ -16,13 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from logging import getLogger
+from pathlib import Path
 from socket import socket
 from types import FrameType
 from urllib.parse import urlsplit
 
 from api.child import Child
-from api.http_worker import DRAIN_SECONDS
+from api.http_worker import DRAIN_SECONDS, NOTICE_SECONDS
 from api.listen import base_url, bind, listen
+from api.run_directory import RUN_DIRECTORY_VARIABLE, run_directory
 from api.settings import ServeSettings
 from engine import connect
 from engine.topology.embedded import EmbeddedDurability, EmbeddedServer, EmbeddedServerError
@@ -60,13 +62,13 @@ def serve(settings: ServeSettings) -> int:
     settings.check()
     log.warning("authentication is off: every program on this machine can change the stock")
     server: EmbeddedServer | None = None
-    with bind(settings.host, settings.port) as listener, _signals_raise():
+    with bind(settings.host, settings.port) as listener, run_directory() as directory, _signals_raise():
         try:
             if settings.redis_url is None:
                 server = EmbeddedServer.start(settings.data_dir, durability=_embedded_tier(settings))
         except _StopAsked:
             return 0
-        supervisor = Supervisor(settings, listener, server)
+        supervisor = Supervisor(settings, listener, server, directory)
         try:
             asyncio.run(supervisor.run())
         except _StopAsked:
@@ -79,8 +81,12 @@ def serve(settings: ServeSettings) -> int:
 class Supervisor:
     """The processes of one `bincard serve`, from the start of the workers to the end of the drain."""
 
-    def __init__(self, settings: ServeSettings, listener: socket, server: EmbeddedServer | None) -> None:
+    def __init__(
+        self, settings: ServeSettings, listener: socket, server: EmbeddedServer | None, directory: Path
+    ) -> None:
+        """`directory` is where the workers meet."""
         self._settings = settings
+        self._directory = directory
         self._listener = listener
         self._server = server
         self._address = base_url(listener)
@@ -142,6 +148,7 @@ class Supervisor:
             "BINCARD_REDIS_URL": self._storage_url,
             "BINCARD_DURABILITY": settings.durability,
             "BINCARD_AUTH": settings.auth,
+            RUN_DIRECTORY_VARIABLE: str(self._directory),
         }
         for worker in range(settings.workers):
             variables = {**common, "BINCARD_WORKER": str(worker), "BINCARD_LISTEN_FD": str(descriptor)}
@@ -238,7 +245,8 @@ class Supervisor:
     async def _drain(self) -> None:
         # Ours must close too: as long as one is open, new connections wait for an answer in vain.
         self._listener.close()
-        await asyncio.gather(*(child.stop(DRAIN_SECONDS + KILL_MARGIN_SECONDS) for child in self._api))
+        patience = NOTICE_SECONDS + DRAIN_SECONDS + KILL_MARGIN_SECONDS
+        await asyncio.gather(*(child.stop(patience) for child in self._api))
         await asyncio.gather(*(child.stop(BACKGROUND_STOP_SECONDS) for child in self._background))
 
 

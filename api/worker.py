@@ -7,21 +7,27 @@ import os
 import signal
 from contextlib import suppress
 from logging import getLogger
+from pathlib import Path
 
+from api.counts_exchange import CountsExchange
 from api.lifeline import bind_to_parent
 from api.logs import configure_logging
+from api.metrics import HttpMetrics, WorkerCounts, worker_counts
+from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory, Unavailable, connect
 from engine.workers import Host, Sweeper
 
 log = getLogger("bincard.workers")
 
 LONGEST_PAUSE_SECONDS = 1.0
+NAME = "background"
 
 
-async def work(url: str) -> None:
+async def work(url: str, run_directory: Path | None = None) -> None:
     """Runs the background workers on a data set until SIGTERM or SIGINT.
 
-    Waits for a server that is not there yet. Raises `ValueError` for a URL that is none.
+    Waits for a server that is not there yet. API workers that meet in `run_directory` tell its counts with
+    theirs. Raises `ValueError` for a URL that is none.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -31,13 +37,25 @@ async def work(url: str) -> None:
     if inventory is None:
         return
     host = Host([Sweeper(inventory)])
+    exchange = _offer_counts(inventory, run_directory)
+    await exchange.open()
     try:
         running = loop.create_task(host.run())
         await stopping.wait()
         host.stop()
         await running
     finally:
+        await exchange.close()
         await inventory.close()
+
+
+def _offer_counts(inventory: Inventory, run_directory: Path | None) -> CountsExchange:
+    none_answered = HttpMetrics()
+
+    def own_counts() -> WorkerCounts:
+        return worker_counts(NAME, none_answered, inventory.metrics, is_connected=inventory.is_connected)
+
+    return CountsExchange(run_directory, NAME, own_counts)
 
 
 async def _connect(url: str, stopping: asyncio.Event) -> Inventory | None:
@@ -54,19 +72,19 @@ async def _connect(url: str, stopping: asyncio.Event) -> Inventory | None:
     return None
 
 
-def run(url: str) -> None:
+def run(url: str, run_directory: Path | None = None) -> None:
     """Runs `work` in an event loop of its own."""
     import uvloop  # noqa: PLC0415 - start-up time
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work(url))
+        runner.run(work(url, run_directory))
 
 
 def main() -> None:
     """Starts as a child of the supervisor."""
     bind_to_parent()
-    configure_logging("background")
-    run(os.environ["BINCARD_REDIS_URL"])
+    configure_logging(NAME)
+    run(os.environ["BINCARD_REDIS_URL"], Path(os.environ[RUN_DIRECTORY_VARIABLE]))
 
 
 if __name__ == "__main__":

@@ -334,7 +334,9 @@ class Inventory:
 
     async def locations(self) -> list[Location]:
         """All locations, by id."""
-        return await settings.read_locations(self.dataset.topology)
+        # A task of its own: the client needs one, and a caller may step us without (`api/protocol.py`).
+        reading = settings.read_locations(self.dataset.topology)
+        return await asyncio.get_running_loop().create_task(reading)
 
     async def _write_location(self, location: str, packed: bytes) -> None:
         replies = await asyncio.gather(

@@ -154,8 +154,7 @@ def ensure_venv(extras: Iterable[str] = (), *, root: Path = ROOT) -> Path:
         if not is_usable(python):
             quietly(
                 [host_python(), "-m", "venv", "--clear", "--without-pip", str(root / ".venv")],
-                fault="Python could not create .venv (on Debian and Ubuntu: "
-                "apt-get install python3-venv).",
+                fault="Python could not create .venv (on Debian and Ubuntu: apt-get install python3-venv).",
             )
         target = f"{root}[{','.join(wanted_extras)}]" if wanted_extras else str(root)
         quietly(

@@ -91,9 +91,7 @@ def translate(output: str, sources: dict[str, list[Place]]) -> list[str]:
         if UNUSED.fullmatch(code) and verbs != users:
             continue
         source = place.file.relative_to(ROOT)
-        kept.append(
-            f"{source}:{place.line}:{column}: ({code}) {message} [{', '.join(sorted(verbs))}]"
-        )
+        kept.append(f"{source}:{place.line}:{column}: ({code}) {message} [{', '.join(sorted(verbs))}]")
     return kept
 
 

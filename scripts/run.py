@@ -46,9 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=ROOT / "data",
         help="where the stock is kept, also after a restart; default: data/ in this checkout",
     )
-    parser.add_argument(
-        "--no-demo", action="store_true", help="load no demo locations and no demo stock"
-    )
+    parser.add_argument("--no-demo", action="store_true", help="load no demo locations and no demo stock")
     options = parser.parse_args(arguments)
     try:
         refuse_taken_port(options.port)
@@ -128,9 +126,7 @@ def serve(*, bincard: Path, port: int, data_dir: Path, with_demo: bool) -> int:
     return status if status >= 0 else 128 - status
 
 
-def wait_until_ready(
-    url: str, server: subprocess.Popen[bytes], asked_to_stop: threading.Event
-) -> bool:
+def wait_until_ready(url: str, server: subprocess.Popen[bytes], asked_to_stop: threading.Event) -> bool:
     """Whether the server became ready; False when it ended or was asked to end.
 
     Raises:
@@ -151,9 +147,7 @@ def wait_until_ready(
         asked_to_stop.wait(0.05)
     server.terminate()
     server.wait()
-    raise MissingError(
-        f"The server was not ready after {READY_WITHIN_SECONDS:.0f} s. {url}/readyz: {reason}"
-    )
+    raise MissingError(f"The server was not ready after {READY_WITHIN_SECONDS:.0f} s. {url}/readyz: {reason}")
 
 
 def load_demo(bincard: Path, url: str, asked_to_stop: threading.Event) -> dict[str, object] | None:
@@ -178,8 +172,7 @@ def load_demo(bincard: Path, url: str, asked_to_stop: threading.Event) -> dict[s
     if asked_to_stop.is_set():
         return None
     print(
-        f"The demo data could not be loaded (exit status {done.returncode}); "
-        "the server runs without it.",
+        f"The demo data could not be loaded (exit status {done.returncode}); the server runs without it.",
         file=sys.stderr,
         flush=True,
     )

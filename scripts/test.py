@@ -110,9 +110,7 @@ def ensure_tools() -> None:
     fault = f"apt-get could not install {' '.join(packages)}; its last words:"
     with no_started_services():
         quietly([*install, "-qq", "update"], fault="apt-get update failed; its last words:")
-        quietly(
-            [*install, "-qq", "-y", "--no-install-recommends", "install", *packages], fault=fault
-        )
+        quietly([*install, "-qq", "-y", "--no-install-recommends", "install", *packages], fault=fault)
 
 
 @contextlib.contextmanager

@@ -203,9 +203,7 @@ def test_run_serves_loads_the_demo_and_stops_once(stand_in: Path, port: int) -> 
         arguments = shlex.split(printed[-1])
         assert f"args serve --host 127.0.0.1 --port {port}" in printed[0]
         assert f"http://127.0.0.1:{port}/v1/reservations" in arguments
-        assert json.loads(arguments[-1]) == {
-            "lines": [{"sku": "A/1 'b'", "quantity": 1, "location": "w1"}]
-        }
+        assert json.loads(arguments[-1]) == {"lines": [{"sku": "A/1 'b'", "quantity": 1, "location": "w1"}]}
         assert any(re.match(r"Idempotency-Key: first-\d+$", word) for word in arguments)
         running.send_signal(signal.SIGINT)
         rest, errors = ending(running)

@@ -38,11 +38,7 @@ def files(*folders: str, suffix: str | None = None) -> list[Path]:
 
 def everything() -> list[Path]:
     """Every text file of ours, those in the root included."""
-    top = [
-        path
-        for path in ROOT.iterdir()
-        if path.is_file() and path.name not in {".git", ".venv.lock"}
-    ]
+    top = [path for path in ROOT.iterdir() if path.is_file() and path.name not in {".git", ".venv.lock"}]
     return [path for path in [*top, *files(*OURS)] if path.suffix in PROSE_OR_CODE]
 
 
@@ -79,17 +75,13 @@ def written_strings(path: Path) -> Iterator[tuple[int, str]]:
             if id(node) not in docstrings:
                 yield node.lineno, node.value
         elif isinstance(node, ast.JoinedStr):
-            pieces = [
-                part.value if isinstance(part, ast.Constant) else "\0" for part in node.values
-            ]
+            pieces = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
             yield node.lineno, "".join(map(str, pieces))
 
 
 def without_comments(lua: str) -> str:
     """Lua with its comments cut away, line numbers kept; no script of ours has `--` in a string."""
-    return re.sub(
-        r"--\[\[.*?\]\]|--[^\n]*", lambda cut: "\n" * cut[0].count("\n"), lua, flags=re.DOTALL
-    )
+    return re.sub(r"--\[\[.*?\]\]|--[^\n]*", lambda cut: "\n" * cut[0].count("\n"), lua, flags=re.DOTALL)
 
 
 def refuse(faults: list[str], instead: str) -> None:
@@ -167,10 +159,7 @@ def test_the_engine_reads_no_wall_clock() -> None:
                 ]
     for path in files("engine/lua", suffix=".lua"):
         code = without_comments(path.read_text(encoding="utf-8"))
-        faults += [
-            f"{name_of(path)} os.{found}"
-            for found in re.findall(r"\bos\.(time|clock|date)\b", code)
-        ]
+        faults += [f"{name_of(path)} os.{found}" for found in re.findall(r"\bos\.(time|clock|date)\b", code)]
     refuse(
         faults,
         "Let the script read TIME and pass intervals; measure with time.monotonic():",

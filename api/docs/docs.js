@@ -46,21 +46,23 @@ function typeOf(schema) {
     made.append(JSON.stringify(schema.const));
     return made;
   }
-  if (schema.type === "array") {
-    made.append("list of ", typeOf(schema.items || {}));
-  } else {
-    made.append(schema.format || schema.type || "anything");
-  }
   const limits = [];
   const range = (low, high, unit) => {
     if (low === undefined && high === undefined) return;
-    limits.push([low ?? "", high ?? ""].join("–") + unit);
+    const [least, most] = [low, high].map((bound) => bound?.toLocaleString("en"));
+    if (low === undefined) limits.push("up to " + most + unit);
+    else limits.push(least + (high === undefined ? " or more" : low === high ? "" : "–" + most) + unit);
   };
   range(schema.minimum, schema.maximum, "");
   range(schema.minLength, schema.maxLength, " characters");
   range(schema.minItems, schema.maxItems, " items");
-  if (schema.pattern) limits.push(schema.pattern);
-  if (limits.length) made.append(" ", element("span", { class: "soft" }, limits.join(", ")));
+  const soft = limits.length ? element("span", { class: "soft" }, " " + limits.join(", ")) : "";
+  if (schema.type === "array") {
+    made.append("list", soft, " of ", typeOf(schema.items || {}));
+    return made;
+  }
+  made.append(schema.format || schema.type || "anything", soft);
+  if (schema.pattern) made.append(" ", element("code", { class: "soft" }, schema.pattern));
   return made;
 }
 
@@ -100,7 +102,8 @@ function curl(method, path, operation) {
   const filled = (operation.parameters || [])
     .filter((one) => one.in === "path")
     .reduce((at, one) => at.replace(`{${one.name}}`, encodeURIComponent(one.example ?? "…")), path);
-  const parts = ["curl" + (method === "get" ? "" : ` -X ${method.toUpperCase()}`), quoted(location.origin + filled)];
+  const verb = method === "get" ? "" : `-X ${method.toUpperCase()} `;
+  const parts = [`curl ${verb}${quoted(location.origin + filled)}`];
   const key = (operation.parameters || []).find((one) => one.name === "Idempotency-Key" && one.required);
   if (key) parts.push("-H " + quoted(`Idempotency-Key: ${key.example}`));
   const body = operation.requestBody && operation.requestBody.content["application/json"].example;
@@ -110,7 +113,9 @@ function curl(method, path, operation) {
 
 function response(status, answer) {
   const found = resolve(answer);
-  const summary = element("summary", {}, element("strong", {}, status), " ", prose(found.description));
+  const line = [element("strong", {}, status), " ", prose(found.description)];
+  if (!found.content) return element("div", { class: "bare" }, ...line);
+  const summary = element("summary", {}, ...line);
   const made = element("details", {}, summary);
   for (const [media, content] of Object.entries(found.content || {})) {
     made.append(element("p", { class: "soft" }, media));
@@ -133,7 +138,7 @@ function article(method, path, operation) {
     const rows = operation.parameters.map((one) => [
       nameCell(one.name, one.required), one.in, typeOf(one.schema), prose(one.description || ""),
     ]);
-    made.append(table(["Name", "In", "Value", ""], rows));
+    made.append(table(["Name", "In", "Value", "Meaning"], rows));
   }
   if (operation.requestBody) {
     const content = operation.requestBody.content["application/json"];

@@ -1,5 +1,6 @@
 """The documentation that a server brings along: nothing of it is fetched from elsewhere."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -76,6 +77,11 @@ class Documentation:
         )
         if b"text/html" not in asked(request).headers.get(b"accept", b""):
             return json_response(200, answer, {"vary": "accept"})
-        words = {name: escape(str(getattr(answer, name))) for name in answer.__struct_fields__}
-        page = self._problem.substitute(words, retry=escape(RETRIES[row.retryable]))
+        words = {name: _markup(str(getattr(answer, name))) for name in answer.__struct_fields__}
+        page = self._problem.substitute(words, retry=_markup(RETRIES[row.retryable]))
         return Response(page, headers={"content-type": HTML, "vary": "accept", **_GUARDS})
+
+
+def _markup(text: str) -> str:
+    """Text as HTML, with `code` in backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -1,6 +1,7 @@
 """Whether the process turns, and whether it can do its work."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from fastapi import Request, Response
 
@@ -29,7 +30,8 @@ class Health:
 
     async def ready(self, request: Request) -> Response:  # noqa: ARG002 - same
         reasons = self._readiness.reasons()
-        answer = ReadyAnswer("not_ready" if reasons else "ready", self._durability, self._worker, reasons)
-        if reasons:
-            return json_response(503, answer, {"Retry-After": "1"})
-        return json_response(200, answer)
+        if not reasons:
+            return json_response(200, ReadyAnswer("ready", self._durability, self._worker, []))
+        status: Literal["draining", "not_ready"] = "draining" if self._readiness.is_draining else "not_ready"
+        answer = ReadyAnswer(status, self._durability, self._worker, reasons)
+        return json_response(503, answer, {"Retry-After": "1"})

@@ -1,4 +1,3 @@
-import pytest
 
 from tests.lua.books import Books, Saved
 
