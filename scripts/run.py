@@ -184,7 +184,6 @@ def welcome(url: str, sample: dict[str, object] | None) -> str:
     lines = [
         "",
         f"Bincard is ready at {url}",
-        f"  console   {url}/console",
         f"  API docs  {url}/docs",
         f"  metrics   {url}/metrics",
         "",
