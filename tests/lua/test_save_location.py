@@ -1,4 +1,3 @@
-
 from tests.lua.books import Books, Saved
 
 
