@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from benchmarks.peers.bincard import open_bincard
-from benchmarks.peers.cluster import PostgresMissingError, private_cluster
+from benchmarks.peers.cluster import private_cluster
 from benchmarks.peers.drive import measure
 from benchmarks.peers.postgres import Style, create_schema, open_postgres
 from benchmarks.peers.redis_patterns import Locked, RedisPattern, Watched, open_pattern
@@ -63,17 +63,14 @@ async def test_the_redis_patterns_pass_their_check(
 )
 async def test_postgres_passes_its_check(style: Style, batch: int) -> None:
     """Each style keeps the units together, alone and called with many."""
-    try:
-        # Not below pytest's own directory: the server's user cannot enter it.
-        with TemporaryDirectory() as directory, private_cluster(Path(directory), "none") as cluster:
-            await create_schema(cluster)
-            async with open_postgres(cluster, style, 8) as peer:
-                for workload in (SMALL, HOT):
-                    measured = await run_briefly(peer, workload, batch=batch)
-                    assert measured.findings == ()
-                    assert measured.operations > 0
-    except PostgresMissingError as missing:
-        pytest.skip(f"a peer of the benchmarks, not of the product: {missing}")
+    # Not below pytest's own directory: the server's user cannot enter it.
+    with TemporaryDirectory() as directory, private_cluster(Path(directory), "none") as cluster:
+        await create_schema(cluster)
+        async with open_postgres(cluster, style, 8) as peer:
+            for workload in (SMALL, HOT):
+                measured = await run_briefly(peer, workload, batch=batch)
+                assert measured.findings == ()
+                assert measured.operations > 0
 
 
 class Overseller:

