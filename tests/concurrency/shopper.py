@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import count, islice
 from random import Random
 
 from engine import Inventory, Line, Refused, Reservation, Unavailable, Unconfirmed
@@ -26,10 +27,11 @@ class Shopper:
         self.random = Random(name)
         self.held: list[str] = []
         self.seen = Counter[str]()
+        self._numbers = count()
 
     async def go(self, baskets: int, at_once: int = 8) -> None:
         """Handles many baskets, some at a time."""
-        numbers = iter(range(baskets))
+        numbers = islice(self._numbers, baskets)
 
         async def stroll() -> None:
             for number in numbers:
