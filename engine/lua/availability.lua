@@ -1,7 +1,7 @@
 -- What can be promised now, per SKU and location.
 --@verb availability
 --@flags no-writes
---@include builtins clock position batch stock
+--@include builtins state clock position batch stock
 --@key meta inv:{p}:meta hash r
 --@key due inv:{p}:due zset r
 --@key stock... inv:{p}:sku:<sku> hash r: one for each request
@@ -11,31 +11,31 @@
 --@answer available [seq, location, available, status, ...]: of the asked locations those that stock it
 
 -- In the order of Status in engine/types.py.
-local function position_status(batch, place, available)
-  local policy = batch.policy[place]
+local function position_status(place, available)
+  local policy = policy_of[place]
   if available > (policy and policy[LOW_STOCK] or 0) then
     return 0
   elseif available > 0 then
     return 1
   end
-  return fits(batch, place, 1) and 3 or 2
+  return fits(place, 1) and 3 or 2
 end
 
-local function read_availability(batch, key, request)
-  local locations, places, known = asked_locations(batch, key, request, 2)
+local function read_availability(key, request)
+  local locations, places, known = asked_locations(key, request, 2)
   if not known then
-    return { 'sku_not_found', batch.seq }
+    return { 'sku_not_found', last_seq }
   end
-  if string_byte(request) == 0 and has_overdue(batch) then
+  if string_byte(request) == 0 and has_overdue() then
     return { 'overdue' }
   end
-  local listed, n = { batch.seq }, 1
+  local listed, n = { last_seq }, 1
   for i = 1, #locations do
     local place = places[locations[i]]
     if place then
-      local available = available_units(batch, place)
+      local available = available_units(place)
       listed[n + 1], listed[n + 2] = locations[i], available
-      listed[n + 3] = position_status(batch, place, available)
+      listed[n + 3] = position_status(place, available)
       n = n + 3
     end
   end
@@ -43,10 +43,10 @@ local function read_availability(batch, key, request)
 end
 
 local function availability(keys, args)
-  local batch = begin_batch(keys[1], nil, keys[2])
-  local answer = begin_answer(batch)
+  begin_batch(keys[1], nil, keys[2])
+  local answer = begin_answer()
   for i = 1, #args do
-    answer[i + 2] = read_availability(batch, keys[i + 2], args[i])
+    answer[i + 2] = read_availability(keys[i + 2], args[i])
   end
   --@writes
   return answer

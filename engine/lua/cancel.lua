@@ -1,7 +1,7 @@
 -- Gives committed units back: the order, or a part of it, is off.
 --@verb cancel
 --@flags allow-oom
---@include builtins clock position record batch resolve
+--@include builtins state clock position record batch resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -24,14 +24,14 @@
 --@answer cancelled string: the record's new head
 --@event cancel id(12) operation(12) plan head deltas
 
-local function decide_cancel(batch, keys, base, request, reservation)
+local function decide_cancel(keys, base, request, reservation)
   local header, units = reservation.header, reservation.units
   if sum_units(units.committed) == 0 then
     return header.state ~= STATE_HELD and header.closed_by == VERB_CANCEL
       and chooses_all(request, RESOLVE_ARGS_AT) and repeat_answer(reservation)
-      or refuse_by_state(batch, reservation)
+      or refuse_by_state(reservation)
   end
-  local chosen, refusal = choose_units(batch, request, RESOLVE_ARGS_AT, units.committed)
+  local chosen, refusal = choose_units(request, RESOLVE_ARGS_AT, units.committed)
   if refusal then
     return refusal
   end
@@ -39,20 +39,20 @@ local function decide_cancel(batch, keys, base, request, reservation)
     if chosen[i] > 0 then
       shift_units(units, 'committed', i, -chosen[i])
       shift_units(units, 'released', i, chosen[i])
-      change_counters(batch, keys, base, reservation, i, 0, -chosen[i], 0)
+      change_counters(keys, base, reservation, i, 0, -chosen[i], 0)
     end
   end
   return nil
 end
 
-local function cancel_whole(batch, keys, base, args, request)
+local function cancel_whole(keys, base, args, request)
   return chooses_all(args, RESOLVE_ARGS_AT)
-    and move_whole(batch, keys, base, request, VERB_CANCEL, STATE_COMMITTED, STATE_CANCELLED, 0, -1, 0)
+    and move_whole(keys, base, request, VERB_CANCEL, STATE_COMMITTED, STATE_CANCELLED, 0, -1, 0)
 end
 
 local function cancel(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_CANCEL, cancel_whole, decide_cancel)
+  local answer = resolve_requests(keys, args, VERB_CANCEL, cancel_whole, decide_cancel)
   --@writes
-  write_batch(batch)
+  write_batch()
   return answer
 end

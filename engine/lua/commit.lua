@@ -1,7 +1,7 @@
 -- Turns held units into allocated ones, or, where the goods leave at once, into fulfilled ones.
 --@verb commit
 --@flags allow-oom
---@include builtins clock position record batch resolve
+--@include builtins state clock position record batch resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -28,42 +28,42 @@
 --@event commit id(12) operation(12) plan head deltas, then the caller's part where it changed
 
 -- Takes lapsed units anew, if they are still there.
-local function retake_units(batch, keys, base, request, reservation)
+local function retake_units(keys, base, request, reservation)
   local fulfil, _, _, swept, at = unpack_struct('<BBBB', request, RESOLVE_ARGS_AT)
   local units, lapsed = reservation.units, {}
   for i = 1, #reservation.quantities do
     lapsed[i] = reservation.quantities[i] - units.released[i]
   end
-  local chosen, refusal = choose_units(batch, request, at, lapsed)
+  local chosen, refusal = choose_units(request, at, lapsed)
   if refusal then
     return refusal
   end
   for i = 1, #chosen do
-    local place = load_position(batch, keys[base + reservation.slots[i]], reservation.locations[i])
-    if chosen[i] > 0 and not fits(batch, place, chosen[i]) then
-      refusal = refusal or { 'insufficient_stock', batch.seq }
+    local place = load_position(keys[base + reservation.slots[i]], reservation.locations[i])
+    if chosen[i] > 0 and not fits(place, chosen[i]) then
+      refusal = refusal or { 'insufficient_stock', last_seq }
       local n = #refusal
-      refusal[n + 1], refusal[n + 2] = i - 1, available_units(batch, place)
+      refusal[n + 1], refusal[n + 2] = i - 1, available_units(place)
       refusal[n + 3] = chosen[i]
     end
   end
   if refusal then
-    return swept == 0 and has_overdue(batch) and { 'overdue' } or refusal
+    return swept == 0 and has_overdue() and { 'overdue' } or refusal
   end
   for i = 1, #chosen do
     if chosen[i] > 0 then
       shift_units(units, fulfil == 1 and 'fulfilled' or 'committed', i, chosen[i])
-      change_counters(batch, keys, base, reservation, i, 0,
+      change_counters(keys, base, reservation, i, 0,
         fulfil == 1 and 0 or chosen[i], fulfil == 1 and -chosen[i] or 0)
     end
   end
   return nil
 end
 
-local function commit_units(batch, keys, base, request, reservation)
+local function commit_units(keys, base, request, reservation)
   local fulfil, keep, _, _, at = unpack_struct('<BBBB', request, RESOLVE_ARGS_AT)
   local units = reservation.units
-  local chosen, refusal = choose_units(batch, request, at, units.held)
+  local chosen, refusal = choose_units(request, at, units.held)
   if refusal then
     return refusal
   end
@@ -74,7 +74,7 @@ local function commit_units(batch, keys, base, request, reservation)
       shift_units(units, 'held', i, -take - back)
       shift_units(units, 'released', i, back)
       shift_units(units, fulfil == 1 and 'fulfilled' or 'committed', i, take)
-      change_counters(batch, keys, base, reservation, i, -take - back,
+      change_counters(keys, base, reservation, i, -take - back,
         fulfil == 1 and 0 or take, fulfil == 1 and -take or 0)
     end
   end
@@ -91,13 +91,13 @@ local function replace_rest(reservation, request, at)
   end
 end
 
-local function decide_commit(batch, keys, base, request, reservation)
+local function decide_commit(keys, base, request, reservation)
   local fulfil, _, retake, _, at = unpack_struct('<BBBB', request, RESOLVE_ARGS_AT)
   local header = reservation.header
   local take = header.state == STATE_HELD and commit_units
     or header.state == STATE_EXPIRED and retake == 1 and retake_units
   if take then
-    local refusal = take(batch, keys, base, request, reservation)
+    local refusal = take(keys, base, request, reservation)
     if not refusal then
       replace_rest(reservation, request, at)
     end
@@ -108,22 +108,22 @@ local function decide_commit(batch, keys, base, request, reservation)
       or header.state == STATE_FULFILLED and fulfil == 1 and header.closed_by == VERB_COMMIT) then
     return repeat_answer(reservation)
   end
-  return refuse_not_held(batch, reservation)
+  return refuse_not_held(reservation)
 end
 
 -- All of a held reservation, and nothing else asked: the usual commit.
-local function commit_whole(batch, keys, base, args, request)
+local function commit_whole(keys, base, args, request)
   if #args ~= RESOLVE_ARGS_AT + 4 or not chooses_all(args, RESOLVE_ARGS_AT + 4) then
     return nil
   elseif string_byte(args, RESOLVE_ARGS_AT) == 1 then
-    return move_whole(batch, keys, base, request, VERB_COMMIT, STATE_HELD, STATE_FULFILLED, -1, 0, -1)
+    return move_whole(keys, base, request, VERB_COMMIT, STATE_HELD, STATE_FULFILLED, -1, 0, -1)
   end
-  return move_whole(batch, keys, base, request, VERB_COMMIT, STATE_HELD, STATE_COMMITTED, -1, 1, 0)
+  return move_whole(keys, base, request, VERB_COMMIT, STATE_HELD, STATE_COMMITTED, -1, 1, 0)
 end
 
 local function commit(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_COMMIT, commit_whole, decide_commit)
+  local answer = resolve_requests(keys, args, VERB_COMMIT, commit_whole, decide_commit)
   --@writes
-  write_batch(batch)
+  write_batch()
   return answer
 end

@@ -1,7 +1,7 @@
 -- Moves the deadline of a hold; never to an earlier moment.
 --@verb extend
 --@flags
---@include builtins clock position record batch resolve
+--@include builtins state clock position record batch resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -21,14 +21,14 @@
 --@answer extended string: the record's new head
 --@event extend id(12) operation(12) plan head deltas
 
-local function decide_extend(batch, _, _, request, reservation)
+local function decide_extend(_, _, request, reservation)
   local header = reservation.header
   if header.state ~= STATE_HELD then
-    return refuse_not_held(batch, reservation)
+    return refuse_not_held(reservation)
   end
   local ttl_ms = unpack_struct('<I6', request, RESOLVE_ARGS_AT)
-  header.deadline_ms = math_max(header.deadline_ms, batch.now + ttl_ms)
-  add_due(batch, 'h', header.deadline_ms, reservation.id)
+  header.deadline_ms = math_max(header.deadline_ms, now_ms + ttl_ms)
+  add_due('h', header.deadline_ms, reservation.id)
   return nil
 end
 
@@ -38,8 +38,8 @@ local function extend_whole()
 end
 
 local function extend(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_EXTEND, extend_whole, decide_extend)
+  local answer = resolve_requests(keys, args, VERB_EXTEND, extend_whole, decide_extend)
   --@writes
-  write_batch(batch)
+  write_batch()
   return answer
 end

@@ -1,17 +1,17 @@
 -- Reads the records of operations.
 --@verb find
 --@flags no-writes
---@include builtins clock position batch
+--@include builtins state clock position batch
 --@key meta inv:{p}:meta hash r
 --@key operations inv:{p}:ops hash r
 --@arg id... operation ids of 12 bytes
 --@answer found [seq, record]: the record is empty where there is none
 local function find(keys, args)
-  local batch = begin_batch(keys[1], keys[2])
-  load_operations(batch, args)
-  local answer = begin_answer(batch)
+  begin_batch(keys[1], keys[2])
+  load_operations(args)
+  local answer = begin_answer()
   for i = 1, #args do
-    answer[i + 2] = { batch.seq, batch.remembered[args[i]] or '' }
+    answer[i + 2] = { last_seq, remembered[args[i]] or '' }
   end
   --@writes
   return answer

@@ -1,7 +1,7 @@
 -- Forgets operations whose retention has passed: finished reservations and remembered operation ids.
 --@verb forget
 --@flags allow-oom
---@include builtins clock position record batch
+--@include builtins state clock position record batch
 --@key meta inv:{p}:meta hash r
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -9,7 +9,7 @@
 --@answer forgotten integer: how many ids of the entry are gone
 
 -- A reservation that came back to life (a retake) is kept; it is filed anew when it ends.
-local function is_forgettable(batch, record)
+local function is_forgettable(record)
   if not record then
     return false
   end
@@ -17,18 +17,18 @@ local function is_forgettable(batch, record)
     return true
   end
   local header = decode_header(record)
-  return header.state > STATE_COMMITTED and header.deadline_ms <= batch.now
+  return header.state > STATE_COMMITTED and header.deadline_ms <= now_ms
 end
 
 local function forget(keys, args)
-  local batch = begin_batch(keys[1], keys[2], keys[3])
-  local answer, gone, finished, due = begin_answer(batch), {}, {}, find_due(batch, args)
+  begin_batch(keys[1], keys[2], keys[3])
+  local answer, gone, finished, due = begin_answer(), {}, {}, find_due(args)
   for i = 1, #args do
     local ids = due[i] and split_ids(args[i]) or {}
-    load_operations(batch, ids)
+    load_operations(ids)
     local count = 0
     for j = 1, #ids do
-      if is_forgettable(batch, batch.remembered[ids[j]]) then
+      if is_forgettable(remembered[ids[j]]) then
         count = count + 1
         gone[#gone + 1] = ids[j]
       end

@@ -1,7 +1,7 @@
 -- The goods of committed units leave: on_hand falls.
 --@verb fulfil
 --@flags
---@include builtins clock position record batch resolve
+--@include builtins state clock position record batch resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -24,14 +24,14 @@
 --@answer fulfilled string: the record's new head
 --@event fulfil id(12) operation(12) plan head deltas
 
-local function decide_fulfil(batch, keys, base, request, reservation)
+local function decide_fulfil(keys, base, request, reservation)
   local header, units = reservation.header, reservation.units
   if sum_units(units.committed) == 0 then
     return header.state == STATE_FULFILLED and header.closed_by ~= VERB_CANCEL
       and chooses_all(request, RESOLVE_ARGS_AT) and repeat_answer(reservation)
-      or refuse_by_state(batch, reservation)
+      or refuse_by_state(reservation)
   end
-  local chosen, refusal = choose_units(batch, request, RESOLVE_ARGS_AT, units.committed)
+  local chosen, refusal = choose_units(request, RESOLVE_ARGS_AT, units.committed)
   if refusal then
     return refusal
   end
@@ -39,20 +39,20 @@ local function decide_fulfil(batch, keys, base, request, reservation)
     if chosen[i] > 0 then
       shift_units(units, 'committed', i, -chosen[i])
       shift_units(units, 'fulfilled', i, chosen[i])
-      change_counters(batch, keys, base, reservation, i, 0, -chosen[i], -chosen[i])
+      change_counters(keys, base, reservation, i, 0, -chosen[i], -chosen[i])
     end
   end
   return nil
 end
 
-local function fulfil_whole(batch, keys, base, args, request)
+local function fulfil_whole(keys, base, args, request)
   return chooses_all(args, RESOLVE_ARGS_AT)
-    and move_whole(batch, keys, base, request, VERB_FULFIL, STATE_COMMITTED, STATE_FULFILLED, 0, -1, -1)
+    and move_whole(keys, base, request, VERB_FULFIL, STATE_COMMITTED, STATE_FULFILLED, 0, -1, -1)
 end
 
 local function fulfil(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_FULFIL, fulfil_whole, decide_fulfil)
+  local answer = resolve_requests(keys, args, VERB_FULFIL, fulfil_whole, decide_fulfil)
   --@writes
-  write_batch(batch)
+  write_batch()
   return answer
 end

@@ -2,7 +2,7 @@
 -- stock; where it takes away what was promised, the answer names the promises it broke.
 --@verb movement
 --@flags
---@include builtins clock position record batch
+--@include builtins state clock position record batch
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -22,6 +22,9 @@
 --@event movement id(12) result size(I4) result quantity(i7) location sku rest
 
 local LIMIT_ON_HAND = 1e15
+local new_places -- key -> the directory of its SKU with the places that this call adds
+local stocked -- { key, sku } of each position that this call makes
+local known_locations -- location -> whether it exists
 local MOVEMENT_REST_AT = 21 -- of a request: quantity, location, sku and the caller's part
 
 -- The open claims on a position, newest promise first. Cost: all open claims of the SKU.
@@ -58,13 +61,13 @@ local function open_units(operations, id, sku, location)
   return 0
 end
 
-local function name_uncovered(batch, key, sku, location, short)
+local function name_uncovered(key, sku, location, short)
   local parts = {}
   for _, holder in ipairs(short > 0 and list_holders(key, location) or {}) do
     if short <= 0 then
       break
     end
-    local quantity = math_min(short, open_units(batch.operations_key, holder[1], sku, location))
+    local quantity = math_min(short, open_units(operations_key, holder[1], sku, location))
     if quantity > 0 then
       parts[#parts + 1] = holder[1] .. pack('<I6', quantity)
       short = short - quantity
@@ -74,77 +77,78 @@ local function name_uncovered(batch, key, sku, location, short)
 end
 
 -- The position of a fact; made if this is the first that the place sees of the SKU.
-local function find_or_make_position(batch, key, location)
-  local place = load_position(batch, key, location)
+local function find_or_make_position(key, location)
+  local place = load_position(key, location)
   if place then
     return place, false
   end
-  place = keep_position(batch, key, location, pack(NARROW, 0, 0, 0, 0))
-  batch.index[key .. '\n' .. location] = place
-  local places = batch.places[key] or redis.call('HGET', key, '') or ''
-  batch.places[key] = places .. pack('<B', #location) .. location
+  place = keep_position(key, location, pack(NARROW, 0, 0, 0, 0))
+  index_of[key .. '\n' .. location] = place
+  local places = new_places[key] or redis.call('HGET', key, '') or ''
+  new_places[key] = places .. pack('<B', #location) .. location
   return place, true
 end
 
-local function is_location(batch, locations, location)
-  if batch.known_locations[location] == nil then
-    batch.known_locations[location] = redis.call('HEXISTS', locations, location) == 1
+local function is_location(locations, location)
+  if known_locations[location] == nil then
+    known_locations[location] = redis.call('HEXISTS', locations, location) == 1
   end
-  return batch.known_locations[location]
+  return known_locations[location]
 end
 
-local function decide_movement(batch, keys, at, request, retention_ms)
+local function decide_movement(keys, at, request, retention_ms)
   local id, fingerprint, quantity, location, sku = unpack_struct('<c12c8i7Bc0Hc0', request)
-  local prior = batch.remembered[id]
+  local prior = remembered[id]
   if prior then
     if string_byte(prior) == KIND_MOVEMENT and string_sub(prior, 2, 9) == fingerprint then
       return { 'replayed', string_sub(prior, 10) }
     end
     return { 'idempotency_mismatch' }
   end
-  if not is_location(batch, keys[5], location) then
-    return { 'location_not_found', batch.seq }
+  if not is_location(keys[5], location) then
+    return { 'location_not_found', last_seq }
   end
   local key = keys[at]
-  local found = load_position(batch, key, location)
-  local on_hand = (found and batch.on_hand[found] or 0) + quantity
+  local found = load_position(key, location)
+  local on_hand = (found and hand_of[found] or 0) + quantity
   if on_hand > LIMIT_ON_HAND or on_hand < -LIMIT_ON_HAND then
-    return { 'quantity_out_of_range', batch.seq, on_hand - quantity }
+    return { 'quantity_out_of_range', last_seq, on_hand - quantity }
   end
-  local place, is_new = find_or_make_position(batch, key, location)
+  local place, is_new = find_or_make_position(key, location)
   if is_new then
-    batch.stocked[#batch.stocked + 1] = { keys[at + 1], sku }
+    stocked[#stocked + 1] = { keys[at + 1], sku }
   end
-  batch.on_hand[place] = on_hand
-  mark_changed(batch, place)
-  local seq = next_sequence(batch)
-  local result = pack('<I7i7i7', seq, on_hand, available_units(batch, place))
-    .. (quantity < 0 and name_uncovered(batch, key, sku, location, uncovered_units(batch, place)) or '')
-  remember_operation(batch, id, pack('<Bc8', KIND_MOVEMENT, fingerprint) .. result)
-  add_due(batch, 'p', batch.now + retention_ms, id)
+  hand_of[place] = on_hand
+  mark_changed(place)
+  local seq = next_sequence()
+  local result = pack('<I7i7i7', seq, on_hand, available_units(place))
+    .. (quantity < 0 and name_uncovered(key, sku, location, uncovered_units(place)) or '')
+  remember_operation(id, pack('<Bc8', KIND_MOVEMENT, fingerprint) .. result)
+  add_due('p', now_ms + retention_ms, id)
   local rest = string_sub(request, MOVEMENT_REST_AT)
-  add_event(batch, VERB_MOVEMENT, OPERATION_SIZE + 4 + #result + #rest, id, pack('<I4', #result), result, rest)
+  add_event(VERB_MOVEMENT, OPERATION_SIZE + 4 + #result + #rest, id, pack('<I4', #result), result, rest)
   return result
 end
 
 local function movement(keys, args)
-  local batch, retention_ms, ids = begin_batch(keys[1], keys[2], keys[3], keys[4]), tonumber(args[1]), {}
-  batch.places, batch.stocked, batch.known_locations = {}, {}, {}
+  begin_batch(keys[1], keys[2], keys[3], keys[4])
+  local retention_ms, ids = tonumber(args[1]), {}
+  new_places, stocked, known_locations = {}, {}, {}
   for i = 2, #args do
     ids[i - 1] = string_sub(args[i], 1, 12)
   end
-  load_operations(batch, ids)
-  local answer = begin_answer(batch)
+  load_operations(ids)
+  local answer = begin_answer()
   for i = 2, #args do
-    answer[i + 1] = decide_movement(batch, keys, 2 + i * 2, args[i], retention_ms)
+    answer[i + 1] = decide_movement(keys, 2 + i * 2, args[i], retention_ms)
   end
   --@writes
-  write_batch(batch)
-  for key, places in pairs(batch.places) do
+  write_batch()
+  for key, places in pairs(new_places) do
     redis.call('HSET', key, '', places)
   end
-  for i = 1, #batch.stocked do
-    redis.call('SADD', batch.stocked[i][1], batch.stocked[i][2])
+  for i = 1, #stocked do
+    redis.call('SADD', stocked[i][1], stocked[i][2])
   end
   return answer
 end

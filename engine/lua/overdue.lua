@@ -1,16 +1,16 @@
 -- Lists what has fallen due, so that a sweeper can name the keys that expire needs.
 --@verb overdue
 --@flags no-writes
---@include builtins clock position record batch
+--@include builtins state clock position record batch
 --@key meta inv:{p}:meta hash r
 --@key operations inv:{p}:ops hash r
 --@key due inv:{p}:due zset r
 --@arg request... limit(H): how many entries at the most
 --@answer entries [[entry, record, ...], ...]: an entry of the index; for holds (first byte 'h') then the
 --  record of each id in it, empty where it is gone
-local function list_overdue(batch, keys, limit)
+local function list_overdue(keys, limit)
   local answer = {}
-  local entries = redis.call('ZRANGE', keys[3], '-inf', string_format('%d', batch.now),
+  local entries = redis.call('ZRANGE', keys[3], '-inf', string_format('%d', now_ms),
     'BYSCORE', 'LIMIT', 0, limit)
   for i = 1, #entries do
     local entry = entries[i]
@@ -27,10 +27,10 @@ local function list_overdue(batch, keys, limit)
 end
 
 local function overdue(keys, args)
-  local batch = begin_batch(keys[1], keys[2], keys[3])
-  local answer = begin_answer(batch)
+  begin_batch(keys[1], keys[2], keys[3])
+  local answer = begin_answer()
   for i = 1, #args do
-    answer[i + 2] = list_overdue(batch, keys, (unpack_struct('<H', args[i])))
+    answer[i + 2] = list_overdue(keys, (unpack_struct('<H', args[i])))
   end
   --@writes
   return answer

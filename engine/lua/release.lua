@@ -1,7 +1,7 @@
 -- Gives held units back.
 --@verb release
 --@flags allow-oom
---@include builtins clock position record batch resolve
+--@include builtins state clock position record batch resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -24,13 +24,13 @@
 --@answer released string: the record's new head
 --@event release id(12) operation(12) plan head deltas
 
-local function decide_release(batch, keys, base, request, reservation)
+local function decide_release(keys, base, request, reservation)
   local header, units = reservation.header, reservation.units
   if header.state ~= STATE_HELD then
     return header.held_end == VERB_RELEASE and chooses_all(request, RESOLVE_ARGS_AT)
-      and repeat_answer(reservation) or refuse_not_held(batch, reservation)
+      and repeat_answer(reservation) or refuse_not_held(reservation)
   end
-  local chosen, refusal = choose_units(batch, request, RESOLVE_ARGS_AT, units.held)
+  local chosen, refusal = choose_units(request, RESOLVE_ARGS_AT, units.held)
   if refusal then
     return refusal
   end
@@ -38,20 +38,20 @@ local function decide_release(batch, keys, base, request, reservation)
     if chosen[i] > 0 then
       shift_units(units, 'held', i, -chosen[i])
       shift_units(units, 'released', i, chosen[i])
-      change_counters(batch, keys, base, reservation, i, -chosen[i], 0, 0)
+      change_counters(keys, base, reservation, i, -chosen[i], 0, 0)
     end
   end
   return nil
 end
 
-local function release_whole(batch, keys, base, args, request)
+local function release_whole(keys, base, args, request)
   return chooses_all(args, RESOLVE_ARGS_AT)
-    and move_whole(batch, keys, base, request, VERB_RELEASE, STATE_HELD, STATE_RELEASED, -1, 0, 0)
+    and move_whole(keys, base, request, VERB_RELEASE, STATE_HELD, STATE_RELEASED, -1, 0, 0)
 end
 
 local function release(keys, args)
-  local batch, answer = resolve_requests(keys, args, VERB_RELEASE, release_whole, decide_release)
+  local answer = resolve_requests(keys, args, VERB_RELEASE, release_whole, decide_release)
   --@writes
-  write_batch(batch)
+  write_batch()
   return answer
 end

@@ -1,7 +1,7 @@
 -- Writes or deletes the settings of a location in one partition.
 --@verb save_location
 --@flags
---@include builtins clock position record batch
+--@include builtins state clock position record batch
 --@key meta inv:{p}:meta hash rw
 --@key locations inv:{p}:locations hash rw
 --@key log inv:{p}:log stream w
@@ -12,38 +12,40 @@
 --@answer unchanged [word, seq]
 --@answer saved integer: the sequence of the effect
 --@event location location(1 + n) settings
-local function decide_location(batch, keys, at, request)
+local settings_of -- location -> settings, or false where they were deleted
+
+local function decide_location(keys, at, request)
   local place, cursor = unpack_struct('<Bc0', request)
   local settings = string_sub(request, cursor)
-  local current = batch.settings[place]
+  local current = settings_of[place]
   if current == nil then
     current = redis.call('HGET', keys[2], place)
   end
   if settings == '' then
     if not current then
-      return { 'location_not_found', batch.seq }
+      return { 'location_not_found', last_seq }
     elseif redis.call('EXISTS', keys[at]) == 1 then
-      return { 'location_in_use', batch.seq }
+      return { 'location_in_use', last_seq }
     end
   elseif settings == current then
-    return { 'unchanged', batch.seq }
+    return { 'unchanged', last_seq }
   end
-  batch.settings[place] = settings ~= '' and settings
-  local seq = next_sequence(batch)
-  add_event(batch, VERB_LOCATION, #request, request)
+  settings_of[place] = settings ~= '' and settings
+  local seq = next_sequence()
+  add_event(VERB_LOCATION, #request, request)
   return seq
 end
 
 local function save_location(keys, args)
-  local batch = begin_batch(keys[1], nil, nil, keys[3])
-  batch.settings = {} -- location -> settings, or false where they were deleted
-  local answer = begin_answer(batch)
+  begin_batch(keys[1], nil, nil, keys[3])
+  settings_of = {}
+  local answer = begin_answer()
   for i = 1, #args do
-    answer[i + 2] = decide_location(batch, keys, 3 + i, args[i])
+    answer[i + 2] = decide_location(keys, 3 + i, args[i])
   end
   --@writes
-  write_batch(batch)
-  for place, settings in pairs(batch.settings) do
+  write_batch()
+  for place, settings in pairs(settings_of) do
     if settings then
       redis.call('HSET', keys[2], place, settings)
     else

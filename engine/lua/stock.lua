@@ -1,7 +1,7 @@
 -- The counters of a SKU's positions, as they stand in the books.
 --@verb stock
 --@flags no-writes
---@include builtins clock position batch stock
+--@include builtins state clock position batch stock
 --@key meta inv:{p}:meta hash r
 --@key due inv:{p}:due zset r
 --@key stock... inv:{p}:sku:<sku> hash r: one for each request
@@ -12,36 +12,36 @@
 --  fenced, low_stock, available, ...]
 local NO_POLICY = { 0, 0, 0, 0 }
 
-local function read_stock(batch, key, request)
-  local locations, places, known = asked_locations(batch, key, request, 2)
+local function read_stock(key, request)
+  local locations, places, known = asked_locations(key, request, 2)
   if not known then
-    return { 'sku_not_found', batch.seq }
+    return { 'sku_not_found', last_seq }
   end
-  if string_byte(request) == 0 and has_overdue(batch) then
+  if string_byte(request) == 0 and has_overdue() then
     return { 'overdue' }
   end
-  local listed = { batch.seq }
+  local listed = { last_seq }
   for i = 1, #locations do
     local place = places[locations[i]]
     if place then
-      local n, policy = #listed, batch.policy[place] or NO_POLICY
+      local n, policy = #listed, policy_of[place] or NO_POLICY
       listed[n + 1] = locations[i]
-      listed[n + 2], listed[n + 3] = batch.on_hand[place], batch.held[place]
-      listed[n + 4], listed[n + 5] = batch.allocated[place], batch.unsellable[place]
+      listed[n + 2], listed[n + 3] = hand_of[place], held_of[place]
+      listed[n + 4], listed[n + 5] = allocated_of[place], unsellable_of[place]
       for j = 1, 4 do
         listed[n + 5 + j] = policy[j]
       end
-      listed[n + 10] = available_units(batch, place)
+      listed[n + 10] = available_units(place)
     end
   end
   return listed
 end
 
 local function stock(keys, args)
-  local batch = begin_batch(keys[1], nil, keys[2])
-  local answer = begin_answer(batch)
+  begin_batch(keys[1], nil, keys[2])
+  local answer = begin_answer()
   for i = 1, #args do
-    answer[i + 2] = read_stock(batch, keys[i + 2], args[i])
+    answer[i + 2] = read_stock(keys[i + 2], args[i])
   end
   --@writes
   return answer

@@ -9,64 +9,51 @@ local function begin_batch(meta, operations, due, log)
   if not head[1] then
     error({ err = 'NODATASET this server holds no Bincard data set' })
   end
-  local seq = tonumber(head[2])
-  return {
-    meta = meta, operations_key = operations, due_key = due, log = log,
-    now = read_clock(), epoch = tonumber(head[1]), seq = seq,
-    -- The positions, by index: see lib/position.lua.
-    index = {}, position_count = 0, keys = {}, locations = {},
-    on_hand = {}, held = {}, allocated = {}, unsellable = {}, policy = {},
-    changed = {}, is_changed = {}, -- indexes to be written
-    first_claim = {}, first_order = {}, more_claims = {}, -- index -> field, its order, { field, order, ... }
-    ended = {}, -- index -> field or { field, ... }: claims to be struck out
-    remembered = {}, -- operation id -> record, or false where there is none
-    operations = {}, -- { id, record, ... }: to be written
-    due = {}, -- time -> { kind, id, ... }
-    events = {}, event_parts = 0, event_count = 0,
-  }
+  reset_state()
+  meta_key, operations_key, due_key, log_key = meta, operations, due, log
+  now_ms, epoch_now, last_seq = read_clock(), tonumber(head[1]), tonumber(head[2])
 end
 
 -- Loads the records of many operation ids in one call.
-local function load_operations(batch, ids)
+local function load_operations(ids)
   if #ids == 0 then
     return
   end
-  local records, remembered = redis.call('HMGET', batch.operations_key, unpack_table(ids)), batch.remembered
+  local records = redis.call('HMGET', operations_key, unpack_table(ids))
   for i = 1, #ids do
     remembered[ids[i]] = records[i]
   end
 end
 
-local function remember_operation(batch, id, record)
-  batch.remembered[id] = record
-  local operations = batch.operations
-  local n = #operations
-  operations[n + 1], operations[n + 2] = id, record
+local function remember_operation(id, record)
+  remembered[id] = record
+  local n = #written
+  written[n + 1], written[n + 2] = id, record
 end
 
--- A position's first new claim of a batch needs no table: most have no second.
--- `seq` is its place in the order of promises.
-local function add_claim(batch, i, id, seq)
-  local claim = batch.locations[i] .. '\n' .. id
-  if not batch.first_claim[i] then
-    batch.first_claim[i], batch.first_order[i] = claim, seq
+-- A position's first new claim of a call needs no table: most have no second. `seq` is its place in the
+-- order of promises.
+local function add_claim(i, id, seq)
+  local claim = place_of[i] .. '\n' .. id
+  if not first_claim[i] then
+    first_claim[i], first_order[i] = claim, seq
     return
   end
-  local claims = batch.more_claims[i]
+  local claims = more_claims[i]
   if claims then
     local n = #claims
     claims[n + 1], claims[n + 2] = claim, seq
   else
-    batch.more_claims[i] = { claim, seq }
+    more_claims[i] = { claim, seq }
   end
 end
 
-local function end_claim(batch, i, id)
-  local ended, claim = batch.ended[i], batch.locations[i] .. '\n' .. id
+local function end_claim(i, id)
+  local ended, claim = ended_claims[i], place_of[i] .. '\n' .. id
   if not ended then
-    batch.ended[i] = claim
+    ended_claims[i] = claim
   elseif type(ended) == 'string' then
-    batch.ended[i] = { ended, claim }
+    ended_claims[i] = { ended, claim }
   else
     ended[#ended + 1] = claim
   end
@@ -74,102 +61,98 @@ end
 
 -- Files an id under the moment at which a sweeper must look at it: 'h' a hold to give back, 'p' a
 -- memory to forget. All ids of a batch that share kind and moment make one entry of the index.
-local function add_due(batch, kind, at_ms, id)
-  local due = batch.due
+local function add_due(kind, at_ms, id)
   local when = kind == 'h' and at_ms or -at_ms
-  local ids = due[when]
+  local ids = due_ids[when]
   if ids then
     ids[#ids + 1] = id
   else
-    due[when] = { kind, id }
+    due_ids[when] = { kind, id }
   end
 end
 
 -- Whether holds have lapsed that no sweeper has given back yet: a refusal must not count them.
-local function has_overdue(batch)
-  if batch.overdue == nil then
-    local first = redis.call('ZRANGE', batch.due_key, 0, 0, 'WITHSCORES')
-    batch.overdue = first[2] ~= nil and tonumber(first[2]) <= batch.now
+local function has_overdue()
+  if sees_overdue == nil then
+    local first = redis.call('ZRANGE', due_key, 0, 0, 'WITHSCORES')
+    sees_overdue = first[2] ~= nil and tonumber(first[2]) <= now_ms
   end
-  return batch.overdue
+  return sees_overdue
 end
 
-local function next_sequence(batch)
-  local seq = batch.seq + 1
-  batch.seq = seq
-  return seq
+local function next_sequence()
+  last_seq = last_seq + 1
+  return last_seq
 end
 
 -- Adds an event: its kind and its body in parts, which are joined once, when all events are known.
-local function add_event(batch, kind, size, first, second, third, fourth, fifth, sixth)
-  local events, n = batch.events, batch.event_parts
+local function add_event(kind, size, first, second, third, fourth, fifth, sixth)
+  local n = event_parts
   events[n + 1], events[n + 2], events[n + 3] = pack('<I4B', size, kind), first, second
   n = n + (second and 3 or 2)
   if third then
     events[n + 1], events[n + 2], events[n + 3], events[n + 4] = third, fourth, fifth, sixth
     n = n + (sixth and 4 or fifth and 3 or fourth and 2 or 1)
   end
-  batch.event_parts = n
-  batch.event_count = batch.event_count + 1
+  event_parts = n
+  event_count = event_count + 1
 end
 
-local function mark_changed(batch, i)
-  if not batch.is_changed[i] then
-    batch.is_changed[i] = true
-    batch.changed[#batch.changed + 1] = i
+local function mark_changed(i)
+  if not is_changed[i] then
+    is_changed[i] = true
+    changed[#changed + 1] = i
   end
 end
 
-local function write_positions(batch)
-  local keys, locations, order = batch.keys, batch.locations, batch.first_order
-  local changed, first_claim, more_claims = batch.changed, batch.first_claim, batch.more_claims
+local function write_positions()
   for n = 1, #changed do
     local i = changed[n]
     local claim = first_claim[i]
     if not claim then
-      redis.call('HSET', keys[i], locations[i], encode_position(batch, i))
+      redis.call('HSET', key_of[i], place_of[i], encode_position(i))
     elseif not more_claims[i] then
-      redis.call('HSET', keys[i], locations[i], encode_position(batch, i), claim, order[i])
+      redis.call('HSET', key_of[i], place_of[i], encode_position(i), claim, first_order[i])
     else
-      redis.call('HSET', keys[i], locations[i], encode_position(batch, i), claim, order[i],
+      redis.call('HSET', key_of[i], place_of[i], encode_position(i), claim, first_order[i],
         unpack_table(more_claims[i]))
     end
   end
-  for i, ended in pairs(batch.ended) do
+  for i, ended in pairs(ended_claims) do
     if type(ended) == 'string' then
-      redis.call('HDEL', keys[i], ended)
+      redis.call('HDEL', key_of[i], ended)
     else
-      redis.call('HDEL', keys[i], unpack_table(ended))
+      redis.call('HDEL', key_of[i], unpack_table(ended))
     end
   end
 end
 
 -- Everything that a batch changes, written at once: positions, records, deadlines, events, sequence.
-local function write_batch(batch)
-  if batch.event_count == 0 then
+local function write_batch()
+  if event_count == 0 then
     return
   end
   -- First what may refuse: a ledger that is ahead of the sequence takes no entry, and then nothing is written.
-  local seq = string_format('%d', batch.seq)
-  redis.call('XADD', batch.log, batch.epoch .. '-' .. seq, 'e',
-    pack('<I6H', batch.now, batch.event_count) .. concat(batch.events))
-  redis.call('HSET', batch.meta, 'seq', seq)
-  write_positions(batch)
-  if #batch.operations > 0 then
-    redis.call('HSET', batch.operations_key, unpack_table(batch.operations))
+  local seq = string_format('%d', last_seq)
+  redis.call('XADD', log_key, epoch_now .. '-' .. seq, 'e',
+    pack('<I6H', now_ms, event_count) .. concat(events))
+  redis.call('HSET', meta_key, 'seq', seq)
+  write_positions()
+  if #written > 0 then
+    redis.call('HSET', operations_key, unpack_table(written))
   end
   local entries = {}
-  for when, ids in pairs(batch.due) do
+  for when, ids in pairs(due_ids) do
     local n = #entries
     entries[n + 1], entries[n + 2] = math_max(when, -when), concat(ids)
   end
   if #entries > 0 then
     -- GT: where one id falls due twice, the later moment counts.
-    redis.call('ZADD', batch.due_key, 'GT', unpack_table(entries))
+    redis.call('ZADD', due_key, 'GT', unpack_table(entries))
   end
 end
 
 -- The answer of a batch: when it was decided, in which epoch, then one answer for each request.
-local function begin_answer(batch)
-  return { batch.now, batch.epoch }
+local function begin_answer()
+  return { now_ms, epoch_now }
 end

@@ -86,17 +86,12 @@ local function decode_skus(raw, at)
   return skus
 end
 
--- How many SKUs, and so how many keys, a body has.
-local function count_slots(raw, at)
-  return string_byte(raw, at + 2)
-end
-
 -- Which of the entries are still in the deadline index and due: one that was moved to a later moment
 -- since the sweeper listed it is not its business any more.
-local function find_due(batch, entries)
-  local scores, due = redis.call('ZMSCORE', batch.due_key, unpack_table(entries)), {}
+local function find_due(entries)
+  local scores, due = redis.call('ZMSCORE', due_key, unpack_table(entries)), {}
   for i = 1, #entries do
-    due[i] = scores[i] and tonumber(scores[i]) <= batch.now
+    due[i] = scores[i] and tonumber(scores[i]) <= now_ms
   end
   return due
 end

@@ -3,10 +3,10 @@
 
 -- Reads a request's reservation. Returns nil and a refusal where there is none, or where the caller
 -- knew an older version of its lines (and so may have named the wrong keys).
-local function open_reservation(batch, id, revision)
-  local raw = batch.remembered[id]
+local function open_reservation(id, revision)
+  local raw = remembered[id]
   if not raw or string_byte(raw) ~= KIND_RESERVATION then
-    return nil, { 'reservation_not_found', batch.seq }
+    return nil, { 'reservation_not_found', last_seq }
   end
   local header = decode_header(raw)
   if header.revision ~= revision then
@@ -22,8 +22,8 @@ local function open_reservation(batch, id, revision)
 end
 
 -- The answer to a repeat under a remembered operation id, or nil.
-local function replay_operation(batch, operation, verb, id, fingerprint)
-  local prior = batch.remembered[operation]
+local function replay_operation(operation, verb, id, fingerprint)
+  local prior = remembered[operation]
   if not prior then
     return nil
   end
@@ -43,7 +43,7 @@ end
 
 -- The quantities that a request asks for: the positions it chooses, or all there is in `source`.
 -- Where a choice exceeds what is there, a refusal that names index and open units of each.
-local function choose_units(batch, request, at, source)
+local function choose_units(request, at, source)
   local chosen, count, cursor = {}, unpack_struct('<B', request, at)
   for i = 1, #source do
     chosen[i] = count == 0 and source[i] or 0
@@ -54,7 +54,7 @@ local function choose_units(batch, request, at, source)
     index, quantity, cursor = unpack_struct('<BI5', request, cursor)
     chosen[index + 1] = quantity
     if quantity > source[index + 1] then
-      refusal = refusal or { 'exceeds_open_quantity', batch.seq }
+      refusal = refusal or { 'exceeds_open_quantity', last_seq }
       local n = #refusal
       refusal[n + 1], refusal[n + 2] = index, source[index + 1]
     end
@@ -80,18 +80,18 @@ end
 
 -- Changes the counters of the reservation's i-th position. A position whose last open unit of this
 -- reservation goes loses the claim; one that opens anew gets it.
-local function change_counters(batch, keys, base, reservation, i, held, allocated, on_hand)
-  local place = load_position(batch, keys[base + reservation.slots[i]], reservation.locations[i])
-  batch.held[place] = batch.held[place] + held
-  batch.allocated[place] = batch.allocated[place] + allocated
-  batch.on_hand[place] = batch.on_hand[place] + on_hand
-  mark_changed(batch, place)
+local function change_counters(keys, base, reservation, i, held, allocated, on_hand)
+  local place = load_position(keys[base + reservation.slots[i]], reservation.locations[i])
+  held_of[place] = held_of[place] + held
+  allocated_of[place] = allocated_of[place] + allocated
+  hand_of[place] = hand_of[place] + on_hand
+  mark_changed(place)
   reservation.deltas[i] = pack(DELTA_FORMAT, held, allocated, on_hand)
   local units = reservation.units
   if units.held[i] + units.committed[i] == 0 then
-    end_claim(batch, place, reservation.id)
+    end_claim(place, reservation.id)
   elseif held == 0 and allocated > 0 then
-    add_claim(batch, place, reservation.id, batch.seq + 1)
+    add_claim(place, reservation.id, last_seq + 1)
   end
 end
 
@@ -105,16 +105,16 @@ local REFUSAL_OF_STATE = {
 }
 
 -- Why a verb finds no units to work on.
-local function refuse_by_state(batch, reservation)
-  return { REFUSAL_OF_STATE[reservation.header.state], batch.seq }
+local function refuse_by_state(reservation)
+  return { REFUSAL_OF_STATE[reservation.header.state], last_seq }
 end
 
 -- The same for a verb that works on held units: a lapsed hold stays lapsed, whatever else was committed.
-local function refuse_not_held(batch, reservation)
+local function refuse_not_held(reservation)
   if reservation.header.held_end == VERB_EXPIRE then
-    return { 'reservation_expired', batch.seq }
+    return { 'reservation_expired', last_seq }
   end
-  return refuse_by_state(batch, reservation)
+  return refuse_by_state(reservation)
 end
 
 -- Notes which verb took the last held and the last open unit.
@@ -172,46 +172,46 @@ end
 -- Files what a verb did: the record, the memory of its operation id, the deadlines, the event.
 -- `rest` is the caller's part of the body where the verb replaced it. Returns the record's new head,
 -- which is the answer.
-local function file_step(batch, verb, id, request, head, deltas, raw, body_at, rest)
+local function file_step(verb, id, request, head, deltas, raw, body_at, rest)
   local operation, fingerprint = request.operation, request.fingerprint
   local plan_size = unpack_struct('<H', raw, body_at)
   local plan = string_sub(raw, body_at, body_at + 1 + plan_size)
-  remember_operation(batch, id, rest and head .. plan .. rest or head .. string_sub(raw, body_at))
+  remember_operation(id, rest and head .. plan .. rest or head .. string_sub(raw, body_at))
   if operation ~= NO_OPERATION then
-    remember_operation(batch, operation,
+    remember_operation(operation,
       pack('<BBc8c12', KIND_OPERATION, verb, fingerprint, id) .. head)
-    add_due(batch, 'p', batch.now + request.retention_ms, operation)
+    add_due('p', now_ms + request.retention_ms, operation)
   end
   rest = rest or ''
-  add_event(batch, verb, 2 * OPERATION_SIZE + #head + #deltas + #plan + #rest,
+  add_event(verb, 2 * OPERATION_SIZE + #head + #deltas + #plan + #rest,
     id, operation, plan, head, deltas, rest)
   return head
 end
 
 -- Ends a step that went by units: settles the state, then files it.
-local function close_step(batch, reservation, verb, request)
+local function close_step(reservation, verb, request)
   local header = reservation.header
   note_end(reservation, verb)
   settle_state(reservation)
-  header.changed_epoch, header.changed_seq = batch.epoch, next_sequence(batch)
+  header.changed_epoch, header.changed_seq = epoch_now, next_sequence()
   if header.state > STATE_COMMITTED then
-    header.deadline_ms = batch.now + request.retention_ms
-    add_due(batch, 'p', header.deadline_ms, reservation.id)
+    header.deadline_ms = now_ms + request.retention_ms
+    add_due('p', header.deadline_ms, reservation.id)
   end
   local progress = encode_progress(reservation)
   local deltas = reservation.deltas
   for i = 1, #reservation.quantities do
     deltas[i] = deltas[i] or pack(DELTA_FORMAT, 0, 0, 0)
   end
-  return file_step(batch, verb, reservation.id, request, encode_header(header) .. progress,
+  return file_step(verb, reservation.id, request, encode_header(header) .. progress,
     concat(deltas), reservation.raw, reservation.body_at, reservation.rest)
 end
 
 -- The usual step, with no tables: all units of a reservation go from one state to another together.
 -- `held`, `allocated` and `on_hand` are the signs of what changes. Returns the new head, or nil where
 -- the reservation is not as `from` and `revision` say: then it goes by units.
-local function move_whole(batch, keys, base, request, verb, from, to, held, allocated, on_hand)
-  local id, raw = request.id, batch.remembered[request.id]
+local function move_whole(keys, base, request, verb, from, to, held, allocated, on_hand)
+  local id, raw = request.id, remembered[request.id]
   if not raw or string_byte(raw) ~= KIND_RESERVATION then
     return nil
   end
@@ -226,13 +226,13 @@ local function move_whole(batch, keys, base, request, verb, from, to, held, allo
   for _ = 1, count do
     local slot, quantity, location
     slot, quantity, location, cursor = unpack_struct('<BI5Bc0', raw, cursor)
-    local place = load_position(batch, keys[base + slot], location)
-    batch.held[place] = batch.held[place] + held * quantity
-    batch.allocated[place] = batch.allocated[place] + allocated * quantity
-    batch.on_hand[place] = batch.on_hand[place] + on_hand * quantity
-    mark_changed(batch, place)
+    local place = load_position(keys[base + slot], location)
+    held_of[place] = held_of[place] + held * quantity
+    allocated_of[place] = allocated_of[place] + allocated * quantity
+    hand_of[place] = hand_of[place] + on_hand * quantity
+    mark_changed(place)
     if not is_open then
-      end_claim(batch, place, id)
+      end_claim(place, id)
     end
     deltas = deltas .. pack(DELTA_FORMAT, held * quantity, allocated * quantity, on_hand * quantity)
   end
@@ -241,19 +241,19 @@ local function move_whole(batch, keys, base, request, verb, from, to, held, allo
   end
   if not is_open then
     closed_by = verb
-    deadline_ms = batch.now + request.retention_ms
-    add_due(batch, 'p', deadline_ms, id)
+    deadline_ms = now_ms + request.retention_ms
+    add_due('p', deadline_ms, id)
   end
-  local head = pack(HEADER_FORMAT, kind, to, held_end, closed_by, revision, 0, created_epoch, batch.epoch,
-    created_seq, next_sequence(batch), created_ms, deadline_ms, fingerprint)
-  return file_step(batch, verb, id, request, head, deltas, raw, HEADER_SIZE + 1)
+  local head = pack(HEADER_FORMAT, kind, to, held_end, closed_by, revision, 0, created_epoch, epoch_now,
+    created_seq, next_sequence(), created_ms, deadline_ms, fingerprint)
+  return file_step(verb, id, request, head, deltas, raw, HEADER_SIZE + 1)
 end
 
 -- A request starts with id(12) revision(H) keys(B) operation(12) fingerprint(8); what is the verb's own
 -- follows from this byte on.
 local RESOLVE_ARGS_AT = 36
 
-local function load_resolved(batch, args)
+local function load_resolved(args)
   local ids = {}
   for i = 2, #args do
     local n = #ids
@@ -263,29 +263,29 @@ local function load_resolved(batch, args)
       ids[n + 2] = operation
     end
   end
-  load_operations(batch, ids)
+  load_operations(ids)
 end
 
 -- Reads the batch and decides every request. `decide_whole` takes the usual case and returns the new
 -- head, or nil; then `decide` goes by units: it changes them and the counters and returns nothing, or
 -- returns another answer and changes nothing.
 local function resolve_requests(keys, args, verb, decide_whole, decide)
-  local batch = begin_batch(keys[1], keys[2], keys[3], keys[4])
-  load_resolved(batch, args)
-  local answer, base, request = begin_answer(batch), 5, { retention_ms = tonumber(args[1]) }
+  begin_batch(keys[1], keys[2], keys[3], keys[4])
+  load_resolved(args)
+  local answer, base, request = begin_answer(), 5, { retention_ms = tonumber(args[1]) }
   for i = 2, #args do
     local id, revision, slots, operation, fingerprint = unpack_struct('<c12HBc12c8', args[i])
     request.id, request.revision = id, revision
     request.operation, request.fingerprint = operation, fingerprint
-    local outcome = operation ~= NO_OPERATION and replay_operation(batch, operation, verb, id, fingerprint)
-      or decide_whole(batch, keys, base, args[i], request)
+    local outcome = operation ~= NO_OPERATION and replay_operation(operation, verb, id, fingerprint)
+      or decide_whole(keys, base, args[i], request)
     if not outcome then
-      local reservation, refusal = open_reservation(batch, id, revision)
-      outcome = refusal or decide(batch, keys, base, args[i], reservation)
-        or close_step(batch, reservation, verb, request)
+      local reservation, refusal = open_reservation(id, revision)
+      outcome = refusal or decide(keys, base, args[i], reservation)
+        or close_step(reservation, verb, request)
     end
     answer[i + 1] = outcome
     base = base + slots
   end
-  return batch, answer
+  return answer
 end

@@ -11,7 +11,7 @@ end
 
 -- The positions that a read asks for: the list of locations, location -> index of the position, and whether the SKU
 -- is known at all. All positions are read by one call for each 1000 locations.
-local function asked_locations(batch, key, request, at)
+local function asked_locations(key, request, at)
   local locations = decode_places(string_sub(request, at))
   local known = #locations == 0 and redis.call('HGET', key, '')
   if known then
@@ -23,7 +23,7 @@ local function asked_locations(batch, key, request, at)
     local packed = redis.call('HMGET', key, unpack_table(locations, first, last))
     for i = first, last do
       local found = packed[i - first + 1]
-      places[locations[i]] = found and keep_position(batch, key, locations[i], found)
+      places[locations[i]] = found and keep_position(key, locations[i], found)
       known = known or found
     end
   end
