@@ -40,14 +40,14 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            inventory = await connect(self._redis_url)
+            inventory = await connect(self._redis_url, create=False)
         except Exception as error:  # noqa: BLE001 - whatever it was, the server is told and stops
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         metrics = HttpMetrics()
         cold = create_cold_app(inventory, metrics, durability=self._durability, worker=self._worker)
         self._readiness = cold.state.readiness
-        self.front = Front(Hot(inventory), cold, metrics)
+        self.front = Front(Hot(inventory), cold, metrics, self._readiness)
         async with cold.router.lifespan_context(cold):
             tune_collector()
             await send({"type": "lifespan.startup.complete"})

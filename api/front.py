@@ -4,7 +4,7 @@ It gives the request its id, checks what concerns all routes (method, media type
 handler or hands over to FastAPI, turns exceptions into problem documents, and counts.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from itertools import count
 from logging import getLogger
 from secrets import token_hex
@@ -14,8 +14,9 @@ from typing import Any
 from api.codec import encode
 from api.hot import Answer, Handler, Headers, Hot, Request
 from api.metrics import HttpMetrics
-from api.problems import ProblemError, as_problem
-from engine.errors import BincardError, OutcomeError
+from api.problems import ProblemError, as_logged_problem
+from api.readiness import Readiness
+from engine.errors import BincardError, OutcomeError, StorageUnavailable
 
 log = getLogger("bincard.http")
 
@@ -28,6 +29,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """5,000 movements with every field at its longest are about 5 MB."""
 MAX_REQUEST_ID_LENGTH = 128
+READ_BY_POST = "/v1/availability/query"
 PROBLEM_TYPE = (b"content-type", b"application/problem+json")
 _ACCEPTABLE = (b"application/json", b"application/*", b"*/*", b"application/problem+json")
 
@@ -35,10 +37,11 @@ _ACCEPTABLE = (b"application/json", b"application/*", b"*/*", b"application/prob
 class Front:
     """The application of one worker."""
 
-    def __init__(self, hot: Hot, cold: App, metrics: HttpMetrics) -> None:
+    def __init__(self, hot: Hot, cold: App, metrics: HttpMetrics, readiness: Readiness) -> None:
         self._hot = hot
         self._cold = cold
         self.metrics = metrics
+        self._readiness = readiness
         self._prefix = token_hex(4)
         self._numbers = count(1)
 
@@ -49,7 +52,7 @@ class Front:
             return
         started = perf_counter()
         path = scope["raw_path"].decode("ascii", "replace")
-        request = Request(scope["method"], path, scope["query_string"], dict(scope["headers"]))
+        request = Request(scope["method"], path, scope["query_string"], as_headers(scope["headers"]))
         request.request_id = self.request_id(request.headers)
         found = self.find(path)
         if found is None:
@@ -82,6 +85,8 @@ class Front:
                 raise ProblemError(
                     "method_not_allowed", f"{request.path} takes {allowed}", headers={"Allow": allowed}
                 )
+            if self._readiness.unfit:
+                self._check_may_write(request)
             check_media_types(request.method, request.headers)
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
@@ -106,10 +111,24 @@ class Front:
 
         scope["path"] = request.path
         scope.setdefault("state", {})["request"] = request
-        await self._cold(scope, receive, send_with_id)
+        try:
+            self._check_may_write(request)
+        except StorageUnavailable as error:
+            status, body, headers = problem_answer(error, request)
+            headers.append((b"content-length", b"%d" % len(body)))
+            await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await self._cold(scope, receive, send_with_id)
         route = scope.get("route")
         template = getattr(route, "path", "unmatched")
         self.metrics.observe(request.method, template, seen["status"], perf_counter() - started)
+
+    def _check_may_write(self, request: Request) -> None:
+        """Raises `StorageUnavailable` where a request would change what the server may not keep."""
+        unfit = self._readiness.unfit
+        if unfit and request.method not in {"GET", "HEAD"} and request.path != READ_BY_POST:
+            raise StorageUnavailable(f"nothing is written until this is mended: {unfit[0]}")
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> str:
         """The id that the caller gave, or a new one."""
@@ -119,6 +138,16 @@ class Front:
             if text.isascii() and text.isprintable() and text:
                 return text
         return f"{self._prefix}-{next(self._numbers):x}"
+
+
+def as_headers(pairs: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by their names; the values of one that repeats are joined, as RFC 9110 (5.3) has it."""
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        headers = {}
+        for name, value in pairs:
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
 
 
 def check_media_types(method: str, headers: Mapping[bytes, bytes]) -> None:
@@ -171,10 +200,9 @@ def too_large(request: Request) -> Answer:
 
 def problem_answer(error: Exception, request: Request) -> Answer:
     """The problem document of an exception; what we did not foresee is logged."""
-    problem = as_problem(error)
-    if problem.code == "internal_error":
-        log.error("request %s failed", request.request_id, exc_info=error)
-    elif not isinstance(error, BincardError | ProblemError | OutcomeError | ValueError):
+    problem = as_logged_problem(error, request.request_id)
+    foreseen = isinstance(error, BincardError | ProblemError | OutcomeError | ValueError)
+    if problem.code != "internal_error" and not foreseen:
         log.warning("request %s: %s", request.request_id, problem.code)
     headers: Headers = [PROBLEM_TYPE]
     headers.extend((name.lower().encode(), value.encode()) for name, value in problem.headers.items())

@@ -24,7 +24,7 @@ from api.codec import (
     encode,
     reservation_body,
 )
-from api.problems import ProblemError, as_problem
+from api.problems import ProblemError, as_logged_problem
 from api.schemas import LineBody, OperationBody, ReserveBody, as_line
 from engine import InvalidRequest, Inventory, Line, Reservation, Status, limits
 
@@ -203,7 +203,7 @@ class Hot:
             if reservation.replayed:
                 result["replayed"] = True
         except Exception as error:  # noqa: BLE001 - each operation ends with a result of its own
-            problem = as_problem(error)
+            problem = as_logged_problem(error, request.request_id)
             document = problem.document(f"{request.path}#{index}", request.request_id)
             return {"index": index, "status": problem.status, "body": document}
         return result
@@ -270,6 +270,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 _EVERYWHERE = _Asked()
+QUANTITY_DIGITS = 10
 _PARAMETERS = frozenset({"channel", "pool", "location", "quantity", "explain"})
 
 
@@ -287,10 +288,15 @@ def _read_query(query: bytes) -> _Asked:
     quantity = None
     if "quantity" in given:
         text = given["quantity"][0]
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:11]) <= limits.MAX_QUANTITY):
+        quantity = read_number(text, QUANTITY_DIGITS)
+        if not 1 <= quantity <= limits.MAX_QUANTITY:
             raise InvalidRequest("?quantity", f"a whole number from 1 to {limits.MAX_QUANTITY}")
-        quantity = int(text)
     return _Asked(given.get("location", ()), quantity)
+
+
+def read_number(text: str, most_digits: int) -> int:
+    """A whole number of a query; -1 for what is none, or has more digits than any that is allowed."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= most_digits else -1
 
 
 def matches(known: bytes, tag: bytes) -> bool:

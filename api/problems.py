@@ -5,6 +5,7 @@ Lua returned, the exception, the document, the metric's label, the heading in th
 """
 
 from collections.abc import Mapping
+from logging import getLogger
 from re import DOTALL
 from re import compile as compile_pattern
 from typing import Any
@@ -14,6 +15,8 @@ from msgspec import Struct
 
 from engine import errors
 from engine.outcomes import RETRY, Outcome, Retry
+
+log = getLogger("bincard.http")
 
 
 class Problem(Struct, frozen=True):
@@ -142,10 +145,20 @@ def as_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - one return 
             )
         case msgspec.DecodeError() | UnicodeError():
             return ProblemError("malformed_json", f"the body is no JSON: {error}")
+        case RecursionError():
+            return ProblemError("malformed_json", "the body is nested too deeply")
         case _:
             return ProblemError(
                 "internal_error", "the server failed; its log tells more under the request id"
             )
+
+
+def as_logged_problem(error: Exception, request_id: str) -> ProblemError:
+    """The problem that tells of an exception; what we did not foresee is logged."""
+    problem = as_problem(error)
+    if problem.code == "internal_error":
+        log.error("request %s failed", request_id, exc_info=error)
+    return problem
 
 
 def split_validation_error(text: str) -> tuple[str, str]:

@@ -10,10 +10,12 @@ from logging import getLogger
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from api.front import MAX_BODY_BYTES, too_large
-from api.hot import Handler, Headers, Request
+from api.front import MAX_BODY_BYTES, as_headers, problem_answer, too_large
+from api.hot import Answer, Handler, Headers, Request
+from api.problems import ProblemError
 
 if TYPE_CHECKING:
     from api.app import Application
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 log = getLogger("bincard.http")
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_OF_UPGRADE = (b"upgrade", b"http2-settings")
 
 
 class _NoEvent:
@@ -40,6 +43,7 @@ class HotCycle:
         "body",
         "disconnected",
         "handlers",
+        "is_garbled",
         "keep_alive",
         "more_body",
         "protocol",
@@ -67,6 +71,7 @@ class HotCycle:
         self.keep_alive = keep_alive
         self.body = bytearray()
         self.more_body = True
+        self.is_garbled = False
         self.response_complete = False
         self.disconnected = False
         self.started = perf_counter()
@@ -83,32 +88,46 @@ class HotCycle:
     def step(self, over: object) -> None:  # noqa: ARG002 - what was waited for is over; the coroutine asks it
         try:
             awaited: Any = self.steps.send(None)
+            if awaited is None:
+                # A bare yield: it waits for nothing but its next turn.
+                self.protocol.loop.call_soon(self.step, None)
+                return
+            awaited._asyncio_future_blocking = False  # noqa: SLF001 - what a task does with a future
+            awaited.add_done_callback(self.step)
         except StopIteration:
             return
         except BaseException:
             log.exception("request %s was not answered", self.request.request_id)
             self.protocol.transport.close()
-            return
-        awaited._asyncio_future_blocking = False  # noqa: SLF001 - what a task does with a future
-        awaited.add_done_callback(self.step)
 
     async def run(self) -> None:
         """Answers the request. Its whole body is here."""
         protocol, request = self.protocol, self.request
         front = protocol.application.front
-        if len(self.body) > MAX_BODY_BYTES:
+        if self.is_garbled:
+            status, body, headers = _garbled(request)
+            self.keep_alive = False
+        elif len(self.body) > MAX_BODY_BYTES:
             status, body, headers = too_large(request)
             self.keep_alive = False
         else:
             request.body = bytes(self.body)
             status, body, headers = await front.answer(request, self.handlers)
-        self.response_complete = True
+        front.metrics.observe(request.method, self.route, status, perf_counter() - self.started)
         if not self.disconnected:
             protocol.transport.write(protocol.encode_answer(self, status, body, headers))
+            if protocol.flow.write_paused:
+                # Who does not read its answers gets no more of them: what comes meanwhile waits behind us.
+                await protocol.flow.drain()
             if not self.keep_alive:
                 protocol.transport.close()
-        front.metrics.observe(request.method, self.route, status, perf_counter() - self.started)
+        self.response_complete = True
         protocol.on_response_complete()
+
+
+def _garbled(request: Request) -> Answer:
+    """The answer to what is no HTTP."""
+    return problem_answer(ProblemError("malformed_request", "this is no HTTP/1.1"), request)
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -119,8 +138,98 @@ class HotProtocol(HttpToolsProtocol):
         self.application = cast("Application", self.config.app)
         self._starts_when_complete = False
         self._reads_head = False
+        self._begins_again = False
         self._default_headers: object = None
         self._default_bytes = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._begins_again:
+                    # CONNECT: what follows would be another protocol, which nobody speaks here.
+                    self._refuse_the_rest()
+                    return
+                self._begins_again = False
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            except httptools.HttpParserError:
+                self._refuse_the_rest()
+                return
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head of a request as if no other protocol had been offered in it (RFC 9110, 7.8: an offer
+        may be ignored). The parser takes what follows an offer for the other protocol, its body too.
+        """
+        lines = [
+            b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        ]
+        for name, value in self.headers:
+            kept = value
+            if name in _OF_UPGRADE:
+                continue
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                kept = b", ".join(token for token in tokens if token.lower() not in _OF_UPGRADE)
+                if not kept:
+                    continue
+            lines.append(b"%b: %b" % (name, kept))
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _refuse_the_rest(self) -> None:
+        """Nothing more can be read. What came whole before is answered first, and ends the connection:
+        nobody may take a refusal for its answer.
+        """
+        cycle: Any = self.cycle
+        if self.transport.is_closing():
+            return
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
+            self._end_garbled(self._stand_in(None))
+        elif cycle.response_complete:
+            # It was answered before its body was here; this is the rest of it.
+            self.transport.close()
+        elif not cycle.more_body:
+            self.flow.pause_reading()
+            cycle.keep_alive = False
+        elif type(cycle) is HotCycle:
+            self._end_garbled(cycle)
+        elif self.pipeline and self.pipeline[0][0] is cycle:
+            ours = self._stand_in(cycle)
+            self.pipeline[0] = (ours, self.app)
+            self._end_garbled(ours)
+        elif cycle.response_started:
+            self.transport.close()
+        else:
+            # To the application its caller went away.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._end_garbled(self._stand_in(cycle))
+
+    def _end_garbled(self, cycle: Any) -> None:  # noqa: ANN401 - uvicorn knows it as one of its own
+        """Answers a request of which the rest cannot be read, when its turn comes."""
+        cycle.is_garbled = True
+        cycle.more_body = False
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.flow.pause_reading()
+        else:
+            self._starts_when_complete = False
+            cycle.start()
+
+    def _stand_in(self, cycle: Any) -> Any:  # noqa: ANN401 - uvicorn's cycle, and ours in its place
+        """A cycle of ours for one of uvicorn's, or for a request of which nothing could be read."""
+        request = Request("GET", "/", b"", {})
+        if cycle is not None:
+            scope = cycle.scope
+            request = Request(scope["method"], scope["path"], b"", as_headers(scope["headers"]))
+        request.request_id = self.application.front.request_id(request.headers)
+        ours: Any = HotCycle(self, request, "unmatched", {}, keep_alive=False)
+        self.cycle = ours
+        return ours
 
     def on_message_begin(self) -> None:
         self._reads_head = True
@@ -130,6 +239,9 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._reads_head = False
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._begins_again = True
+            return
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("ascii", "replace")
         front = self.application.front
@@ -137,7 +249,7 @@ class HotProtocol(HttpToolsProtocol):
         if found is None:
             self._pass_on()
             return
-        request = Request(self.parser.get_method().decode("ascii"), path, query, dict(self.headers))
+        request = Request(self.parser.get_method().decode("ascii"), path, query, as_headers(self.headers))
         request.request_id = front.request_id(request.headers)
         keep_alive = (
             self.parser.get_http_version() != "1.0"
@@ -179,6 +291,8 @@ class HotProtocol(HttpToolsProtocol):
             cycle.body += body
 
     def on_message_complete(self) -> None:
+        if self._begins_again:
+            return
         cycle: object = self.cycle
         if type(cycle) is not HotCycle:
             super().on_message_complete()
@@ -186,7 +300,7 @@ class HotProtocol(HttpToolsProtocol):
         cycle.more_body = False
         if self._starts_when_complete:
             self._starts_when_complete = False
-            self._start_asgi_task(cycle, self.app)
+            cycle.start()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - either kind of cycle
         if type(cycle) is not HotCycle:
@@ -194,7 +308,8 @@ class HotProtocol(HttpToolsProtocol):
         elif cycle.more_body:
             self._starts_when_complete = True
         else:
-            cycle.start()
+            # Not from here: one answer would start the next, each deeper in the stack.
+            self.loop.call_soon(cycle.start)
 
     def encode_answer(self, cycle: HotCycle, status: int, body: bytes, headers: Headers) -> bytes:
         """The whole answer as it goes over the wire."""

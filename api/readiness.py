@@ -10,10 +10,12 @@ from engine.doctor import Durability, Severity, examine
 
 log = getLogger("bincard.readiness")
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 2.0
 """How often the server's settings are looked at while they are good."""
 WORRIED_LOOK_SECONDS = 1.0
 """The same while they are not: whoever mends them waits for us to see it."""
+OUT_OF_REACH = "server"
+"""The finding that tells that nothing could be looked at."""
 
 
 class Readiness:
@@ -24,6 +26,9 @@ class Readiness:
         # What other tiers need beyond a local one is not a setting of this server.
         self._durability: Durability = "none" if durability == "none" else "local"
         self._refusals: Sequence[str] = ("the server has not been looked at yet",)
+        self.unfit: Sequence[str] = self._refusals
+        """Why nothing may be written: what a server that could be looked at has set wrong. One that does
+        not answer says nothing of its settings; what was found last counts."""
         self._watch: asyncio.Task[None] | None = None
         self.is_draining = False
         """Whether the worker is about to stop: no reason to refuse anyone, but to send nobody new."""
@@ -61,8 +66,10 @@ class Readiness:
             log.exception("the server could not be examined")
             self._refusals = (f"the server could not be examined: {error}",)
             return
+        refusals = [finding for finding in findings if finding.severity is Severity.REFUSAL]
         self._refusals = [
             f"{finding.name} is {finding.found}, must be {finding.expected}: {finding.remedy}"
-            for finding in findings
-            if finding.severity is Severity.REFUSAL
+            for finding in refusals
         ]
+        if not any(finding.name == OUT_OF_REACH for finding in refusals):
+            self.unfit = self._refusals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from contextlib import suppress
 from logging import getLogger
 from pathlib import Path
@@ -15,6 +16,7 @@ from api.logs import configure_logging
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory, Unavailable, connect
+from engine.errors import DatasetUnfit
 from engine.workers import Host, Sweeper
 
 log = getLogger("bincard.workers")
@@ -27,7 +29,7 @@ async def work(url: str, run_directory: Path | None = None) -> None:
     """Runs the background workers on a data set until SIGTERM or SIGINT.
 
     Waits for a server that is not there yet. API workers that meet in `run_directory` tell its counts with
-    theirs. Raises `ValueError` for a URL that is none.
+    theirs. Raises `DatasetUnfit` where the server holds none that fits, `ValueError` for a URL that is none.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -62,7 +64,7 @@ async def _connect(url: str, stopping: asyncio.Event) -> Inventory | None:
     pause = 0.1
     while not stopping.is_set():
         try:
-            return await connect(url)
+            return await connect(url, create=False)
         except Unavailable as fault:
             log.warning("the data set cannot be opened, trying again in %g s: %s", pause, fault)
             with suppress(TimeoutError):
@@ -84,7 +86,11 @@ def main() -> None:
     """Starts as a child of the supervisor."""
     bind_to_parent()
     configure_logging(NAME)
-    run(os.environ["BINCARD_REDIS_URL"], Path(os.environ[RUN_DIRECTORY_VARIABLE]))
+    try:
+        run(os.environ["BINCARD_REDIS_URL"], Path(os.environ[RUN_DIRECTORY_VARIABLE]))
+    except DatasetUnfit as fault:
+        log.error("%s", fault)  # noqa: TRY400 - its text tells all
+        sys.exit(1)
 
 
 if __name__ == "__main__":

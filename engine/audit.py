@@ -32,6 +32,8 @@ KEPT_DIFFERENCES = 1000
 SHOWN_BYTES = 24
 _NOT_THERE = "nothing"
 # The kind of a reservation's entry in the deadline index; finished ones (`p`) wait to be forgotten.
+BEHIND_HOLDS = 2**50
+"""As in `lua/lib/batch.lua`."""
 _DUE_KINDS = {State.HELD: b"h", State.COMMITTED: b""}
 
 _Item = TypeVar("_Item")
@@ -310,13 +312,14 @@ class _PartitionAudit:
             for operation in group
             if (promise := replay.reservations.get(operation)) is not None
         }
-        moments = sorted(set(asked.values()))
+        # Memories to forget stand behind all holds.
+        moments = sorted({place for moment in asked.values() for place in (moment, moment + BEHIND_HOLDS)})
         records, *entries = await self._read(
             ("HMGET", keys.operations(self.partition), *group),
             *(("ZRANGEBYSCORE", keys.due(self.partition), moment, moment) for moment in moments),
         )
         due = {
-            (entry[:1], moment, entry[at : at + OPERATION_ID_SIZE])
+            (entry[:1], moment % BEHIND_HOLDS, entry[at : at + OPERATION_ID_SIZE])
             for moment, found in zip(moments, cast("list[list[bytes]]", entries), strict=True)
             for entry in found
             for at in range(1, len(entry), OPERATION_ID_SIZE)

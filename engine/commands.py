@@ -123,9 +123,10 @@ class Commands:
         stock = [self._stock_key(sku) for sku in request.skus]
         return Reply(*await self._link.submit(self._resolve[verb], stock, bulk(argument), request.positions))
 
-    async def overdue(self, entries: int) -> Reply:
+    async def overdue(self, entries: int, *, memories: bool = False, until_ms: int = 0) -> Reply:
         """`lua/overdue.lua`: `[[entry, record, …], …]`."""
-        return Reply(*await self._link.submit(self._overdue, (), bulk(entries.to_bytes(2, "little"))))
+        asked = entries.to_bytes(2, "little") + bytes((memories,)) + until_ms.to_bytes(6, "little")
+        return Reply(*await self._link.submit(self._overdue, (), bulk(asked)))
 
     async def expire(
         self, entry: bytes, holds: Sequence[tuple[bytes, int, Sequence[str]]], *, positions: int
@@ -183,12 +184,14 @@ class Commands:
         that many can be asked before the first is awaited.
         """
         argument = _encode_places(locations, swept=swept)
-        return self._link.submit(self._availability, (self._stock_key(sku),), argument)
+        return self._link.submit(self._availability, (self._stock_key(sku),), argument, len(locations) or 4)
 
     async def stock(self, sku: str, locations: Sequence[str], *, swept: bool) -> Reply:
         """`lua/stock.lua`: `[seq, location, ten counters, …]`."""
         argument = _encode_places(locations, swept=swept)
-        return Reply(*await self._link.submit(self._stock, (self._stock_key(sku),), argument))
+        return Reply(
+            *await self._link.submit(self._stock, (self._stock_key(sku),), argument, len(locations) or 4)
+        )
 
 
 def _encode_places(locations: Sequence[str], *, swept: bool) -> bytes:

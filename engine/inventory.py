@@ -9,6 +9,7 @@ another.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Literal
 
 from msgspec.structs import replace
@@ -18,12 +19,13 @@ from engine.commands import Reply, Resolution, Resolve
 from engine.dataset import Dataset
 from engine.errors import (
     REFUSAL_ERRORS,
-    BincardError,
     InvalidRequest,
     LocationNotFound,
     Refused,
     ReservationNotFound,
     SkuNotFound,
+    Unavailable,
+    Unconfirmed,
 )
 from engine.ids import NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
 from engine.keys import partition_of
@@ -38,7 +40,7 @@ from engine.records import (
     first_head,
     is_reservation,
 )
-from engine.sweep import sweep_all
+from engine.sweep import forget_all, sweep_all
 from engine.types import (
     Availability,
     Line,
@@ -102,7 +104,7 @@ class Inventory:
             raise InvalidRequest("/ttl_seconds", f"from 1 to {limits.MAX_TTL_SECONDS}")
         plan, shares = planner.plan_lines(lines)
         detail = Detail(ttl_seconds, owner, reference, channel, metadata or {}, shares)
-        body = plan.packed + encode_detail(detail)
+        body = plan.packed + planner.pack_detail(detail)
         partition = self._partition_of_plan(plan)
         commands = self.dataset.commands[partition]
         operation = self._ids.of_request(caller, op_id)
@@ -312,18 +314,19 @@ class Inventory:
     async def save_location(self, location: Location) -> Location:
         """Creates or replaces a location's settings, in every partition."""
         planner.check_location(location.id, "/id")
-        await self._write_location(location.id, settings.encode_location(location))
+        await self._send_location(location.id, settings.encode_location(location))
         return location
 
     async def delete_location(self, location: str) -> None:
         """Deletes a location. Raises `LocationNotFound`, `LocationInUse` while positions exist there."""
-        current = await self.location(location)
-        try:
-            await self._write_location(location, b"")
-        except BincardError:
-            # A partition that refused keeps it: so must all.
-            await self._write_location(location, settings.encode_location(current))
-            raise
+        current = settings.encode_location(await self.location(location))
+        replies = await self._send_location(location, b"")
+        refused = [reply for reply in replies if reply.word in REFUSAL_ERRORS]
+        if refused:
+            # A partition that refused keeps it: so must those that did not.
+            keeping = [partition for partition, reply in enumerate(replies) if reply.word is None]
+            await self._send_location(location, current, keeping)
+            raise refusals.plain_refusal(refused[0], f"location {location}")
 
     async def location(self, location: str) -> Location:
         """The settings of a location. Raises `LocationNotFound`."""
@@ -338,13 +341,13 @@ class Inventory:
         reading = settings.read_locations(self.dataset.topology)
         return await asyncio.get_running_loop().create_task(reading)
 
-    async def _write_location(self, location: str, packed: bytes) -> None:
-        replies = await asyncio.gather(
-            *(commands.save_location(location, packed) for commands in self.dataset.commands)
+    async def _send_location(
+        self, location: str, packed: bytes, partitions: Sequence[int] | None = None
+    ) -> list[Reply]:
+        chosen = range(self._partitions) if partitions is None else partitions
+        return await asyncio.gather(
+            *(self.dataset.commands[partition].save_location(location, packed) for partition in chosen)
         )
-        for reply in replies:
-            if reply.word in REFUSAL_ERRORS:
-                raise refusals.plain_refusal(reply, f"location {location}")
 
     # ---------------------------------------------------------------- reading
 
@@ -377,7 +380,7 @@ class Inventory:
         for (commands, sku), waiting in zip(asked, replies, strict=True):
             reply = Reply(*await waiting)
             if reply.word == Outcome.OVERDUE:
-                await self._sweep(commands.partition)
+                await self._sweep_if_possible(commands.partition)
                 reply = Reply(*await commands.availability(sku, locations, swept=True))
             found.append(await self._read_availability(sku, reply, locations))
         return found
@@ -406,7 +409,7 @@ class Inventory:
         commands = self.dataset.commands[partition]
         reply = await commands.stock(sku, locations, swept=False)
         if reply.word == Outcome.OVERDUE:
-            await self._sweep(partition)
+            await self._sweep_if_possible(partition)
             reply = await commands.stock(sku, locations, swept=True)
         if reply.word is not None:
             raise refusals.plain_refusal(reply, f"SKU {sku}")
@@ -467,11 +470,17 @@ class Inventory:
         return record.head.revision, record.plan, record.detail
 
     async def sweep(self) -> int:
-        """Gives back every hold that has lapsed by now; how many there were."""
+        """Gives back every lapsed hold and forgets what is old; how many holds there were."""
         swept = await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands))
+        await asyncio.gather(*(forget_all(commands) for commands in self.dataset.commands))
         expired = sum(part.expired for part in swept)
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
+
+    async def _sweep_if_possible(self, partition: int) -> None:
+        """For reads: a server that refuses writes still answers, with lapsed holds counted as held."""
+        with suppress(Unavailable, Unconfirmed):
+            await self._sweep(partition)
 
     async def _sweep(self, partition: int) -> None:
         """Sweeps a partition for all who ask at once: each waits for a sweep that began after it asked."""

@@ -38,5 +38,8 @@ QUEUE_REQUESTS = 20_000
 CALL_TIMEOUT_SECONDS = 5.0
 """How long an answer may take before it counts as lost and its requests as unknown."""
 
-OVERDUE_ENTRIES = 8
-"""Entries of the deadline index that one sweep lists: each has at the most the holds of one call."""
+OVERDUE_ENTRIES = 128
+"""Entries of the deadline index that one sweep lists; `lua/overdue.lua` stops at 512 records."""
+
+MAX_DETAIL_BYTES = 16_384
+"""Owner, reference, channel and metadata of a reservation, packed: they are kept twice, record and ledger."""

@@ -9,7 +9,7 @@ import msgspec
 from engine import limits
 from engine.errors import InvalidRequest
 from engine.ids import reservation_id
-from engine.records import Detail, Plan, PlannedPosition, encode_plan
+from engine.records import Detail, Plan, PlannedPosition, encode_detail, encode_plan
 from engine.types import (
     Availability,
     Line,
@@ -119,6 +119,19 @@ def encode_choice(chosen: Sequence[tuple[int, int]]) -> bytes:
     return bytes((len(chosen),)) + b"".join(
         bytes((index,)) + quantity.to_bytes(5, "little") for index, quantity in chosen
     )
+
+
+def pack_detail(detail: Detail) -> bytes:
+    """The detail of a new reservation. Raises `InvalidRequest` where it cannot be kept."""
+    try:
+        packed = encode_detail(detail)
+    except (OverflowError, RecursionError) as error:
+        raise InvalidRequest("/metadata", "integers of 64 bits, and not nested so deeply") from error
+    if len(packed) > limits.MAX_DETAIL_BYTES:
+        raise InvalidRequest(
+            "/metadata", f"with owner and reference at the most {limits.MAX_DETAIL_BYTES} bytes"
+        )
+    return packed
 
 
 def new_reservation(

@@ -76,7 +76,8 @@ class Record(Struct, frozen=True):
     detail: Detail
 
 
-_encode_detail = msgspec.msgpack.Encoder().encode
+# In one order of members, so that equal content is equal bytes.
+_encode_detail = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 

@@ -247,7 +247,7 @@ class Model:
                 if refused.refusal.word != "insufficient_stock":
                     raise
             # A refusal does not count what has lapsed.
-            self.sweep(self._partition_of(call))
+            self.give_back(self._partition_of(call))
             return self._decide(call)
         except RefusedError as refused:
             return refused.refusal
@@ -257,7 +257,7 @@ class Model:
         partition = self.partition(sku)
         if not any(known == sku for known, _ in self.positions):
             return Refusal("sku_not_found", self.sequence(partition))
-        self.sweep(partition)
+        self.give_back(partition)
         return {
             location: (position.available, position.status)
             for (known, location), position in self.positions.items()
@@ -266,6 +266,12 @@ class Model:
 
     def sweep(self, partition: int) -> int:
         """Gives back what has lapsed, forgets what is old. Returns how many holds there were."""
+        count = self.give_back(partition)
+        self.forget(partition)
+        return count
+
+    def give_back(self, partition: int) -> int:
+        """Gives back what has lapsed. Returns how many holds there were."""
         lapsed = [
             reservation
             for reservation in self.reservations.values()
@@ -279,6 +285,10 @@ class Model:
                 share.held = 0
             self._close(reservation, "expire")
             reservation.versions = versions
+        return len(lapsed)
+
+    def forget(self, partition: int) -> None:
+        """Forgets what was finished or used longer ago than the retention."""
         for known in (self.requests, self.facts):
             for key in [key for key, memory in known.items() if key[0] == partition]:
                 if known[key].forget_ms <= self.now_ms:
@@ -287,7 +297,6 @@ class Model:
             is_old = reservation.forget_ms is not None and reservation.forget_ms <= self.now_ms
             if reservation.partition == partition and is_old:
                 del self.reservations[name]
-        return len(lapsed)
 
     def sequence(self, partition: int) -> int:
         """The number of effects so far."""
@@ -383,7 +392,9 @@ class Model:
         self._close(reservation, call.verb)
         answer = reservation.told()
         if call.key is not None:
-            forget_ms = self.now_ms + self.retention_ms
+            # A hold may last longer than the retention: as long as it does, a repeat must not count again.
+            last_ms = reservation.deadline_ms if reservation.state == "held" else 0
+            forget_ms = max(self.now_ms, last_ms) + self.retention_ms
             self.requests[partition, call.key] = Memory(content, answer, forget_ms)
         return answer
 

@@ -22,6 +22,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 Decoded = TypeVar("Decoded")
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+LIMIT_DIGITS = 4
 
 
 class Route(NamedTuple):
@@ -90,10 +91,10 @@ def query_values(request: Request, *allowed: str) -> dict[str, str]:
 
 def read_limit(query: Mapping[str, str]) -> int:
     """How many items a page has. Raises `InvalidRequest`."""
-    text = query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:5]) <= MAX_LIMIT):
+    limit = hot.read_number(query.get("limit", str(DEFAULT_LIMIT)), LIMIT_DIGITS)
+    if not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequest("?limit", f"a whole number from 1 to {MAX_LIMIT}")
-    return int(text)
+    return limit
 
 
 def json_response(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Request, Response
 
 from api.codec import decode_movements
-from api.problems import ProblemError, as_problem
+from api.problems import ProblemError, as_logged_problem
 from api.routes.exchange import Route, asked, check_request, json_response, query_values, read_json
 from api.schemas import MovementAnswer, MovementBody, UncoveredAnswer
 from engine import InvalidRequest, Inventory, Movement, MovementResult
@@ -54,8 +54,8 @@ class Movements:
         try:
             result = await self._inventory.record(movement)
         except Exception as error:  # noqa: BLE001 - each movement ends with a result of its own
-            problem = as_problem(error)
             of_front = asked(request)
+            problem = as_logged_problem(error, of_front.request_id)
             document = problem.document(f"{of_front.path}#/movements/{index}", of_front.request_id)
             return MovementAnswer(index, problem.status, body=document)
         return _recorded(index, result)

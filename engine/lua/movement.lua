@@ -17,34 +17,22 @@
 --@answer idempotency_mismatch [word]
 --@answer location_not_found [word, seq]
 --@answer quantity_out_of_range [word, seq, on_hand]
---@answer recorded string: result: seq(I7) on_hand(i7) available(i7), then the uncovered promises of
+--@answer recorded string: result: seq(I7) on_hand(i7) available(i7), then the newest uncovered promises, 100 at most, of
 --  { reservation(12) quantity(I6) }
 --@event movement id(12) result size(I4) result quantity(i7) location sku rest
 
 local LIMIT_ON_HAND = 1e15
+local MAX_NAMED = 100 -- promises that a fact names as broken
 local new_places -- key -> the directory of its SKU with the places that this call adds
 local stocked -- { key, sku } of each position that this call makes
 local known_locations -- location -> whether it exists
 local MOVEMENT_REST_AT = 21 -- of a request: quantity, location, sku and the caller's part
 
--- The open claims on a position, newest promise first. Cost: all open claims of the SKU.
-local function list_holders(key, location)
-  local fields, holders = redis.call('HGETALL', key), {}
-  local prefix = location .. '\n'
-  for i = 1, #fields, 2 do
-    if string_sub(fields[i], 1, #prefix) == prefix then
-      holders[#holders + 1] = { string_sub(fields[i], #prefix + 1), tonumber(fields[i + 1]) }
-    end
-  end
-  sort(holders, function(a, b)
-    return a[2] > b[2]
-  end)
-  return holders
-end
+local claims_of -- place -> its open claims, read once a call
 
 -- How many units of the position a reservation still claims.
-local function open_units(operations, id, sku, location)
-  local raw = redis.call('HGET', operations, id)
+local function open_units(id, sku, location)
+  local raw = redis.call('HGET', operations_key, id)
   if not raw then
     return 0
   end
@@ -61,15 +49,38 @@ local function open_units(operations, id, sku, location)
   return 0
 end
 
-local function name_uncovered(key, sku, location, short)
-  local parts = {}
-  for _, holder in ipairs(short > 0 and list_holders(key, location) or {}) do
-    if short <= 0 then
-      break
+-- The newest open claims on a position, newest first, each { id, order, units }. Cost: all open claims of
+-- the SKU, and a record for each claim that is named; once a call.
+local function list_claims(place, sku)
+  local claims = claims_of[place]
+  if claims then
+    return claims
+  end
+  claims = {}
+  local fields, prefix = redis.call('HGETALL', key_of[place]), place_of[place] .. '\n'
+  for i = 1, #fields, 2 do
+    if string_sub(fields[i], 1, #prefix) == prefix then
+      claims[#claims + 1] = { string_sub(fields[i], #prefix + 1), tonumber(fields[i + 1]) }
     end
-    local quantity = math_min(short, open_units(operations_key, holder[1], sku, location))
+  end
+  sort(claims, function(a, b)
+    return a[2] > b[2]
+  end)
+  for i = 1, math_min(#claims, MAX_NAMED) do
+    claims[i][3] = open_units(claims[i][1], sku, place_of[place])
+  end
+  claims_of[place] = claims
+  return claims
+end
+
+-- The newest promises that `short` units are missing for; at the most MAX_NAMED of them.
+local function name_uncovered(place, sku, short)
+  local parts = {}
+  local claims = short > 0 and list_claims(place, sku) or {}
+  for i = 1, math_min(#claims, MAX_NAMED) do
+    local quantity = math_min(short, claims[i][3])
     if quantity > 0 then
-      parts[#parts + 1] = holder[1] .. pack('<I6', quantity)
+      parts[#parts + 1] = claims[i][1] .. pack('<I6', quantity)
       short = short - quantity
     end
   end
@@ -122,7 +133,7 @@ local function decide_movement(keys, at, request, retention_ms)
   mark_changed(place)
   local seq = next_sequence()
   local result = pack('<I7i7i7', seq, on_hand, available_units(place))
-    .. (quantity < 0 and name_uncovered(key, sku, location, uncovered_units(place)) or '')
+    .. (quantity < 0 and name_uncovered(place, sku, uncovered_units(place)) or '')
   remember_operation(id, pack('<Bc8', KIND_MOVEMENT, fingerprint) .. result)
   add_due('p', now_ms + retention_ms, id)
   local rest = string_sub(request, MOVEMENT_REST_AT)
@@ -133,7 +144,7 @@ end
 local function movement(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4])
   local retention_ms, ids = tonumber(args[1]), {}
-  new_places, stocked, known_locations = {}, {}, {}
+  new_places, stocked, known_locations, claims_of = {}, {}, {}, {}
   for i = 2, #args do
     ids[i - 1] = string_sub(args[i], 1, 12)
   end

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -15,6 +15,7 @@ from engine import keys
 from engine.errors import DatasetUnfit, StorageUnavailable
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_CLIENT_CONNECTIONS = 16
 FORMAT = b"1"
 """The version of the stored layout. A release refuses a data set of another."""
 
@@ -28,12 +29,16 @@ class Standalone:
     def __init__(self, url: str) -> None:
         self.url = url
         self._options = parse_url(url)
-        self._client: Redis = Redis.from_url(
+        # A pool that waits: the usual one raises once its connections are out.
+        pool = BlockingConnectionPool.from_url(
             url,
+            max_connections=MAX_CLIENT_CONNECTIONS,
+            timeout=CONNECT_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_timeout=30.0,
         )
+        self._client: Redis = Redis.from_pool(pool)
 
     @property
     def greeting(self) -> Sequence[Sequence[bytes]]:

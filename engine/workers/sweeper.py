@@ -8,6 +8,7 @@ from engine.sweep import Swept, sweep
 
 TICK_SECONDS = 0.1
 """A tenth of what a lapsed hold may be late."""
+TICKS_BETWEEN_MEMORIES = 10
 
 
 class Sweeper:
@@ -17,14 +18,20 @@ class Sweeper:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
+        self._ticks_until_memories = 0
 
     async def tick(self) -> float:
-        """Handles some of what is due in each partition.
+        """Handles some of what is due in each partition; memories to forget once in ten times.
 
         A partition that fails does not keep the others waiting. Raises what it raised, then.
         """
         partitions = self._inventory.dataset.commands
-        results = await asyncio.gather(*(sweep(commands) for commands in partitions), return_exceptions=True)
+        sweeps = [sweep(commands) for commands in partitions]
+        if self._ticks_until_memories == 0:
+            self._ticks_until_memories = TICKS_BETWEEN_MEMORIES
+            sweeps += [sweep(commands, memories=True) for commands in partitions]
+        self._ticks_until_memories -= 1
+        results = await asyncio.gather(*sweeps, return_exceptions=True)
         swept = [result for result in results if isinstance(result, Swept)]
         expired = sum(part.expired for part in swept)
         if expired:
@@ -32,4 +39,6 @@ class Sweeper:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        if any(part.forgotten for part in swept):
+            self._ticks_until_memories = 0
         return TICK_SECONDS if all(part.is_done for part in swept) else 0.0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from api.lifeline import PARENT_VARIABLE
 from api.problems import PROBLEMS
+from engine import connect
 
 PROGRAM = Path(__file__).with_name("serve.py")
 START_SECONDS = 20.0
@@ -128,7 +130,8 @@ def fresh_key() -> str:
 def running(
     protocol: str, redis_url: str, worker: int = 0, variables: Mapping[str, str] | None = None
 ) -> Iterator[Service]:
-    """Runs a worker until the block ends."""
+    """Runs a worker on a data set of the server, made now if there is none, until the block ends."""
+    make_dataset(redis_url)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         environment = {
             **os.environ,
@@ -156,6 +159,17 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def make_dataset(redis_url: str) -> None:
+    """What the supervisor does before it starts workers."""
+
+    async def make() -> None:
+        await (await connect(redis_url)).close()
+
+    # A thread of its own: tests that run in a loop start workers too.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, make()).result()
 
 
 def _await_ready(service: Service, process: "subprocess.Popen[bytes]") -> None:

@@ -1,8 +1,13 @@
 """Every bad input is answered with its own problem document, on every route that it can be sent to."""
 
+from typing import Any, cast
+
 import pytest
+import starlette.requests
 
 from api.front import MAX_BODY_BYTES
+from api.hot import Hot, Request
+from api.routes.movements import Movements
 from tests.api.service import Service, expect_problem, fresh_key
 
 ID = "r_AAAAAAAAAAAAAAAAAAAA"
@@ -312,3 +317,57 @@ def test_a_body_that_is_too_large(service: Service, method: str, path: str) -> N
     raw = b'{"x":"' + b"x" * MAX_BODY_BYTES + b'"}'
     answer = service.ask(method, path, raw, {"Idempotency-Key": fresh_key()})
     expect_problem(answer, 413, "payload_too_large", instance=path)
+
+
+@pytest.mark.parametrize("text", ["0" * 10 + "1", "000019999", "1" * 4400, "0" * 4400 + "1"])
+def test_a_number_with_many_digits(service: Service, text: str) -> None:
+    """Python refuses to read some of them; cut off, some would pass."""
+    answer = service.ask("GET", f"/v1/locations?limit={text}")
+    expect_problem(answer, 422, "invalid_request", pointer="?limit")
+    text = text.rjust(12, "0")
+    answer = service.ask("GET", f"/v1/availability/none?quantity={text}")
+    expect_problem(answer, 422, "invalid_request", pointer="?quantity")
+
+
+def test_nested_too_deeply(service: Service) -> None:
+    raw = b'{"lines": [{"sku": "x", "quantity": 1, "location": "y"}], "metadata": {"a": %b}}'
+    answer = service.ask(
+        "POST", "/v1/reservations", raw % (b"[" * 5000 + b"]" * 5000), {"Idempotency-Key": fresh_key()}
+    )
+    assert "nested too deeply" in expect_problem(answer, 400, "malformed_json")["detail"]
+
+
+class _Broken:
+    """An inventory that fails as nobody foresaw."""
+
+    async def release(self, *_: object, **__: object) -> None:
+        raise KeyError("gone")
+
+    record = release
+
+
+async def test_a_fault_in_a_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    request = Request("POST", "/v1/reservations/batch", b"", {})
+    request.request_id = "mine"
+    request.body = b'{"operations": [{"op": "release", "id": "r_x"}]}'
+    status, body, _ = await Hot(cast("Any", _Broken())).batch(request)
+    assert (status, b"internal_error" in body) == (207, True)
+    (record,) = caplog.records
+    assert "mine" in record.getMessage()
+    assert record.exc_info is not None
+
+
+async def test_a_fault_in_a_movement_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    request = Request("POST", "/v1/stock/movements", b"", {})
+    request.request_id = "mine"
+    raw = b'{"movements": [{"id": "a", "kind": "receive", "sku": "a", "location": "b", "quantity": 1}]}'
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "headers": [], "state": {"request": request}}
+    answer = await Movements(cast("Any", _Broken())).record(starlette.requests.Request(scope, receive))
+    assert (answer.status_code, b"internal_error" in answer.body) == (207, True)
+    (record,) = caplog.records
+    assert "mine" in record.getMessage()
+    assert record.exc_info is not None

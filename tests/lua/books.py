@@ -32,6 +32,10 @@ Answer: TypeAlias = Any
 """Whatever a server says."""
 
 
+BEHIND = {"h": 0, "p": 2**50}
+"""How far behind its moment an entry of each kind stands in the deadline index."""
+
+
 class ScriptError(Exception):
     """The server answered a call with an error."""
 
@@ -358,7 +362,7 @@ class Books:
         for name, record in (operations or {}).items():
             self.raw("HSET", keys.operations(p), name, record.packed)
         for when, kind, names in due or ():
-            self.raw("ZADD", keys.due(p), when, kind.encode() + b"".join(names))
+            self.raw("ZADD", keys.due(p), when + BEHIND[kind], kind.encode() + b"".join(names))
         for location, packed in (locations or {}).items():
             self.raw("HSET", keys.locations(p), location, packed)
         for location, skus in (at or {}).items():
@@ -396,7 +400,9 @@ class Books:
         if operations:
             wanted[keys.operations(p)] = {name: record.packed for name, record in operations.items()}
         if due:
-            wanted[keys.due(p)] = sorted((kind.encode() + b"".join(names), when) for when, kind, names in due)
+            wanted[keys.due(p)] = sorted(
+                (kind.encode() + b"".join(names), when + BEHIND[kind]) for when, kind, names in due
+            )
         if log:
             now = int(self.raw("GET", CLOCK_KEY))
             wanted[keys.log(p)] = [

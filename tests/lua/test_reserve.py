@@ -233,7 +233,7 @@ def test_a_position_that_outgrows_four_bytes(books: Books, held: int, backorder:
     ("due", "swept", "answer"),
     [
         ({(NOW, "h", (B,))}, False, [b"overdue"]),
-        ({(NOW - 5, "p", (B,))}, False, [b"overdue"]),
+        ({(NOW - 5, "p", (B,))}, False, [b"insufficient_stock", 1, 0, 5, 6]),
         ({(NOW + 1, "h", (B,))}, False, [b"insufficient_stock", 1, 0, 5, 6]),
         (set(), False, [b"insufficient_stock", 1, 0, 5, 6]),
         ({(NOW, "h", (B,))}, True, [b"insufficient_stock", 1, 0, 5, 6]),

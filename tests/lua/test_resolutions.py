@@ -119,7 +119,9 @@ def test_a_step_and_its_memory(books: Books, verb: Verb) -> None:
         for mark in (b"content2", b"content1")
     ]
     assert books.batch(*again) == [[b"idempotency_mismatch"], [b"replayed", head]]
-    due = {(LATER, "p", (A, OP) if verb.after.state > COMMITTED else (OP,))}
+    # A memory outlives the hold that its operation left.
+    kept = verb.after.deadline_ms + RETENTION_MS if verb.after.state == HELD else LATER
+    due = {(kept, "p", (A, OP) if verb.after.state > COMMITTED else (OP,))}
     if verb.after.state == HELD:
         due |= {(NOW + 90_000, "h", (A,))}
     books.expect(
@@ -400,13 +402,15 @@ def test_two_in_one_call(books: Books, verb: Verb) -> None:
                 OP: Memory(EXTEND, bytes(8), A, first),
                 OP2: Memory(EXTEND, bytes(8), A, second),
             },
-            due={(LATER, "p", (OP, OP2))},
+            due={(third.deadline_ms + RETENTION_MS, "p", (OP, OP2))},
             log=log,
         )
         assert b"h" + A in found["inv:{0}:due"][0][0]
         return
     assert second == [b"repeated", verb.after.head]
-    due = {(LATER, "p", (A, OP) if verb.after.state > COMMITTED else (OP,))}
+    # A memory outlives the hold that its operation left.
+    kept = verb.after.deadline_ms + RETENTION_MS if verb.after.state == HELD else LATER
+    due = {(kept, "p", (A, OP) if verb.after.state > COMMITTED else (OP,))}
     books.expect(
         seq=2,
         stock=stock_of(verb.after),

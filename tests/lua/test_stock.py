@@ -49,7 +49,7 @@ def test_every_width(books: Books, position: Position) -> None:
 
 def test_words(books: Books) -> None:
     """An unknown SKU is told at once; lapsed holds are swept first, unless that was just done."""
-    due = {(NOW, "p", (name(1),))}
+    due = {(NOW, "h", (name(1),))}
     books.seed(stock={"shoe": SHOE}, due=due)
     ask = books.commands.stock
     answers = books.batch(

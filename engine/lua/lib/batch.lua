@@ -59,16 +59,31 @@ local function end_claim(i, id)
   end
 end
 
+-- Memories to forget stand in the deadline index behind all holds: whoever looks for lapsed holds never
+-- meets them. Their place is their moment and this much more.
+local BEHIND_HOLDS = 1125899906842624 -- 2^50 ms
+
 -- Files an id under the moment at which a sweeper must look at it: 'h' a hold to give back, 'p' a
 -- memory to forget. All ids of a batch that share kind and moment make one entry of the index.
 local function add_due(kind, at_ms, id)
-  local when = kind == 'h' and at_ms or -at_ms
+  local when = kind == 'h' and at_ms or at_ms + BEHIND_HOLDS
   local ids = due_ids[when]
   if ids then
     ids[#ids + 1] = id
   else
     due_ids[when] = { kind, id }
   end
+end
+
+-- Which of the entries are still in the deadline index and due: one that was moved to a later moment
+-- since the sweeper listed it is not its business any more.
+local function find_due(entries)
+  local scores, due = redis.call('ZMSCORE', due_key, unpack_table(entries)), {}
+  for i = 1, #entries do
+    local behind = string_sub(entries[i], 1, 1) == 'p' and BEHIND_HOLDS or 0
+    due[i] = scores[i] and tonumber(scores[i]) - behind <= now_ms
+  end
+  return due
 end
 
 -- Whether holds have lapsed that no sweeper has given back yet: a refusal must not count them.
@@ -144,7 +159,7 @@ local function write_batch()
   local entries = {}
   for when, ids in pairs(due_ids) do
     local n = #entries
-    entries[n + 1], entries[n + 2] = math_max(when, -when), concat(ids)
+    entries[n + 1], entries[n + 2] = when, concat(ids)
   end
   if #entries > 0 then
     -- GT: where one id falls due twice, the later moment counts.

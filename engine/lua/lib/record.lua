@@ -86,16 +86,6 @@ local function decode_skus(raw, at)
   return skus
 end
 
--- Which of the entries are still in the deadline index and due: one that was moved to a later moment
--- since the sweeper listed it is not its business any more.
-local function find_due(entries)
-  local scores, due = redis.call('ZMSCORE', due_key, unpack_table(entries)), {}
-  for i = 1, #entries do
-    due[i] = scores[i] and tonumber(scores[i]) <= now_ms
-  end
-  return due
-end
-
 -- The ids of an entry of the deadline index: a kind, then ids of 12 bytes.
 local function split_ids(entry)
   local ids = {}

@@ -172,7 +172,7 @@ end
 -- Files what a verb did: the record, the memory of its operation id, the deadlines, the event.
 -- `rest` is the caller's part of the body where the verb replaced it. Returns the record's new head,
 -- which is the answer.
-local function file_step(verb, id, request, head, deltas, raw, body_at, rest)
+local function file_step(verb, id, request, head, deadline_ms, deltas, raw, body_at, rest)
   local operation, fingerprint = request.operation, request.fingerprint
   local plan_size = unpack_struct('<H', raw, body_at)
   local plan = string_sub(raw, body_at, body_at + 1 + plan_size)
@@ -180,7 +180,8 @@ local function file_step(verb, id, request, head, deltas, raw, body_at, rest)
   if operation ~= NO_OPERATION then
     remember_operation(operation,
       pack('<BBc8c12', KIND_OPERATION, verb, fingerprint, id) .. head)
-    add_due('p', now_ms + request.retention_ms, operation)
+    -- While the hold lasts its deadline may lie beyond the retention: a repeat must not count again.
+    add_due('p', math_max(now_ms, deadline_ms) + request.retention_ms, operation)
   end
   rest = rest or ''
   add_event(verb, 2 * OPERATION_SIZE + #head + #deltas + #plan + #rest,
@@ -204,7 +205,8 @@ local function close_step(reservation, verb, request)
     deltas[i] = deltas[i] or pack(DELTA_FORMAT, 0, 0, 0)
   end
   return file_step(verb, reservation.id, request, encode_header(header) .. progress,
-    concat(deltas), reservation.raw, reservation.body_at, reservation.rest)
+    header.state == STATE_HELD and header.deadline_ms or 0, concat(deltas), reservation.raw,
+    reservation.body_at, reservation.rest)
 end
 
 -- The usual step, with no tables: all units of a reservation go from one state to another together.
@@ -246,7 +248,7 @@ local function move_whole(keys, base, request, verb, from, to, held, allocated, 
   end
   local head = pack(HEADER_FORMAT, kind, to, held_end, closed_by, revision, 0, created_epoch, epoch_now,
     created_seq, next_sequence(), created_ms, deadline_ms, fingerprint)
-  return file_step(verb, id, request, head, deltas, raw, HEADER_SIZE + 1)
+  return file_step(verb, id, request, head, 0, deltas, raw, HEADER_SIZE + 1)
 end
 
 -- A request starts with id(12) revision(H) keys(B) operation(12) fingerprint(8); what is the verb's own

@@ -15,7 +15,7 @@ local ended_claims -- index -> field or { field, ... } to be struck out
 
 local remembered -- operation id -> record, or false where there is none
 local written -- { operation id, record, ... }: to be written
-local due_ids -- moment (negative for memories to forget) -> { kind, id, ... }
+local due_ids -- place in the deadline index -> { kind, id, ... }
 local events, event_parts, event_count
 
 local function reset_state()
