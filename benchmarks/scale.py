@@ -65,7 +65,7 @@ class Data:
         positions = self.size.skus * LOCATIONS
         filled = self.used_bytes()
         self.bytes_of["movement and its position"] = (filled - empty) / positions
-        self.bytes_of["position"] = self._position_bytes(places)
+        self.bytes_of["position"] = self._position_bytes() / positions
         log = self._key_bytes(keys.log(0))
         await self.reserve(self.size.holds)
         if self.size.holds:
@@ -128,12 +128,9 @@ class Data:
         with Redis.from_url(self.store.url) as client:
             return int(client.memory_usage(key, samples=samples) or 0)
 
-    def _position_bytes(self, places: Sequence[str]) -> float:
-        """What a position takes: its share of its SKU's key and of the location's list."""
-        numbers = self.chance.sample(range(self.size.skus), min(SAMPLE, self.size.skus))
-        stock = sum(self._key_bytes(keys.stock(0, shop.sku_name(number)), 0) for number in numbers)
-        listed = sum(self._key_bytes(keys.stocked(0, place)) for place in places)
-        return stock / len(numbers) / LOCATIONS + listed / self.size.skus / LOCATIONS
+    def _position_bytes(self) -> int:
+        """What all positions take: the cards, and the count of each location."""
+        return self._key_bytes(keys.stock(0), SAMPLE) + self._key_bytes(keys.stocked(0))
 
 
 async def compare_sizes(small: Data, large: Data, *, pairs: int, count: int) -> list[Figure]:

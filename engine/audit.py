@@ -7,7 +7,7 @@ field. So nothing has to stand still, and no more than one group is in memory be
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar, cast
 from zlib import crc32
@@ -16,13 +16,22 @@ import msgspec
 from msgspec import Struct
 
 from engine import keys
+from engine.cards import (
+    DIVIDER,
+    PLAIN_COUNTERS,
+    Card,
+    block_field,
+    decode_card,
+    page_field,
+    split_claims,
+)
 from engine.dataset import Dataset
 from engine.events import LedgerReader, Version
 from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.inventory import Inventory
-from engine.ledger import Promise, Replay, Violation, decode_counters, remembered_crc
+from engine.ledger import COUNTERS, Claims, Promise, Replay, Violation, remembered_crc
 from engine.lifecycle import OPEN_STATES
-from engine.records import Head, decode_head, decode_plan
+from engine.records import FINGERPRINT, TTL, Head, decode_tail, split_record
 from engine.topology import Standalone
 from engine.types import State
 
@@ -30,6 +39,8 @@ GROUP_SKUS = 100
 GROUP_RECORDS = 500
 KEPT_DIFFERENCES = 1000
 SHOWN_BYTES = 24
+BLOCKS_AHEAD = 8
+"""Blocks that are read before the ledger has them: a card may fill some while we ask."""
 _NOT_THERE = "nothing"
 # The kind of a reservation's entry in the deadline index; finished ones (`p`) wait to be forgotten.
 BEHIND_HOLDS = 2**50
@@ -93,40 +104,24 @@ async def audit(source: Dataset | Inventory, *, retention_seconds: int | None = 
     """
     dataset = source.dataset if isinstance(source, Inventory) else source
     report, begun = AuditReport(partitions=dataset.partitions), monotonic()
-    stored, places = await _list_keys(dataset.topology, dataset.partitions, report)
+    await _note_unknown_keys(dataset.topology, dataset.partitions, report)
     for partition in range(dataset.partitions):
-        part = _PartitionAudit(dataset.topology, partition, report, retention_seconds)
-        await part.run(stored[partition], places[partition])
+        await _PartitionAudit(dataset.topology, partition, report, retention_seconds).run()
     report.elapsed_seconds = monotonic() - begun
     return report
 
 
-async def _list_keys(
-    topology: Standalone, partitions: int, report: AuditReport
-) -> tuple[list[list[str]], list[list[str]]]:
-    """The SKUs and the locations that each partition has keys of; notes keys that we do not know."""
-    skus: list[list[str]] = [[] for _ in range(partitions)]
-    places: list[list[str]] = [[] for _ in range(partitions)]
-    known = {keys.dataset()}
-    for partition in range(partitions):
-        for name in (keys.meta, keys.operations, keys.due, keys.log, keys.locations):
-            known.add(name(partition))
-    seen = set()
+async def _note_unknown_keys(topology: Standalone, partitions: int, report: AuditReport) -> None:
+    names = (keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked)
+    seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
-        if key in known or key in seen:
-            continue
-        seen.add(key)
-        text = key.removeprefix(keys.PREFIX).partition("}")[0]
-        partition = int(text) if text.isascii() and text.isdigit() else partitions
-        if partition >= partitions:
-            report.notes.append(Note("unknown_key", 0, key, is_blocking=False))
-        elif key.startswith(keys.stock_pattern(partition)[:-1]):
-            skus[partition].append(keys.sku_of(key))
-        elif key.startswith(prefix := keys.stocked(partition, "")):
-            places[partition].append(key.removeprefix(prefix))
-        else:
-            report.notes.append(Note("unknown_key", partition, key, is_blocking=False))
-    return skus, places
+        if key not in seen:
+            seen.add(key)
+            text = key.removeprefix(keys.PREFIX).partition("}")[0]
+            partition = int(text) if text.isascii() and text.isdigit() else 0
+            report.notes.append(
+                Note("unknown_key", partition if partition < partitions else 0, key, is_blocking=False)
+            )
 
 
 class _PartitionAudit:
@@ -143,7 +138,7 @@ class _PartitionAudit:
         self.reader = LedgerReader(topology, partition)
         self.now_ms = 0
 
-    async def run(self, stored_skus: Sequence[str], stored_places: Sequence[str]) -> None:
+    async def run(self) -> None:
         replay = self.replay
         await self._check_end()
         if replay.begins_at is not None and replay.begins_at > 1:
@@ -154,8 +149,8 @@ class _PartitionAudit:
             )
         else:
             await self._compare_locations()
-            await self._compare_stock(stored_skus)
-            await self._compare_places(stored_places)
+            await self._compare_stock()
+            await self._compare_stocked()
             await self._compare_records()
         self.report.events += replay.events
         self.report.violation_count += replay.violation_count
@@ -215,77 +210,143 @@ class _PartitionAudit:
             if ours != theirs:
                 self.differ(f"settings of location {location}", _show(ours), _show(theirs))
 
-    async def _compare_stock(self, stored_skus: Iterable[str]) -> None:
-        listed = set(stored_skus)
-        listed.update(self.replay.stock)
-        while listed:
-            for group in _groups(sorted(listed), GROUP_SKUS):
-                requests: list[tuple[str | bytes | int, ...]] = []
-                asked = []
-                for sku in group:
-                    requests.append(("HGETALL", keys.stock(self.partition, sku)))
-                    for location in self.replay.stock.get(sku, ()):
-                        asked.append((sku, location))
-                        requests.append(("SISMEMBER", keys.stocked(self.partition, location), sku))
-                replies = iter(await self._read(*requests))
-                for sku in group:
-                    self._compare_sku(sku, cast("dict[bytes, bytes]", next(replies)))
-                    while asked and asked[0][0] == sku:
-                        if not next(replies):
-                            self.differ(f"SKUs of location {asked[0][1]}", f"not {sku}", sku)
-                        asked.pop(0)
-            # What the load has added since: few, and known to the replay alone.
-            done, listed = listed, set(self.replay.stock)
-            listed -= done
-            if len(done) <= GROUP_SKUS:
+    async def _compare_stock(self) -> None:
+        await self._compare_strangers()
+        done: set[str] = set()
+        while waiting := sorted(self.replay.stock.keys() - done):
+            done.update(waiting)
+            for group in _groups(waiting, GROUP_SKUS):
+                await self._compare_skus(group)
+            # What the load has added since is known to the replay alone; where it is little, it is left out.
+            if len(waiting) <= GROUP_SKUS:
                 return
 
-    def _compare_sku(self, sku: str, stored: dict[bytes, bytes]) -> None:
-        places = self.replay.stock.get(sku, {})
-        self.report.positions += len(places)
-        directory = b"".join(bytes((len(name),)) + name for name in map(str.encode, places))
-        if stored.pop(b"", b"") != directory:
-            self.differ(f"locations of {sku}", "another list", ", ".join(places) or _NOT_THERE)
-        for location, counters in places.items():
-            name, subject = location.encode(), f"{sku} at {location}"
-            packed = stored.pop(name, None)
-            if packed is None:
-                self.differ(subject, _NOT_THERE, counters.numbers())
-            else:
-                self._compare_counters(subject, packed, counters.numbers())
-            for reservation, order in counters.holders.items():
-                found = stored.pop(name + b"\n" + reservation, None)
-                if found != b"%d" % order:
-                    holder = reservation_id(self.partition, reservation)
-                    self.differ(f"{subject}, holder {holder}", _show(found), order)
-        for field, packed in stored.items():
-            self.differ(f"{sku}, field {_name(field)}", _show(packed), _NOT_THERE)
+    async def _compare_strangers(self) -> None:
+        """Fields that no event made."""
+        stock = keys.stock(self.partition)
+        strangers = [
+            field async for field, _ in self.topology.scan_hash(stock) if not self._is_expected(field)
+        ]
+        for group in _groups(strangers, GROUP_RECORDS):
+            (found,) = await self._read(("HMGET", stock, *group))
+            for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
+                if stored is not None and not self._is_expected(field):
+                    self.differ(f"stock, field {_show(field)}", _show(stored), _NOT_THERE)
 
-    def _compare_counters(self, subject: str, packed: bytes, replayed: dict[str, int]) -> None:
-        try:
-            stored = decode_counters(packed).numbers()
-        except ValueError as error:
-            self.differ(subject, error, replayed)
-            return
-        for name, number in replayed.items():
-            if stored[name] != number:
-                self.differ(f"{subject}, {name}", stored[name], number)
+    def _is_expected(self, field: bytes) -> bool:
+        replay, (card, _, block) = self.replay, field.decode(errors="replace").partition("\n\n")
+        sku, _, page = card.partition("\n")
+        is_card = _number_of(page) in replay.pages.get(sku, ()) if page else sku in replay.stock
+        if not block or not is_card:
+            return is_card
+        claims, number = replay.claims_of(card), _number_of(block)
+        return number in claims.sizes and number != claims.block
 
-    async def _compare_places(self, stored_places: Iterable[str]) -> None:
-        """What is listed at a location and stocked there by no event."""
-        for location in sorted(stored_places):
-            key = keys.stocked(self.partition, location)
-            doubtful = [
-                member
-                async for member in self.topology.scan_set(key)
-                if location not in self.replay.stock.get(member.decode(errors="replace"), ())
+    async def _compare_skus(self, group: Sequence[str]) -> None:
+        """Compares SKUs; those of which more fields came while we asked, again."""
+        while group:
+            asked = [name for sku in group for name in self._fields_of(sku, ahead=BLOCKS_AHEAD)]
+            (found,) = await self._read(("HMGET", keys.stock(self.partition), *asked))
+            stored = {
+                name: raw
+                for name, raw in zip(asked, cast("list[bytes | None]", found), strict=True)
+                if raw is not None
+            }
+            known, again = set(asked), []
+            for sku in group:
+                if known.issuperset(self._fields_of(sku)):
+                    self._compare_sku(sku, stored)
+                else:
+                    again.append(sku)
+            group = again
+
+    def _cards_of(self, sku: str) -> dict[str, Sequence[str]]:
+        """The fields that have a SKU's cards, each with its locations in order."""
+        pages = self.replay.pages.get(sku)
+        if pages is None:
+            return {sku: tuple(self.replay.stock[sku])}
+        return {page_field(sku, page): locations for page, locations in pages.items()}
+
+    def _fields_of(self, sku: str, *, ahead: int = 0) -> Iterator[str]:
+        """The fields that a SKU must have, and so many of the blocks that may come next."""
+        if sku in self.replay.pages:
+            yield sku
+        for field in self._cards_of(sku):
+            claims = self.replay.claims_of(field)
+            yield field
+            for block in claims.sizes:
+                if block != claims.block:
+                    yield block_field(field, block)
+            for block in range(claims.block, claims.block + ahead):
+                yield block_field(field, block)
+
+    def _compare_sku(self, sku: str, stored: Mapping[str, bytes]) -> None:
+        self.report.positions += len(self.replay.stock[sku])
+        if sku in self.replay.pages and stored.get(sku) != DIVIDER:
+            self.differ(f"{sku}, field {_show(sku.encode())}", _show(stored.get(sku)), "a divided SKU")
+        for field, locations in self._cards_of(sku).items():
+            raw = stored.get(field)
+            if raw is None:
+                self.differ(f"card {_show(field.encode())}", _NOT_THERE, ", ".join(locations))
+                continue
+            try:
+                card = decode_card(raw)
+            except ValueError as error:
+                self.differ(f"card {_show(field.encode())}", error, ", ".join(locations))
+                continue
+            self._compare_positions(sku, card, locations)
+            self._compare_claims(sku, field, card, stored)
+
+    def _compare_positions(self, sku: str, card: Card, locations: Sequence[str]) -> None:
+        if card.locations != tuple(locations):
+            self.differ(f"locations of {sku}", ", ".join(card.locations), ", ".join(locations))
+        for index, location in enumerate(card.locations):
+            counters = self.replay.stock[sku].get(location)
+            if counters is None:
+                continue
+            numbers = card.counters[index * card.stride : (index + 1) * card.stride]
+            for name, number, replayed in zip(
+                COUNTERS, numbers + (0,) * PLAIN_COUNTERS, counters.numbers().values(), strict=False
+            ):
+                if number != replayed:
+                    self.differ(f"{sku} at {location}, {name}", number, replayed)
+
+    def _compare_claims(self, sku: str, field: str, card: Card, stored: Mapping[str, bytes]) -> None:
+        claims = self.replay.claims_of(field)
+        if (card.first, card.block) != (claims.first, claims.block):
+            self.differ(
+                f"blocks of {sku}", f"{card.first} to {card.block}", f"{claims.first} to {claims.block}"
+            )
+        found = [
+            (reservation, block)
+            for block in sorted({*claims.sizes, *range(claims.block, claims.block + BLOCKS_AHEAD)})
+            for reservation in split_claims(stored.get(block_field(field, block), b""))
+        ]
+        found += [(reservation, claims.block) for reservation in split_claims(card.claims)]
+        if found != list(claims.blocks.items()):
+            self._name_claims(sku, claims, found)
+
+    def _name_claims(self, sku: str, claims: Claims, found: Sequence[tuple[bytes, int]]) -> None:
+        ours, theirs = dict(found), claims.blocks
+        different = {*ours.items()} ^ {*theirs.items()}
+        for reservation in sorted({reservation for reservation, _ in different}):
+            holder = reservation_id(self.partition, reservation)
+            places = [
+                _NOT_THERE if block is None else f"block {block}"
+                for block in (ours.get(reservation), theirs.get(reservation))
             ]
-            for group in _groups(doubtful, GROUP_RECORDS):
-                listed = await self._read(*(("SISMEMBER", key, member) for member in group))
-                for member, is_listed in zip(group, listed, strict=True):
-                    sku = member.decode(errors="replace")
-                    if is_listed and location not in self.replay.stock.get(sku, ()):
-                        self.differ(f"SKUs of location {location}", sku, f"not {sku}")
+            self.differ(f"{sku}, holder {holder}", *places)
+        if not different:
+            self.differ(f"{sku}, holders", "another order", "the order of their promises")
+
+    async def _compare_stocked(self) -> None:
+        (found,) = await self._read(("HGETALL", keys.stocked(self.partition)))
+        stored = {name.decode(): raw.decode() for name, raw in cast("dict[bytes, bytes]", found).items()}
+        replayed = {location: str(count) for location, count in self.replay.stocked.items()}
+        for location in sorted(stored.keys() | replayed.keys()):
+            ours, theirs = stored.get(location, _NOT_THERE), replayed.get(location, _NOT_THERE)
+            if ours != theirs:
+                self.differ(f"positions of location {location}", ours, theirs)
 
     # ---------------------------------------------------------------- records
 
@@ -342,11 +403,13 @@ class _PartitionAudit:
 
     def _compare_reservation(self, operation: bytes, stored: bytes | None, promise: Promise) -> None:
         self.report.reservations += 1
-        body = promise.head + promise.plan
+        body, end = promise.front + promise.plan, promise.blocks + promise.tail
         if (
             stored is not None
+            and len(stored) >= len(body) + len(end)
             and stored.startswith(body)
-            and crc32(stored[len(body) :]) == promise.detail_crc
+            and stored.endswith(end)
+            and crc32(stored[len(body) : -len(end)]) == promise.detail_crc
         ):
             return
         subject, head = reservation_id(self.partition, operation), promise.read_head()
@@ -355,8 +418,8 @@ class _PartitionAudit:
                 self.differ(subject, _NOT_THERE, head.state)
             return
         try:
-            found, at = decode_head(stored)
-            plan_end = decode_plan(stored, at)[1]
+            parts = split_record(stored)
+            found = decode_tail(parts.tail)
         except (ValueError, IndexError) as error:
             self.differ(subject, f"an unreadable record: {error}", head.state)
             return
@@ -365,11 +428,18 @@ class _PartitionAudit:
             for field in Head.__struct_fields__
             if getattr(found, field) != getattr(head, field)
         ]
-        if stored[at:plan_end] != promise.plan:
+        for name, ours, theirs in (
+            ("fingerprint", parts.front[FINGERPRINT], promise.front[FINGERPRINT]),
+            ("time to live", parts.front[TTL], promise.front[TTL]),
+            ("blocks of its claims", parts.blocks, promise.blocks),
+        ):
+            if ours != theirs:
+                different.append((name, _show(ours), _show(theirs)))
+        if parts.plan != promise.plan:
             different.append(("lines", "others", "those that were reserved"))
-        if crc32(stored[plan_end:]) != promise.detail_crc:
+        if crc32(parts.detail) != promise.detail_crc:
             different.append(("owner, reference or metadata", "others", "those that were given"))
-        for field, ours, theirs in different or [("form", _show(stored), _show(promise.head))]:
+        for field, ours, theirs in different or [("form", _show(stored), _show(body + end))]:
             self.differ(f"{subject}, {field}", ours, theirs)
 
     def _compare_operation(self, operation: bytes, stored: bytes | None) -> None:
@@ -391,12 +461,13 @@ def _groups(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
         yield items[at : at + size]
 
 
+def _number_of(text: str) -> int:
+    """The number that a part of a field's name is; -1 where it is none as we write it."""
+    number = int(text) if text.isdecimal() else -1
+    return number if str(number) == text else -1
+
+
 def _show(packed: bytes | None) -> str:
     if packed is None:
         return _NOT_THERE
     return f"{packed[:SHOWN_BYTES]!r}{'…' if len(packed) > SHOWN_BYTES else ''}"
-
-
-def _name(field: bytes) -> str:
-    place, _, holder = field.partition(b"\n")
-    return f"{place.decode(errors='replace')}, holder {holder.hex()}" if holder else _show(field)

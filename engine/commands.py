@@ -1,6 +1,7 @@
 """The scripts of one partition as typed calls: arguments in the form that Lua reads, answers as Python.
 
 One method for each file of `lua/`, and the only place that knows the order of its keys and arguments.
+Each returns a future of the fields of a `Reply`, so that many can be asked before the first is awaited.
 """
 
 import asyncio
@@ -10,21 +11,25 @@ from typing import Literal
 
 from msgspec import Struct
 
-from engine import keys
-from engine.ids import NO_OPERATION, OPERATION_ID_SIZE
+from engine import keys, limits
+from engine.cards import place_of
+from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, OPERATION_ID_SIZE
 from engine.lane import Answer, Script, bulk
 from engine.link import Link
+from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
+Answered = asyncio.Future[tuple[int, int, int, Answer]]
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """What a script answered: when, in which epoch, and the answer itself."""
+    """What a script answered: when, in which epoch, up to which sequence, and the answer itself."""
 
     now_ms: int
     epoch: int
+    seq: int
     answer: Answer
 
     @property
@@ -36,38 +41,21 @@ class Reply(Struct, frozen=True, gc=False):
         return None
 
 
-class Resolve(Struct, frozen=True, gc=False):
-    """What every verb on an existing reservation names: the reservation, the version of its lines that
-    the caller has seen, its SKUs, and the operation (or `NO_OPERATION`) with its fingerprint.
-    """
-
-    id: bytes
-    revision: int
-    skus: Sequence[str]
-    operation: bytes = NO_OPERATION
-    fingerprint: bytes = bytes(8)
-    positions: int = 1
-
-
 class Commands:
     """The verbs of one partition."""
 
     def __init__(self, link: Link, library: Library, partition: int, *, retention_ms: int) -> None:
-        self._link = link
+        self._submit = link.submit
         self.partition = partition
-        effects = (
-            keys.meta(partition),
-            keys.operations(partition),
-            keys.due(partition),
-            keys.log(partition),
-        )
-        reads = (keys.meta(partition), keys.due(partition))
+        meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
+        log, stock = keys.log(partition), keys.stock(partition)
+        locations, stocked = keys.locations(partition), keys.stocked(partition)
+        effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
 
         def script(verb: str, fixed: Sequence[str], priority: int, arguments: Sequence[str] = ()) -> Script:
             return Script(library.function(verb), fixed, arguments, priority=priority)
 
-        retention = (str(retention_ms),)
-        self._reserve = script("reserve", effects, RESERVE)
+        self._reserve = script("reserve", effects, RESERVE, retention)
         self._resolve: dict[str, Script] = {
             "commit": script("commit", effects, COMMIT, retention),
             "fulfil": script("fulfil", effects, COMMIT, retention),
@@ -76,85 +64,55 @@ class Commands:
             "extend": script("extend", effects, RELEASE, retention),
         }
         self._expire = script("expire", effects, RELEASE, retention)
-        self._overdue = script("overdue", effects[:3], RELEASE)
-        self._forget = script("forget", effects[:3], READ)
-        self._find = script("find", effects[:2], COMMIT)
-        self._movement = script("movement", (*effects, keys.locations(partition)), COMMIT, retention)
-        self._save_location = script(
-            "save_location", (effects[0], keys.locations(partition), effects[3]), COMMIT
-        )
-        self._availability = script("availability", reads, READ)
-        self._stock = script("stock", reads, READ)
-        self._stock_key = lru_cache(maxsize=65_536)(self._encode_stock_key)
+        self._forget = script("forget", (meta, operations, due), READ)
+        self._find = script("find", (meta, operations), COMMIT)
+        self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
+        self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
+        self._cards = script("cards", (meta, due, stock), READ)
 
-    def _encode_stock_key(self, sku: str) -> bytes:
-        return bulk(keys.stock(self.partition, sku).encode())
+    def reserve(self, operation: bytes, fingerprint: bytes, body: bytes, positions: int) -> Answered:
+        """`lua/reserve.lua`. `body` is the time to live, a packed plan and a packed detail.
 
-    async def reserve(
+        The request is the record, but for its end: the blocks of its positions and its head.
+        """
+        size = _IDS_SIZE + len(body) + BLOCK_SIZE * positions + HEAD_SIZE
+        argument = b"".join((_RESERVATION, size.to_bytes(3, "little"), operation, fingerprint, body))
+        return self._submit(self._reserve, bulk(argument), positions)
+
+    def resolve(
         self,
-        operation: bytes,
-        fingerprint: bytes,
-        ttl_ms: int,
-        body: bytes,
-        skus: Sequence[str],
+        verb: Resolution,
+        reservation: bytes,
+        own: bytes,
         *,
-        swept: bool,
-        positions: int,
-    ) -> Reply:
-        """`lua/reserve.lua`. `body` is a packed plan, then a packed detail."""
-        argument = b"".join(
-            (operation, fingerprint, ttl_ms.to_bytes(6, "little"), b"\1" if swept else b"\0", body)
-        )
-        stock = [self._stock_key(sku) for sku in skus]
-        return Reply(*await self._link.submit(self._reserve, stock, bulk(argument), positions))
+        known: int = UNKNOWN_REVISION,
+        operation: bytes = NO_OPERATION,
+        fingerprint: bytes = bytes(FINGERPRINT_SIZE),
+        positions: int = 1,
+    ) -> Answered:
+        """`lua/commit.lua`, `release`, `extend`, `fulfil`, `cancel`. `known` is the revision of the record
+        that the caller has seen; `own` is what the verb itself takes.
+        """
+        argument = b"".join((reservation, operation, fingerprint, known.to_bytes(2, "little"), own))
+        return self._submit(self._resolve[verb], bulk(argument), positions)
 
-    async def resolve(self, verb: Resolution, request: Resolve, own: bytes) -> Reply:
-        """`lua/commit.lua`, `release`, `extend`, `fulfil`, `cancel`; `own` is what the verb itself takes."""
-        argument = b"".join(
-            (
-                request.id,
-                request.revision.to_bytes(2, "little"),
-                bytes((len(request.skus),)),
-                request.operation,
-                request.fingerprint,
-                own,
-            )
-        )
-        stock = [self._stock_key(sku) for sku in request.skus]
-        return Reply(*await self._link.submit(self._resolve[verb], stock, bulk(argument), request.positions))
+    def expire(self, limit: int) -> Answered:
+        """`lua/expire.lua`: `[count, more]`."""
+        return self._submit(self._expire, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
 
-    async def overdue(self, entries: int, *, memories: bool = False, until_ms: int = 0) -> Reply:
-        """`lua/overdue.lua`: `[[entry, record, …], …]`."""
-        asked = entries.to_bytes(2, "little") + bytes((memories,)) + until_ms.to_bytes(6, "little")
-        return Reply(*await self._link.submit(self._overdue, (), bulk(asked)))
+    def forget(self, limit: int) -> Answered:
+        """`lua/forget.lua`: `[count, more]`."""
+        return self._submit(self._forget, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
 
-    async def expire(
-        self, entry: bytes, holds: Sequence[tuple[bytes, int, Sequence[str]]], *, positions: int
-    ) -> Reply:
-        """`lua/expire.lua` for one entry of the deadline index: id, revision and SKUs of each hold."""
-        items = [
-            operation + revision.to_bytes(2, "little") + bytes((len(skus),))
-            for operation, revision, skus in holds
-        ]
-        argument = b"".join((len(holds).to_bytes(2, "little"), *items, entry))
-        stock = [self._stock_key(sku) for _, _, skus in holds for sku in skus]
-        return Reply(*await self._link.submit(self._expire, stock, bulk(argument), positions))
-
-    async def forget(self, entry: bytes) -> Reply:
-        """`lua/forget.lua` for one entry of the deadline index."""
-        return Reply(
-            *await self._link.submit(self._forget, (), bulk(entry), max(1, len(entry) // OPERATION_ID_SIZE))
-        )
-
-    async def find(self, operation: bytes) -> Reply:
+    def find(self, operation: bytes) -> Answered:
         """`lua/find.lua`: `[seq, record]`."""
-        return Reply(*await self._link.submit(self._find, (), bulk(operation)))
+        return self._submit(self._find, bulk(operation))
 
-    async def movement(
+    def movement(
         self, operation: bytes, fingerprint: bytes, quantity: int, location: str, sku: str, detail: bytes
-    ) -> Reply:
+    ) -> Answered:
         """`lua/movement.lua`; `detail` is what only Python reads."""
-        place, name = location.encode(), sku.encode()
+        place, name = place_of(location), sku.encode()
         argument = b"".join(
             (
                 operation,
@@ -167,33 +125,22 @@ class Commands:
                 detail,
             )
         )
-        touched = (self._stock_key(sku), bulk(keys.stocked(self.partition, location).encode()))
-        return Reply(*await self._link.submit(self._movement, touched, bulk(argument), 2))
+        return self._submit(self._movement, bulk(argument), 2)
 
-    async def save_location(self, location: str, settings: bytes) -> Reply:
+    def save_location(self, location: str, settings: bytes) -> Answered:
         """`lua/save_location.lua`; empty settings delete."""
-        place = location.encode()
-        stocked = bulk(keys.stocked(self.partition, location).encode())
-        argument = bulk(bytes((len(place),)) + place + settings)
-        return Reply(*await self._link.submit(self._save_location, (stocked,), argument))
+        name = location.encode()
+        return self._submit(self._save_location, bulk(bytes((len(name),)) + name + settings))
 
-    def availability(
-        self, sku: str, locations: Sequence[str], *, swept: bool
-    ) -> "asyncio.Future[tuple[int, int, Answer]]":
-        """`lua/availability.lua`: `[seq, location, available, status, …]`. The fields of a `Reply`, so
-        that many can be asked before the first is awaited.
-        """
-        argument = _encode_places(locations, swept=swept)
-        return self._link.submit(self._availability, (self._stock_key(sku),), argument, len(locations) or 4)
-
-    async def stock(self, sku: str, locations: Sequence[str], *, swept: bool) -> Reply:
-        """`lua/stock.lua`: `[seq, location, ten counters, …]`."""
-        argument = _encode_places(locations, swept=swept)
-        return Reply(
-            *await self._link.submit(self._stock, (self._stock_key(sku),), argument, len(locations) or 4)
-        )
+    def cards(self, sku: str, *, swept: bool) -> Answered:
+        """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""
+        return self._submit(self._cards, _ask_cards(sku, swept))
 
 
-def _encode_places(locations: Sequence[str], *, swept: bool) -> bytes:
-    places = [bytes((len(place),)) + place for place in map(str.encode, locations)]
-    return bulk(b"".join((b"\1" if swept else b"\0", *places)))
+_RESERVATION = bytes((KIND_RESERVATION,))
+_IDS_SIZE = OPERATION_ID_SIZE + FINGERPRINT_SIZE
+
+
+@lru_cache(maxsize=65_536)
+def _ask_cards(sku: str, swept: bool) -> bytes:  # noqa: FBT001 - cached by place
+    return bulk(bytes((swept,)) + sku.encode())

@@ -2,30 +2,30 @@
 
 A partition's ledger is its stream. An entry is what one script call did: its id is `epoch-seq` of its
 last event, its field `e` the events, packed:
-  now (6 bytes) | count (2) | count times { size (4) | kind (1) | body }
+  now (6 bytes) | count (2) | count times { kind (1) | size (3) | body }
 Numbers are little-endian. The bodies' layouts stand in the `--@event` lines of `lua/`. Events keep the
 packed parts and decode them when asked, so that a consumer pays for what it reads.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
-from struct import Struct as Layout
 
 import msgspec
 from msgspec import Struct
 
 from engine import keys, records
+from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, reservation_id
-from engine.records import HEADER_SIZE, PROGRESS_SIZE, Head, Plan, Record
+from engine.records import HEAD_SIZE, PROGRESS_SIZE, Head, Plan, Record
 from engine.topology import Standalone
-from engine.types import Location, MovementKind, Uncovered
+from engine.types import Location, MovementKind, State, Uncovered
 
 PAGE_ENTRIES = 200
 """Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
 
 DELTA_SIZE = 18
 _ENTRY_HEAD_SIZE = 8
-_EVENT_HEAD = Layout("<IB")
+_EVENT_HEAD_SIZE = 4
 _PLAN_AT = 2 * OPERATION_ID_SIZE
 _MOVEMENT_RESULT_SIZE = 21
 _UNCOVERED_SIZE = 18
@@ -84,7 +84,7 @@ class _OfReservation(Event, frozen=True, gc=False):
 
 
 class Reserved(_OfReservation, frozen=True, gc=False):
-    """Units were held for a new reservation."""
+    """Units were held for a new reservation. `record` is its record, byte for byte."""
 
     record: bytes
 
@@ -93,25 +93,31 @@ class Reserved(_OfReservation, frozen=True, gc=False):
 
 
 class Resolved(_OfReservation, frozen=True, gc=False):
-    """What became of a reservation's units: `head` is the record's new head, `deltas` the changes of
-    held, allocated and on_hand of each position of `plan`. `operation` is `NO_OPERATION` where none was
-    named; `detail` is empty unless the step changed that part of the record.
+    """What became of a reservation's units: `tail` is the record's new progress and head, `deltas` the
+    changes of held, allocated and on_hand of each position of `plan`; there are none where all units of the
+    plan went together. `operation` is `NO_OPERATION` where none was named; `detail` is empty unless the
+    step changed that part of the record.
     """
 
     operation: bytes
-    head: bytes
+    tail: bytes
+    is_whole: bool
     deltas: bytes
     plan: bytes
     detail: bytes
 
     def read_head(self) -> Head:
-        return records.decode_head(self.head)[0]
+        return records.decode_tail(self.tail)
 
     def read_plan(self) -> Plan:
         return records.decode_plan(self.plan)[0]
 
     def read_deltas(self) -> list[tuple[int, int, int]]:
         """Changes of held, allocated and on_hand, position by position."""
+        if self.is_whole:
+            held, allocated, on_hand = self.whole_signs(self.read_head().state)
+            units = [position.quantity for position in self.read_plan().positions]
+            return [(held * quantity, allocated * quantity, on_hand * quantity) for quantity in units]
         return [
             (
                 _signed(self.deltas[at : at + 6]),
@@ -121,9 +127,16 @@ class Resolved(_OfReservation, frozen=True, gc=False):
             for at in range(0, len(self.deltas), DELTA_SIZE)
         ]
 
+    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+        """How held, allocated and on_hand change when all units go to a state together."""
+        return -1, 0, 0
+
 
 class Committed(Resolved, frozen=True, gc=False):
     """Held (or, taken anew, lapsed) units became allocated, or left at once."""
+
+    def whole_signs(self, state: State) -> tuple[int, int, int]:
+        return (-1, 0, -1) if state is State.FULFILLED else (-1, 1, 0)
 
 
 class Released(Resolved, frozen=True, gc=False):
@@ -133,13 +146,22 @@ class Released(Resolved, frozen=True, gc=False):
 class Extended(Resolved, frozen=True, gc=False):
     """The deadline moved."""
 
+    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+        return 0, 0, 0
+
 
 class Fulfilled(Resolved, frozen=True, gc=False):
     """Committed units left."""
 
+    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+        return 0, -1, -1
+
 
 class Cancelled(Resolved, frozen=True, gc=False):
     """Committed units were given back."""
+
+    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+        return 0, -1, 0
 
 
 class Expired(Resolved, frozen=True, gc=False):
@@ -242,16 +264,12 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
         raise ValueError(f"it claims to have {count} events")
     epoch, seq, cursor, events = last.epoch, last.seq - count, _ENTRY_HEAD_SIZE, []
     while cursor < len(packed):
-        if cursor + _EVENT_HEAD.size > len(packed):
+        end = cursor + _EVENT_HEAD_SIZE + int.from_bytes(packed[cursor + 1 : cursor + 4], "little")
+        if end > len(packed) or cursor + _EVENT_HEAD_SIZE > len(packed):
             raise ValueError("an event is cut short")
-        size, kind = _EVENT_HEAD.unpack_from(packed, cursor)
-        cursor += _EVENT_HEAD.size
-        body = packed[cursor : cursor + size]
-        cursor += size
         seq += 1
-        if len(body) < size:
-            raise ValueError("an event is cut short")
-        events.append(_decode_event(kind, (partition, epoch, seq, at_ms), body))
+        events.append(_decode_event((partition, epoch, seq, at_ms), packed[cursor:end]))
+        cursor = end
     if len(events) != count:
         raise ValueError(f"it has {len(events)} events and claims {count}")
     return events
@@ -268,33 +286,44 @@ _RESOLVED: dict[int, type[Resolved]] = {
 }
 
 
-def _decode_event(kind: int, common: tuple[int, int, int, int], body: bytes) -> Event:
+def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
+    kind, body = packed[0], packed[_EVENT_HEAD_SIZE:]
     resolved = _RESOLVED.get(kind)
     if resolved is not None:
-        plan_end = _PLAN_AT + 2 + int.from_bytes(body[_PLAN_AT : _PLAN_AT + 2], "little")
-        if plan_end + HEADER_SIZE > len(body) or not _reads_as_plan(body, _PLAN_AT, plan_end):
-            raise ValueError("an event's plan does not fit it")
-        head_end = plan_end + HEADER_SIZE + body[plan_end + 6] * PROGRESS_SIZE
-        deltas_end = head_end + body[_PLAN_AT + 3] * DELTA_SIZE
-        if deltas_end > len(body):
-            raise ValueError("an event is cut short")
-        return resolved(
-            *common,
-            body[:OPERATION_ID_SIZE],
-            body[OPERATION_ID_SIZE:_PLAN_AT],
-            body[plan_end:head_end],
-            body[head_end:deltas_end],
-            body[_PLAN_AT:plan_end],
-            body[deltas_end:],
-        )
+        return _decode_resolved(resolved, common, body)
     if kind == _RESERVE:
-        return Reserved(*common, body[:OPERATION_ID_SIZE], body[OPERATION_ID_SIZE:])
+        return Reserved(*common, body[:OPERATION_ID_SIZE], packed)
     if kind == _MOVEMENT:
         return _decode_moved(common, body)
     if kind == _LOCATION:
         end = 1 + body[0]
         return LocationSaved(*common, body[1:end].decode(), body[end:])
     raise ValueError(f"an event has the unknown kind {kind}")
+
+
+def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], body: bytes) -> Resolved:
+    plan_end = _PLAN_AT + 2 + int.from_bytes(body[_PLAN_AT : _PLAN_AT + 2], "little")
+    if plan_end >= len(body) or not _reads_as_plan(body, _PLAN_AT, plan_end):
+        raise ValueError("an event's plan does not fit it")
+    tail_at = plan_end + 1
+    tail_end = tail_at + body[plan_end] * PROGRESS_SIZE + HEAD_SIZE
+    if tail_end >= len(body):
+        raise ValueError("an event is cut short")
+    tail, is_whole = body[tail_at:tail_end], body[tail_end] == 1
+    deltas_at = tail_end + 1
+    deltas_end = deltas_at + (0 if is_whole else body[_PLAN_AT + 2] * DELTA_SIZE)
+    if deltas_end > len(body) or body[tail_end] > 1 or records.tail_size(tail) != len(tail):
+        raise ValueError("an event's parts do not fit it")
+    return kind(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        body[OPERATION_ID_SIZE:_PLAN_AT],
+        tail,
+        is_whole,
+        body[deltas_at:deltas_end],
+        body[_PLAN_AT:plan_end],
+        body[deltas_end:],
+    )
 
 
 def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
@@ -304,27 +333,30 @@ def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
     at = 16 + size
     quantity = _signed(body[at : at + 7])
     place_end = at + 8 + body[at + 7]
+    location = body[at + 9 : place_end - 1].decode()
     sku_end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
     if sku_end > len(body):
         raise ValueError("a movement is cut short")
+    if body[at + 8 : place_end] != place_of(location):
+        raise ValueError("a movement's location is none")
     return Moved(
         *common,
         body[:OPERATION_ID_SIZE],
         body[16:at],
         quantity,
-        body[at + 8 : place_end].decode(),
+        location,
         body[place_end + 2 : sku_end].decode(),
         body[sku_end:],
     )
 
 
 def _reads_as_plan(body: bytes, at: int, end: int) -> bool:
-    skus, positions, cursor = body[at + 2], body[at + 3], at + 4
-    for _ in range(positions):
-        if cursor + 7 > end or body[cursor] >= skus:
+    cursor = at + 3
+    for _ in range(body[at + 2]):
+        cursor += 6
+        if cursor > end:
             return False
-        cursor += 7 + body[cursor + 6]
-    for _ in range(skus):
+        cursor += body[cursor - 1]
         cursor += 2 + int.from_bytes(body[cursor : cursor + 2], "little")
     return cursor == end
 

@@ -1,23 +1,36 @@
 """Why a number is what it is: the sum behind each position's availability, and who holds its units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from msgspec import Struct, structs
 
 from engine import keys
+from engine.cards import (
+    PAGES,
+    Card,
+    block_field,
+    decode_card,
+    is_divider,
+    page_field,
+    page_of,
+    read_positions,
+    split_claims,
+)
 from engine.errors import NotStocked, SkuNotFound
 from engine.events import Reserved, Resolved, parse_version, read_events
-from engine.ids import OPERATION_ID_SIZE, reservation_id
+from engine.ids import reservation_id
 from engine.inventory import Inventory
-from engine.ledger import Counters, decode_counters
 from engine.lifecycle import COMMITTED, HELD, positions_of, units_of
 from engine.records import Head, Record, decode_record, is_reservation, reference_at
 from engine.types import State
 
+BLOCKS_AHEAD = 8
+"""Blocks of claims that are read before there are any: a card may fill some while we ask."""
+
 
 class Holder(Struct, frozen=True, gc=False):
-    """A reservation with open units at a position. `promised_seq` orders the promises."""
+    """A reservation with open units at a position."""
 
     reservation: str
     state: State
@@ -26,7 +39,6 @@ class Holder(Struct, frozen=True, gc=False):
     owner: str | None
     reference: str | None
     expires_ms: int | None
-    promised_seq: int
 
 
 class Explanation(Struct, frozen=True):
@@ -52,33 +64,40 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
     """Explains a SKU's positions, or the one at a location. What has lapsed is given back first.
 
     Raises `SkuNotFound`, `NotStocked`, `InvalidRequest`, `StorageUnavailable`. Cost: all open claims on
-    the SKU, read twice.
+    the SKU's cards, read twice.
     """
     await inventory.stock(sku, locations=() if location is None else (location,))
     partition = keys.partition_of(sku, inventory.dataset.partitions)
-    version, fields, records = await _read_books(inventory, partition, sku)
-    places = {name: counters for name, counters in _positions(fields) if location in {None, name}}
-    if not fields:
+    version, stored, records = await _read_books(inventory, partition, sku, location)
+    if sku not in stored:
         raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
-    if location is not None and not places:
+    found = []
+    for field in _card_fields(stored, sku, location):
+        if field not in stored:
+            continue
+        claimants = _claimants(stored, field)[::-1]
+        for position in read_positions(stored[field], version):
+            if location in {None, position.location}:
+                listed = _list_holders(partition, sku, position.location, claimants, records)
+                found.append(
+                    Explanation(
+                        sku,
+                        position.location,
+                        position.available,
+                        position.on_hand,
+                        position.held,
+                        position.allocated,
+                        position.unsellable,
+                        position.safety_stock,
+                        position.fenced,
+                        position.backorder_limit,
+                        version,
+                        listed,
+                    )
+                )
+    if location is not None and not found:
         raise NotStocked(f"{sku} at {location}", version=version)
-    return [
-        Explanation(
-            sku,
-            name,
-            counters.available,
-            counters.on_hand,
-            counters.held,
-            counters.allocated,
-            counters.unsellable,
-            counters.safety_stock,
-            counters.fenced,
-            counters.backorder_limit,
-            version,
-            _list_holders(partition, sku, name, counters.holders, records),
-        )
-        for name, counters in sorted(places.items())
-    ]
+    return sorted(found, key=lambda explanation: explanation.location)
 
 
 async def holders(inventory: Inventory, sku: str, location: str) -> tuple[Holder, ...]:
@@ -125,27 +144,51 @@ def _number(number: int) -> str:
     return f"{number}".replace("-", "−")
 
 
-def _positions(fields: Mapping[bytes, bytes]) -> list[tuple[str, Counters]]:
-    """The positions of a SKU's hash, each with its holders."""
-    found = {name: decode_counters(raw) for name, raw in fields.items() if name and b"\n" not in name}
-    for name, order in fields.items():
-        place, _, holder = name.partition(b"\n")
-        if len(holder) == OPERATION_ID_SIZE and place in found:
-            found[place].holders[holder] = int(order)
-    return [(name.decode(), counters) for name, counters in found.items()]
+def _card_fields(stored: Mapping[str, bytes], sku: str, location: str | None) -> list[str]:
+    """The fields that may have cards of a SKU, or that of a location."""
+    if sku not in stored or not is_divider(stored[sku]):
+        return [sku]
+    pages = range(PAGES) if location is None else (page_of(location),)
+    return [page_field(sku, page) for page in pages]
+
+
+def _cards(stored: Mapping[str, bytes], sku: str, location: str | None) -> Iterator[tuple[str, Card]]:
+    for field in _card_fields(stored, sku, location):
+        if field in stored:
+            yield field, decode_card(stored[field])
+
+
+def _claimants(stored: Mapping[str, bytes], field: str) -> list[bytes]:
+    """Who has claims on a card, oldest promise first."""
+    card = decode_card(stored[field])
+    packed = [stored.get(block_field(field, block), b"") for block in range(card.first, card.block)]
+    return split_claims(b"".join((*packed, card.claims)))
 
 
 async def _read_books(
-    inventory: Inventory, partition: int, sku: str
-) -> tuple[str, dict[bytes, bytes], dict[bytes, Record]]:
-    """A SKU's hash and the records of all who hold units of it, as of one moment.
+    inventory: Inventory, partition: int, sku: str, location: str | None
+) -> tuple[str, Mapping[str, bytes], dict[bytes, Record]]:
+    """A SKU's cards with the blocks of their claims, and the records of all who hold units, as of one moment.
 
-    Who holds units is known only once the hash is read. Those who came between the two readings are read
-    last, and get the head that the ledger gave them by the second reading.
+    Which fields there are, and who holds units, is known only once the cards are read; so they are read until
+    a reading that knew it was followed by another. Those who came between the two are read last, and get
+    the head that the ledger gave them by the second reading.
     """
-    before, fields, _ = await _read_once(inventory, partition, sku, ())
-    version, fields, records = await _read_once(inventory, partition, sku, _claimants(fields))
-    newcomers = [claimant for claimant in _claimants(fields) if claimant not in records]
+    asked, claimants, before = [sku], list[bytes](), ""
+    while True:
+        version, stored, records = await _read_once(inventory, partition, asked, claimants)
+        needed, likely = [sku, *_card_fields(stored, sku, location)], list[str]()
+        claimants = []
+        for field, card in _cards(stored, sku, location):
+            needed += [block_field(field, block) for block in range(card.first, card.block)]
+            likely += [block_field(field, card.block + ahead) for ahead in range(BLOCKS_AHEAD)]
+            claimants += _claimants(stored, field)
+        newcomers = [claimant for claimant in claimants if claimant not in records]
+        is_complete = set(asked).issuperset(needed)
+        if is_complete and (before or not newcomers):
+            break
+        before = version if is_complete else ""
+        asked = [*dict.fromkeys((*needed, *likely))]
     if newcomers:
         heads: dict[bytes, Head] = {}
         since, until = parse_version(before), parse_version(version)
@@ -154,47 +197,48 @@ async def _read_books(
                 heads[event.id] = event.read_record().head
             elif isinstance(event, Resolved):
                 heads[event.id] = event.read_head()
-        _, _, late = await _read_once(inventory, partition, sku, newcomers)
+        _, _, late = await _read_once(inventory, partition, asked, newcomers)
         for claimant, record in late.items():
             records[claimant] = structs.replace(record, head=heads.get(claimant, record.head))
-    return version, fields, records
-
-
-def _claimants(fields: Mapping[bytes, bytes]) -> list[bytes]:
-    return sorted({holder for _, _, holder in (name.partition(b"\n") for name in fields) if holder})
+    return version, stored, records
 
 
 async def _read_once(
-    inventory: Inventory, partition: int, sku: str, asked: Sequence[bytes]
-) -> tuple[str, dict[bytes, bytes], dict[bytes, Record]]:
+    inventory: Inventory, partition: int, fields: Sequence[str], asked: Sequence[bytes]
+) -> tuple[str, dict[str, bytes], dict[bytes, Record]]:
     requests: list[tuple[str | bytes | int, ...]] = [
         ("HMGET", keys.meta(partition), "epoch", "seq"),
-        ("HGETALL", keys.stock(partition, sku)),
+        ("HMGET", keys.stock(partition), *fields),
     ]
     if asked:
         requests.append(("HMGET", keys.operations(partition), *asked))
-    head, fields, *replies = await inventory.dataset.topology.read_at_once(*requests)
+    head, cards, *replies = await inventory.dataset.topology.read_at_once(*requests)
     raw = cast("list[bytes | None]", replies[0]) if replies else []
     records = {
         operation: decode_record(record)
         for operation, record in zip(asked, raw, strict=True)
         if record is not None and is_reservation(record)
     }
+    stored = {
+        field: card
+        for field, card in zip(fields, cast("list[bytes | None]", cards), strict=True)
+        if card is not None
+    }
     epoch, seq = (number.decode() if number else "0" for number in cast("list[bytes | None]", head))
-    return f"{epoch}.{seq}", cast("dict[bytes, bytes]", fields), records
+    return f"{epoch}.{seq}", stored, records
 
 
 def _list_holders(
-    partition: int, sku: str, location: str, orders: Mapping[bytes, int], records: Mapping[bytes, Record]
+    partition: int, sku: str, location: str, claimants: Sequence[bytes], records: Mapping[bytes, Record]
 ) -> tuple[Holder, ...]:
     listed = []
-    for operation, order in sorted(orders.items(), key=lambda holder: -holder[1]):
+    for operation in claimants:
         record = records.get(operation)
         if record is None:
             continue
         head, plan, detail = record.head, record.plan.packed, record.detail
         for (name, place, _), units in zip(positions_of(plan), units_of(head, plan), strict=True):
-            if (name, place) == (sku, location):
+            if (name, place) == (sku, location) and units[HELD] + units[COMMITTED]:
                 listed.append(
                     Holder(
                         reservation_id(partition, operation),
@@ -204,7 +248,6 @@ def _list_holders(
                         detail.owner,
                         reference_at(detail, head.revision),
                         head.deadline_ms if head.state is State.HELD else None,
-                        order,
                     )
                 )
     return tuple(listed)

@@ -15,7 +15,8 @@ from typing import Literal
 from msgspec.structs import replace
 
 from engine import limits, planner, refusals, settings
-from engine.commands import Reply, Resolution, Resolve
+from engine.cards import read_availability, read_positions
+from engine.commands import Answered, Commands, Reply, Resolution
 from engine.dataset import Dataset
 from engine.errors import (
     REFUSAL_ERRORS,
@@ -27,20 +28,22 @@ from engine.errors import (
     Unavailable,
     Unconfirmed,
 )
-from engine.ids import NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
+from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
 from engine.keys import partition_of
 from engine.outcomes import Outcome
 from engine.records import (
+    UNKNOWN_REVISION,
     Detail,
     Plan,
+    Record,
     build_reservation,
-    decode_head,
     decode_record,
+    decode_tail,
     encode_detail,
     first_head,
     is_reservation,
 )
-from engine.sweep import forget_all, sweep_all
+from engine.sweep import sweep_all
 from engine.types import (
     Availability,
     Line,
@@ -57,7 +60,7 @@ from engine.types import (
 KNOWN_PLANS = 20_000
 """Reservations whose lines a process remembers, so that a commit needs no look-up first."""
 
-_STATUSES = tuple(Status)
+_NO_MARK = bytes(FINGERPRINT_SIZE)
 
 
 class Inventory:
@@ -104,37 +107,21 @@ class Inventory:
             raise InvalidRequest("/ttl_seconds", f"from 1 to {limits.MAX_TTL_SECONDS}")
         plan, shares = planner.plan_lines(lines)
         detail = Detail(ttl_seconds, owner, reference, channel, metadata or {}, shares)
-        body = plan.packed + planner.pack_detail(detail)
+        body = b"".join(
+            ((ttl_seconds * 1000).to_bytes(6, "little"), plan.packed, planner.pack_detail(detail))
+        )
         partition = self._partition_of_plan(plan)
         commands = self.dataset.commands[partition]
-        operation = self._ids.of_request(caller, op_id)
-        mark = fingerprint(body)
-        reply = await commands.reserve(
-            operation,
-            mark,
-            ttl_seconds * 1000,
-            body,
-            plan.skus,
-            swept=False,
-            positions=len(plan.positions),
-        )
-        if reply.word == Outcome.OVERDUE:
-            await self._sweep(partition)
-            reply = await commands.reserve(
-                operation,
-                mark,
-                ttl_seconds * 1000,
-                body,
-                plan.skus,
-                swept=True,
-                positions=len(plan.positions),
-            )
+        operation, mark = self._ids.of_request(caller, op_id), fingerprint(body)
+        while True:
+            now_ms, epoch, seq, answer = await commands.reserve(operation, mark, body, len(plan.positions))
+            if answer != _OVERDUE:
+                break
         public_id = reservation_id(partition, operation)
-        answer = reply.answer
         if type(answer) is int:
             self._remember(public_id, 0, plan, detail)
             self.metrics.count("reserve", Outcome.HELD)
-            return planner.new_reservation(public_id, lines, detail, reply.epoch, answer, reply.now_ms)
+            return planner.new_reservation(public_id, lines, detail, epoch, answer, now_ms)
         if answer[0] == b"replayed":
             record = decode_record(answer[1])
             self.metrics.count("reserve", Outcome.REPLAYED)
@@ -145,7 +132,7 @@ class Inventory:
                 record.detail,
                 replayed=True,
             )
-        raise await self._refusal("reserve", reply, plan, shares)
+        raise await self._refusal("reserve", Reply(now_ms, epoch, seq, answer), plan, shares)
 
     async def commit(
         self,
@@ -169,7 +156,7 @@ class Inventory:
         """
         flags = bytes((fulfil, remainder == "keep", if_expired == "retake"))
         return await self._resolve(
-            "commit", reservation, lines, op_id, caller, flags=flags, takes_swept=True, reference=reference
+            "commit", reservation, lines, op_id, caller, flags=flags, reference=reference
         )
 
     async def release(
@@ -216,12 +203,7 @@ class Inventory:
 
     async def reservation(self, reservation: str) -> Reservation:
         """A reservation as it stands. Raises `ReservationNotFound`."""
-        partition, operation = self._route(reservation)
-        reply = await self.dataset.commands[partition].find(operation)
-        raw = reply.answer[1]
-        if not is_reservation(raw):
-            raise _not_found(reservation)
-        record = decode_record(raw)
+        record = await self._find(reservation, *self._route(reservation))
         return build_reservation(reservation, record.head, record.plan, record.detail)
 
     async def _resolve(
@@ -233,21 +215,20 @@ class Inventory:
         caller: str,
         *,
         flags: bytes = b"",
-        takes_swept: bool = False,
         chooses: bool = True,
         reference: str | None = None,
     ) -> Reservation:
         partition, operation = self._route(reservation)
-        commands, swept, fresh = self.dataset.commands[partition], b"", False
-        if takes_swept:
-            swept = b"\0"
+        commands, known = self.dataset.commands[partition], self._plans.get(reservation)
+        if known is None and (lines is not None or reference is not None):
+            known = await self._find_plan(reservation, partition, operation)
         while True:
-            revision, plan, detail = await self._known_plan(reservation, partition, operation, fresh=fresh)
+            revision, plan, detail = known or _UNKNOWN
             chosen = planner.choose_positions(plan, lines) if lines is not None else ()
             choice = planner.encode_choice(chosen) if chooses else b""
-            following = _refer(detail, revision + 1, reference)
+            following = _refer(detail, (revision + 1) % UNKNOWN_REVISION, reference)
             rest = b"" if reference is None else encode_detail(following)
-            own_operation, mark = NO_OPERATION, bytes(8)
+            own_operation, mark = NO_OPERATION, _NO_MARK
             if op_id is not None:
                 own_operation = self._ids.of_request(caller, op_id)
                 mark = fingerprint(
@@ -261,29 +242,39 @@ class Inventory:
                         )
                     )
                 )
-            request = Resolve(operation, revision, plan.skus, own_operation, mark, len(plan.positions))
-            reply = await commands.resolve(verb, request, flags + swept + choice + rest)
-            answer = reply.answer
+            now_ms, epoch, seq, answer = await commands.resolve(
+                verb,
+                operation,
+                b"".join((flags, choice, rest)),
+                known=revision,
+                operation=own_operation,
+                fingerprint=mark,
+                positions=len(plan.positions) or 1,
+            )
             if type(answer) is bytes:
-                head = decode_head(answer)[0]
+                head = decode_tail(answer)
                 if rest:
                     detail = following
                     self._remember(reservation, head.revision, plan, detail)
                 self.metrics.count(verb, _SUCCESS[verb])
                 return build_reservation(reservation, head, plan, detail)
             word = answer[0]
+            if type(word) is int:
+                record = self._learn(reservation, answer[1])
+                self.metrics.count(verb, _SUCCESS[verb])
+                return build_reservation(reservation, record.head, record.plan, record.detail)
             if word in {b"replayed", b"repeated"}:
-                head = decode_head(answer[1])[0]
-                if head.revision != revision:
-                    _, plan, detail = await self._known_plan(reservation, partition, operation, fresh=True)
+                if len(answer) > 2:  # noqa: PLR2004 - word, tail, and the record of who does not know it
+                    record = self._learn(reservation, answer[2])
+                    plan, detail = record.plan, record.detail
                 self.metrics.count(verb, Outcome.REPLAYED)
-                return build_reservation(reservation, head, plan, detail, replayed=True)
+                return build_reservation(reservation, decode_tail(answer[1]), plan, detail, replayed=True)
             if word == b"stale":
-                fresh = True
-            elif word == b"overdue":
-                await self._sweep(partition)
-                swept = b"\1"
-            else:
+                known = await self._find_plan(reservation, partition, operation)
+            elif word != b"overdue":
+                if known is None:
+                    _, plan, detail = await self._find_plan(reservation, partition, operation)
+                reply = Reply(now_ms, epoch, seq, answer)
                 raise await self._refusal(verb, reply, plan, detail.lines, chosen)
 
     # ---------------------------------------------------------------- facts and settings
@@ -300,15 +291,16 @@ class Inventory:
         mark = fingerprint(
             b"\0".join((movement.sku.encode(), movement.location.encode(), b"%d" % quantity, detail))
         )
-        reply = await self.dataset.commands[partition].movement(
+        now_ms, epoch, seq, answer = await self.dataset.commands[partition].movement(
             operation, mark, quantity, movement.location, movement.sku, detail
         )
-        if type(reply.answer) is bytes:
+        if type(answer) is bytes:
             self.metrics.count(movement.kind, Outcome.RECORDED)
-            return planner.decode_movement_result(reply.answer, partition, reply.epoch)
-        if reply.answer[0] == b"replayed":
+            return planner.decode_movement_result(answer, partition, epoch)
+        if answer[0] == b"replayed":
             self.metrics.count(movement.kind, Outcome.REPLAYED)
-            return planner.decode_movement_result(reply.answer[1], partition, reply.epoch, replayed=True)
+            return planner.decode_movement_result(answer[1], partition, epoch, replayed=True)
+        reply = Reply(now_ms, epoch, seq, answer)
         raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
 
     async def save_location(self, location: Location) -> Location:
@@ -345,17 +337,18 @@ class Inventory:
         self, location: str, packed: bytes, partitions: Sequence[int] | None = None
     ) -> list[Reply]:
         chosen = range(self._partitions) if partitions is None else partitions
-        return await asyncio.gather(
+        answers = await asyncio.gather(
             *(self.dataset.commands[partition].save_location(location, packed) for partition in chosen)
         )
+        return [Reply(*answer) for answer in answers]
 
     # ---------------------------------------------------------------- reading
 
     async def availability(self, sku: str, *, locations: Sequence[str] = ()) -> Availability:
         """What can be promised of a SKU now, at some locations or at all that stock it.
 
-        Raises `SkuNotFound`, `LocationNotFound`, `InvalidRequest`. Cost: about 2 µs of server time and
-        0.3 µs a location.
+        Raises `SkuNotFound`, `LocationNotFound`, `InvalidRequest`. Cost: about 1 µs of server time and as
+        much of ours, and 0.3 µs a location.
         """
         found = (await self.availability_of((sku,), locations=locations))[0]
         if found is None:
@@ -372,62 +365,64 @@ class Inventory:
             planner.check_sku(sku, "/sku")
         for location in locations:
             planner.check_location(location, "/location")
-        locations = tuple(dict.fromkeys(locations))
         all_commands, partitions = self.dataset.commands, self._partitions
-        asked = [(all_commands[partition_of(sku, partitions)], sku) for sku in skus]
-        replies = [commands.availability(sku, locations, swept=False) for commands, sku in asked]
-        found = []
-        for (commands, sku), waiting in zip(asked, replies, strict=True):
-            reply = Reply(*await waiting)
-            if reply.word == Outcome.OVERDUE:
-                await self._sweep_if_possible(commands.partition)
-                reply = Reply(*await commands.availability(sku, locations, swept=True))
-            found.append(await self._read_availability(sku, reply, locations))
+        asked = [all_commands[partition_of(sku, partitions)] for sku in skus]
+        replies = [commands.cards(sku, swept=False) for commands, sku in zip(asked, skus, strict=True)]
+        found: list[Availability | None] = []
+        for commands, sku, waiting in zip(asked, skus, replies, strict=True):
+            version, cards = await self._read_cards(commands, sku, waiting)
+            if not cards:
+                found.append(None)
+                continue
+            places = read_availability(cards[0])
+            for card in cards[1:]:
+                places += read_availability(card)
+            if locations:
+                places = await self._choose_places(locations, places)
+            found.append(planner.sum_availability(sku, version, places))
         return found
-
-    async def _read_availability(
-        self, sku: str, reply: Reply, locations: Sequence[str]
-    ) -> Availability | None:
-        answer = reply.answer
-        if type(answer[0]) is bytes:
-            return None
-        places = [
-            LocationAvailability(place.decode(), available, _STATUSES[status])
-            for place, available, status in zip(answer[1::3], answer[2::3], answer[3::3], strict=True)
-        ]
-        if len(places) < len(locations):
-            places = await self._fill_unstocked(locations, places)
-        return planner.sum_availability(sku, f"{reply.epoch}.{answer[0]}", places)
 
     async def stock(self, sku: str, *, locations: Sequence[str] = ()) -> list[Position]:
         """The counters of a SKU's positions. Raises `SkuNotFound`, `InvalidRequest`."""
         planner.check_sku(sku, "/sku")
         for location in locations:
             planner.check_location(location, "/location")
-        locations = tuple(dict.fromkeys(locations))
-        partition = partition_of(sku, self._partitions)
-        commands = self.dataset.commands[partition]
-        reply = await commands.stock(sku, locations, swept=False)
-        if reply.word == Outcome.OVERDUE:
-            await self._sweep_if_possible(partition)
-            reply = await commands.stock(sku, locations, swept=True)
-        if reply.word is not None:
-            raise refusals.plain_refusal(reply, f"SKU {sku}")
-        answer, version = reply.answer, f"{reply.epoch}.{reply.answer[0]}"
-        return [planner.read_position(answer[at : at + 10], version) for at in range(1, len(answer), 10)]
+        commands = self.dataset.commands[partition_of(sku, self._partitions)]
+        version, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
+        if not cards:
+            raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
+        found = [position for card in cards for position in read_positions(card, version)]
+        if not locations:
+            return found
+        by_location = {position.location: position for position in found}
+        return [by_location[location] for location in dict.fromkeys(locations) if location in by_location]
 
-    async def _fill_unstocked(
+    async def _read_cards(
+        self, commands: Commands, sku: str, waiting: Answered
+    ) -> tuple[str, Sequence[bytes]]:
+        """The version that was read and the cards of a SKU, of which an unknown one has none."""
+        _, epoch, seq, answer = await waiting
+        if answer == _OVERDUE:
+            await self._sweep_if_possible(commands.partition)
+            _, epoch, seq, answer = await commands.cards(sku, swept=True)
+        version = f"{epoch}.{seq}"
+        if type(answer) is bytes:
+            return version, (answer,) if answer else ()
+        return version, [card for card in answer[1:] if card]
+
+    async def _choose_places(
         self, asked: Sequence[str], found: Sequence[LocationAvailability]
     ) -> list[LocationAvailability]:
-        """A location that exists but does not stock the SKU has none of it."""
-        by_id = {place.location: place for place in found}
-        existing = {location.id for location in await self.locations()}
-        for location in asked:
-            if location not in existing:
-                raise LocationNotFound(f"there is no location {location}")
+        """The asked places. A location that exists but does not stock the SKU has none of it."""
+        by_id, asked = {place.location: place for place in found}, tuple(dict.fromkeys(asked))
+        if any(location not in by_id for location in asked):
+            existing = {location.id for location in await self.locations()}
+            for location in asked:
+                if location not in existing:
+                    raise LocationNotFound(f"there is no location {location}")
         return [
             by_id.get(location) or LocationAvailability(location, 0, Status.OUT_OF_STOCK)
-            for location in dict.fromkeys(asked)
+            for location in asked
         ]
 
     # ---------------------------------------------------------------- inside
@@ -435,7 +430,7 @@ class Inventory:
     def _partition_of_plan(self, plan: Plan) -> int:
         if self._partitions == 1:
             return 0
-        found = {partition_of(sku, self._partitions) for sku in plan.skus}
+        found = {partition_of(position.sku, self._partitions) for position in plan.positions}
         if len(found) > 1:
             raise InvalidRequest(
                 "/lines",
@@ -455,25 +450,28 @@ class Inventory:
         if len(self._plans) > KNOWN_PLANS:
             self._plans.popitem(last=False)
 
-    async def _known_plan(
-        self, reservation: str, partition: int, operation: bytes, *, fresh: bool
-    ) -> tuple[int, Plan, Detail]:
-        known = None if fresh else self._plans.get(reservation)
-        if known is not None:
-            return known
-        reply = await self.dataset.commands[partition].find(operation)
-        raw = reply.answer[1]
-        if not is_reservation(raw):
-            raise _not_found(reservation)
+    def _learn(self, reservation: str, raw: bytes) -> Record:
+        """Reads a record, and remembers what its next step needs."""
         record = decode_record(raw)
         self._remember(reservation, record.head.revision, record.plan, record.detail)
+        return record
+
+    async def _find(self, reservation: str, partition: int, operation: bytes) -> Record:
+        _, _, _, (_, raw) = await self.dataset.commands[partition].find(operation)
+        if not is_reservation(raw):
+            raise _not_found(reservation)
+        return self._learn(reservation, raw)
+
+    async def _find_plan(
+        self, reservation: str, partition: int, operation: bytes
+    ) -> tuple[int, Plan, Detail]:
+        record = await self._find(reservation, partition, operation)
         return record.head.revision, record.plan, record.detail
 
     async def sweep(self) -> int:
         """Gives back every lapsed hold and forgets what is old; how many holds there were."""
-        swept = await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands))
-        await asyncio.gather(*(forget_all(commands) for commands in self.dataset.commands))
-        expired = sum(part.expired for part in swept)
+        expired = sum(await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands)))
+        await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
 
@@ -516,6 +514,9 @@ class Inventory:
                 return refusals.state_refusal(reply)
 
 
+_OVERDUE = [b"overdue"]
+_UNKNOWN = (UNKNOWN_REVISION, Plan((), b""), Detail(0, None, None, None, {}))
+"""Stands for the plan of a reservation of which we know nothing: its record comes with the answer."""
 _SUCCESS: dict[str, Outcome] = {
     "commit": Outcome.COMMITTED,
     "release": Outcome.RELEASED,

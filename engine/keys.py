@@ -1,8 +1,7 @@
 """Every key of a data set. Nothing else in the code spells one.
 
 A partition is a hash tag: all keys of one partition, and no others, carry `{p}`, so they live in one
-cluster slot and one script may touch any of them. The SKU stands last and is percent-encoded, so no
-text of a caller's can reach another key.
+cluster slot and one script may touch any of them. No text of a caller's is part of a key.
 
 | key | type | holds |
 | --- | --- | --- |
@@ -11,12 +10,11 @@ text of a caller's can reach another key.
 | `inv:{p}:ops` | hash | operation id (12 bytes) → reservation record, or memory of an operation |
 | `inv:{p}:due` | zset | when (ms) → ids of holds to give back, of memories to forget |
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
-| `inv:{p}:sku:<sku>` | hash | positions of the SKU, and who holds claims on them |
+| `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | `inv:{p}:locations` | hash | location id → settings; the same in every partition |
-| `inv:{p}:at:<location>` | set | the SKUs that have a position at the location |
+| `inv:{p}:stocked` | hash | location id → how many positions are there |
 """
 
-from urllib.parse import quote, unquote
 from zlib import crc32
 
 PREFIX = "inv:{"
@@ -47,23 +45,13 @@ def log(partition: int) -> str:
     return f"inv:{{{partition}}}:log"
 
 
-def stock(partition: int, sku: str) -> str:
-    return f"inv:{{{partition}}}:sku:{quote(sku, safe='._~-')}"
+def stock(partition: int) -> str:
+    return f"inv:{{{partition}}}:stock"
 
 
 def locations(partition: int) -> str:
     return f"inv:{{{partition}}}:locations"
 
 
-def stocked(partition: int, location: str) -> str:
-    return f"inv:{{{partition}}}:at:{location}"
-
-
-def sku_of(stock_key: str) -> str:
-    """The SKU whose stock a key holds: the inverse of `stock`."""
-    return unquote(stock_key.split(":sku:", 1)[1])
-
-
-def stock_pattern(partition: int) -> str:
-    """The glob that matches every `stock` key of a partition and no other key."""
-    return f"inv:{{{partition}}}:sku:*"
+def stocked(partition: int) -> str:
+    return f"inv:{{{partition}}}:stocked"

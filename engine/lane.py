@@ -30,8 +30,8 @@ log = getLogger("bincard.lane")
 Answer = Any
 """What a script answers to one request: an integer, bytes or a list of these."""
 
-ANSWER_HEAD = 2
-"""What an answer has before those of the requests: the moment and the epoch."""
+ANSWER_HEAD = 3
+"""What a reply has before the answers of the requests: the moment, the epoch and the sequence."""
 
 _MISSING_FUNCTION = "ERR Function not found"
 _REFUSALS: dict[str, Callable[[str], BincardError]] = {
@@ -66,25 +66,24 @@ class Script:
     Lower `priority` leaves first when several verbs wait: 0 commit, 1 release, 2 reserve, 3 read.
     """
 
-    __slots__ = ("arguments", "function", "keys", "priority")
+    __slots__ = ("parts", "prefix", "priority")
 
     def __init__(
         self, function: str, keys: Sequence[str], arguments: Sequence[str] = (), *, priority: int
     ) -> None:
-        self.function = bulk(function.encode())
-        self.keys = tuple(bulk(key.encode()) for key in keys)
-        self.arguments = tuple(bulk(argument.encode()) for argument in arguments)
+        words = ["FCALL", function, str(len(keys)), *keys, *arguments]
+        self.prefix = b"".join([bulk(word.encode()) for word in words])
+        self.parts = len(words)
         self.priority = priority
 
 
 class _Call:
     """The requests that leave as one script call."""
 
-    __slots__ = ("arguments", "futures", "is_last", "keys", "positions", "reloaded", "script")
+    __slots__ = ("arguments", "futures", "is_last", "positions", "reloaded", "script")
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.keys: list[bytes] = []
         self.arguments: list[bytes] = []
         self.futures: list[asyncio.Future[Answer]] = []
         self.positions = 0
@@ -92,20 +91,8 @@ class _Call:
         self.reloaded = False
 
     def encode(self) -> bytes:
-        script, keys = self.script, self.keys
-        key_count = len(script.keys) + len(keys)
-        parts = len(script.arguments) + len(self.arguments) + key_count + 3
-        return b"".join(
-            (
-                b"*%d\r\n$5\r\nFCALL\r\n" % parts,
-                script.function,
-                bulk(b"%d" % key_count),
-                *script.keys,
-                *keys,
-                *script.arguments,
-                *self.arguments,
-            )
-        )
+        count = b"*%d\r\n" % (self.script.parts + len(self.arguments))
+        return b"".join((count, self.script.prefix, *self.arguments))
 
     def fail(self, error: BincardError) -> None:
         for future in self.futures:
@@ -144,13 +131,11 @@ class Lane(asyncio.Protocol):
 
     # ---------------------------------------------------------------- requests
 
-    def submit(
-        self, script: Script, keys: Sequence[bytes], argument: bytes, positions: int = 1
-    ) -> "asyncio.Future[Answer]":
-        """Queues one request; the future gives `(now_ms, epoch, answer)`.
+    def submit(self, script: Script, argument: bytes, positions: int = 1) -> "asyncio.Future[Answer]":
+        """Queues one request; the future gives `(now_ms, epoch, seq, answer)`.
 
-        `keys` and `argument` are in wire form (`bulk`); `positions` counts what the request touches.
-        Raises (from the future) `Unavailable` where nothing happened, `Unconfirmed` where it may have.
+        `argument` is in wire form (`bulk`); `positions` counts what the request touches. Raises (from the
+        future) `Unavailable` where nothing happened, `Unconfirmed` where it may have.
         """
         future: asyncio.Future[Answer] = self._loop.create_future()
         if self._transport is None:
@@ -165,7 +150,6 @@ class Lane(asyncio.Protocol):
         elif len(call.futures) >= limits.CALL_REQUESTS or call.positions + positions > limits.CALL_POSITIONS:
             self._full.append(call)
             call = self._open[script] = _Call(script)
-        call.keys += keys
         call.arguments.append(argument)
         call.futures.append(future)
         call.positions += positions
@@ -242,11 +226,11 @@ class Lane(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
         else:
-            now_ms, epoch = reply[0], reply[1]
+            now_ms, epoch, seq = reply[0], reply[1], reply[2]
             self._waiting -= len(call.futures)
             for index, future in enumerate(call.futures, ANSWER_HEAD):
                 if not future.done():
-                    future.set_result((now_ms, epoch, reply[index]))
+                    future.set_result((now_ms, epoch, seq, reply[index]))
         if call.is_last:
             call.is_last = False
             self._turns -= 1

@@ -6,21 +6,33 @@ and results that it claims are compared with that. Whatever breaks a promise bec
 replay goes on.
 """
 
-from struct import Struct as Layout
+from collections.abc import Sequence
 from zlib import crc32
 
 import msgspec
 from msgspec import Struct
 
 from engine import events, limits
+from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
 from engine.events import Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, reservation_id
-from engine.lifecycle import OPEN_STATES, VERBS, find_fault, positions_of, units_of
-from engine.records import STATES, Detail, Head, decode_head, decode_plan
+from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, reservation_id
+from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, positions_of, units_of
+from engine.records import (
+    BLOCK_SIZE,
+    FINGERPRINT,
+    STATES,
+    TTL,
+    Detail,
+    Head,
+    decode_tail,
+    split_record,
+)
 from engine.types import State
 
 KEPT_VIOLATIONS = 1000
 OPERATION_KIND, MOVEMENT_KIND = b"\2", b"\3"
+NAMED_PROMISES = 100
+"""Of the promises that a fact broke so many are named, the newest."""
 _decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 
@@ -34,10 +46,8 @@ class Violation(Struct, frozen=True):
     detail: str
 
 
-class Counters(Struct):
-    """The counters of one position, and who holds claims on it: reservation → place in the order of
-    promises.
-    """
+class Counters(Struct, gc=False):
+    """The counters of one position."""
 
     on_hand: int = 0
     held: int = 0
@@ -47,7 +57,6 @@ class Counters(Struct):
     backorder_limit: int = 0
     fenced: int = 0
     low_stock: int = 0
-    holders: dict[bytes, int] = msgspec.field(default_factory=dict)
 
     @property
     def slack(self) -> int:
@@ -67,42 +76,62 @@ class Counters(Struct):
         return {name: getattr(self, name) for name in COUNTERS}
 
 
-COUNTERS = tuple(Counters.__struct_fields__[:8])
-_LAYOUTS = {16: Layout("<4i"), 32: Layout("<8i")}
-_STATE_AT, _DEADLINE_AT = 1, slice(31, 37)
-_WIDE, _WIDE_SIZES = 7, (28, 56)
+COUNTERS = Counters.__struct_fields__
+_STATE_AT, _DEADLINE = -3, slice(-22, -16)
 
 
-def decode_counters(packed: bytes) -> Counters:
-    """A stored position. Raises `ValueError` unless it has one of the four sizes."""
-    layout = _LAYOUTS.get(len(packed))
-    if layout is not None:
-        return Counters(*layout.unpack(packed))
-    if len(packed) not in _WIDE_SIZES:
-        raise ValueError(f"{len(packed)} bytes are no position")
-    counters = Counters()
-    for name, at in zip(COUNTERS, range(0, len(packed), _WIDE), strict=False):
-        setattr(counters, name, int.from_bytes(packed[at : at + _WIDE], "little", signed=True))
-    return counters
+class Claims(Struct):
+    """Who has open units on a card: each reservation, oldest promise first, with the block of its claim.
+    `sizes` counts the claims of each block; the newest block is that on the card.
+    """
+
+    blocks: dict[bytes, int] = msgspec.field(default_factory=dict)
+    sizes: dict[int, int] = msgspec.field(default_factory=dict)
+    block: int = 0
+
+    @property
+    def first(self) -> int:
+        """The oldest block with a claim."""
+        return next(iter(self.blocks.values()), self.block)
+
+    def add(self, reservation: bytes) -> int:
+        """Enters a reservation as the newest, unless it is there; the block of its claim."""
+        if reservation in self.blocks:
+            return self.blocks[reservation]
+        if self.sizes.get(self.block, 0) >= BLOCK_CLAIMS and self.block < LAST_BLOCK:
+            self.block += 1
+        self.blocks[reservation] = self.block
+        self.sizes[self.block] = self.sizes.get(self.block, 0) + 1
+        return self.block
+
+    def end(self, reservation: bytes) -> None:
+        """Strikes a reservation out."""
+        block = self.blocks.pop(reservation, None)
+        if block is not None:
+            self.sizes[block] -= 1
+            if not self.sizes[block]:
+                del self.sizes[block]
 
 
 class Promise(Struct, gc=False):
     """A reservation as its events leave it, packed as it is stored."""
 
-    head: bytes
+    front: bytes
     plan: bytes
     detail_crc: int
+    blocks: bytes
+    tail: bytes
 
     def read_head(self) -> Head:
-        return decode_head(self.head)[0]
+        return decode_tail(self.tail)
 
     @property
     def state(self) -> State:
-        return STATES[self.head[_STATE_AT] - 1]
+        return STATES[self.tail[_STATE_AT] - 1]
 
     @property
     def deadline_ms(self) -> int:
-        return int.from_bytes(self.head[_DEADLINE_AT], "little")
+        return int.from_bytes(self.tail[_DEADLINE], "little")
 
 
 def remembered_crc(stored: bytes) -> int:
@@ -128,6 +157,12 @@ class Replay:
         self.events = 0
         self.stock: dict[str, dict[str, Counters]] = {}
         """SKU → location → counters, locations in the order in which they first stocked the SKU."""
+        self.pages: dict[str, dict[int, list[str]]] = {}
+        """Of each divided SKU the locations of its pages."""
+        self.claims: dict[str, Claims] = {}
+        """Field of a card → claims on it; see `claims_of`."""
+        self.stocked: dict[str, int] = {}
+        """Location → how many positions are there."""
         self.reservations: dict[bytes, Promise] = {}
         self.operations: dict[bytes, tuple[int, int]] = {}
         """Remembered operations and movements: when, and the crc of what must be remembered."""
@@ -191,7 +226,9 @@ class Replay:
     def _move(self, event: Moved) -> None:
         subject = f"{event.sku} at {event.location}"
         self._claim(event.id, event, MOVEMENT_KIND + event.result, subject)
-        counters = self.stock.setdefault(event.sku, {}).setdefault(event.location, Counters())
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
         counters.on_hand += event.quantity
         if event.location not in self.locations:
             self.blame("I4", event.seq, subject, "the location did not exist")
@@ -208,23 +245,61 @@ class Replay:
             self._check_uncovered(event, subject, counters)
 
     def _check_uncovered(self, event: Moved, subject: str, counters: Counters) -> None:
-        short, broken = -counters.slack, []
-        newest_first = sorted(counters.holders.items(), key=lambda holder: -holder[1])
-        for reservation, _ in newest_first:
-            if short <= 0:
+        short = -counters.slack
+        broken: list[tuple[str, int]] = []
+        claims = self.claims_of(self.field_of(event.sku, event.location))
+        for reservation in reversed(claims.blocks):
+            if short <= 0 or len(broken) == NAMED_PROMISES:
                 break
             promise = self.reservations[reservation]
             units = units_of(promise.read_head(), promise.plan)
             for (sku, location, _), (held, committed, _, _) in zip(
                 positions_of(promise.plan), units, strict=True
             ):
-                if (sku, location) == (event.sku, event.location):
-                    quantity = min(short, held + committed)
+                quantity = min(short, held + committed)
+                if quantity > 0 and (sku, location) == (event.sku, event.location):
                     broken.append((reservation_id(self.partition, reservation), quantity))
                     short -= quantity
         named = [(uncovered.reservation, uncovered.quantity) for uncovered in event.read_uncovered()]
         if named != broken:
             self.blame("I3", event.seq, subject, f"uncovered promises {named} were named, {broken} are")
+
+    # ---------------------------------------------------------------- cards
+
+    def field_of(self, sku: str, location: str) -> str:
+        """The field of the stock hash whose card has a position."""
+        return page_field(sku, page_of(location)) if sku in self.pages else sku
+
+    def claims_of(self, field: str) -> Claims:
+        """The claims on a card: to be read, not added to."""
+        return self.claims.get(field) or Claims()
+
+    def _make_position(self, sku: str, location: str) -> Counters:
+        places = self.stock.setdefault(sku, {})
+        if len(places) == MAX_PLACES and sku not in self.pages:
+            self._divide(sku)
+        if sku in self.pages:
+            self.pages[sku].setdefault(page_of(location), []).append(location)
+        counters = places[location] = Counters()
+        self.stocked[location] = self.stocked.get(location, 0) + 1
+        return counters
+
+    def _divide(self, sku: str) -> None:
+        """A SKU at too many locations for one card: the claims go to the pages of their open units."""
+        pages = self.pages[sku] = {}
+        for location in self.stock[sku]:
+            pages.setdefault(page_of(location), []).append(location)
+        for reservation in self.claims.pop(sku, Claims()).blocks:
+            promise = self.reservations[reservation]
+            units = units_of(promise.read_head(), promise.plan)
+            for (name, location, _), (held, committed, _, _) in zip(
+                positions_of(promise.plan), units, strict=True
+            ):
+                if name == sku and held + committed:
+                    self._claims_on(sku, location).add(reservation)
+
+    def _claims_on(self, sku: str, location: str) -> Claims:
+        return self.claims.setdefault(self.field_of(sku, location), Claims())
 
     def _claim(self, operation: bytes, event: Event, content: bytes, subject: str) -> None:
         """An operation id takes effect once within the retention time."""
@@ -239,13 +314,18 @@ class Replay:
 
     def _reserve(self, event: Reserved) -> None:
         try:
-            head, at = decode_head(event.record)
-            plan_end = decode_plan(event.record, at)[1]
-            plan, detail = event.record[at:plan_end], event.record[plan_end:]
-            ttl_ms = _decode_detail(detail).ttl_seconds * 1000
+            parts = split_record(event.record)
+            head, plan = decode_tail(parts.tail), parts.plan
+            lines = positions_of(plan)
+            ttl_ms = _decode_detail(parts.detail).ttl_seconds * 1000
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
+        ttl = parts.front[TTL]
+        if ttl != ttl_ms.to_bytes(6, "little"):
+            self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
+        if parts.front[FINGERPRINT] != fingerprint(ttl + plan + parts.detail):
+            self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
         prior = self.reservations.get(event.id)
         if prior is not None and (prior.state in OPEN_STATES or event.at_ms < prior.deadline_ms):
             self.blame("I2", event.seq, event.reservation, "was made before")
@@ -254,23 +334,28 @@ class Replay:
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
         expected = Head(
             State.HELD, 0, 0, 0, event.epoch, event.epoch, event.seq, event.seq,
-            event.at_ms, event.at_ms + ttl_ms, head.fingerprint, (),
+            event.at_ms, event.at_ms + ttl_ms, (),
         )  # fmt: skip
         if head != expected:
             self.blame("I5", event.seq, event.reservation, f"was made as {head}, not {expected}")
-        self.reservations[event.id] = Promise(event.record[:at], plan, crc32(detail))
-        for sku, location, quantity in positions_of(plan):
+        self.reservations[event.id] = Promise(
+            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail
+        )
+        blocks = []
+        for sku, location, quantity in lines:
             counters = self._position(event, sku, location)
             counters.held += quantity
-            counters.holders[event.id] = event.seq
+            blocks.append(self._claims_on(sku, location).add(event.id))
             self._check_promise(event, sku, location, counters, lowered=True)
+        if parts.blocks != _pack_blocks(blocks):
+            self.blame("I5", event.seq, event.reservation, f"its claims do not say that they are in {blocks}")
 
     def _position(self, event: Event, sku: str, location: str) -> Counters:
         places = self.stock.get(sku)
         counters = places.get(location) if places else None
         if counters is None:
             self.blame("I4", event.seq, f"{sku} at {location}", "a promise on a position that does not exist")
-            counters = self.stock.setdefault(sku, {})[location] = Counters()
+            counters = self._make_position(sku, location)
         return counters
 
     def _check_promise(
@@ -307,7 +392,7 @@ class Replay:
             self.blame("I5", event.seq, event.reservation, "its progress is not that of its lines")
             return
         if event.operation != NO_OPERATION:
-            content = OPERATION_KIND + bytes((VERBS[type(event)],)) + event.id + event.head
+            content = OPERATION_KIND + bytes((VERBS[type(event)],)) + event.id + event.tail
             self._claim(event.operation, event, content, "operation")
         fault = find_fault(event, promise.plan, before, after)
         if fault is not None:
@@ -315,15 +400,15 @@ class Replay:
         if after.state not in OPEN_STATES:
             kept_ms = after.deadline_ms - event.at_ms
             self._seen_retention_ms = min(self._seen_retention_ms or kept_ms, kept_ms)
-        self._change_counters(event, promise.plan, before, after)
-        promise.head = event.head
+        self._change_counters(event, promise, before, after)
+        promise.tail = event.tail
         if event.detail:
             promise.detail_crc = crc32(event.detail)
 
-    def _change_counters(self, event: Resolved, plan: bytes, before: Head, after: Head) -> None:
-        deltas = []
-        lines = zip(positions_of(plan), units_of(before, plan), units_of(after, plan), strict=True)
-        for (sku, location, _), old, new in lines:
+    def _change_counters(self, event: Resolved, promise: Promise, before: Head, after: Head) -> None:
+        deltas, plan = [], promise.plan
+        old_units, new_units = units_of(before, plan), units_of(after, plan)
+        for (sku, location, _), old, new in zip(positions_of(plan), old_units, new_units, strict=True):
             held, allocated, on_hand = new[0] - old[0], new[1] - old[1], old[2] - new[2]
             deltas += [held, allocated, on_hand]
             if not (held or allocated or on_hand):
@@ -332,14 +417,40 @@ class Replay:
             counters.held += held
             counters.allocated += allocated
             counters.on_hand += on_hand
-            if new[0] + new[1] == 0:
-                counters.holders.pop(event.id, None)
-            elif old[0] + old[1] == 0:
-                counters.holders[event.id] = event.seq
             lowered = held + allocated > on_hand
             self._check_promise(event, sku, location, counters, lowered=lowered)
-        claimed = [number for delta in event.read_deltas() for number in delta]
+        self._change_claims(event.id, promise, old_units, new_units)
+        if event.is_whole:
+            signs = event.whole_signs(after.state)
+            claimed = [sign * quantity for _, _, quantity in positions_of(plan) for sign in signs]
+        else:
+            claimed = [number for delta in event.read_deltas() for number in delta]
         if claimed != deltas:
             self.blame(
                 "I4", event.seq, event.reservation, f"says it changes {claimed}, its units change {deltas}"
             )
+
+    def _change_claims(
+        self, reservation: bytes, promise: Promise, old_units: Sequence[Line], new_units: Sequence[Line]
+    ) -> None:
+        """A card on which the last open unit went loses the claim; where units open anew it comes back."""
+        opened, closed, blocks = set(), set(), []
+        for at, ((sku, location, _), old, new) in enumerate(
+            zip(positions_of(promise.plan), old_units, new_units, strict=True)
+        ):
+            was_open, is_open = old[0] + old[1] > 0, new[0] + new[1] > 0
+            block = promise.blocks[at * BLOCK_SIZE : (at + 1) * BLOCK_SIZE]
+            if is_open:
+                opened.add(self.field_of(sku, location))
+                if not was_open:
+                    block = _pack_blocks([self._claims_on(sku, location).add(reservation)])
+            elif was_open:
+                closed.add(self.field_of(sku, location))
+            blocks.append(block)
+        promise.blocks = b"".join(blocks)
+        for field in closed - opened:
+            self.claims_of(field).end(reservation)
+
+
+def _pack_blocks(blocks: Sequence[int]) -> bytes:
+    return b"".join([block.to_bytes(BLOCK_SIZE, "little") for block in blocks])

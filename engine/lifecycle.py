@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from engine import events
 from engine.events import Resolved
-from engine.records import Head, decode_plan
+from engine.records import UNKNOWN_REVISION, Head, decode_plan
 from engine.types import State
 
 Line = tuple[int, int, int, int]
@@ -41,9 +41,7 @@ VERBS: Mapping[type[Resolved], int] = {
 def positions_of(plan: bytes) -> tuple[tuple[str, str, int], ...]:
     """SKU, location and quantity of each position of a packed plan."""
     read = decode_plan(plan)[0]
-    return tuple(
-        (read.skus[position.slot], position.location, position.quantity) for position in read.positions
-    )
+    return tuple((position.sku, position.location, position.quantity) for position in read.positions)
 
 
 def units_of(head: Head, plan: bytes) -> tuple[Line, ...]:
@@ -158,13 +156,12 @@ def _find_state_fault(event: Resolved, before: Head, after: Head, units: tuple[L
 
 
 def _find_identity_fault(event: Resolved, before: Head, after: Head) -> Fault | None:
-    revision = (before.revision + 1) % 65_536 if event.detail else before.revision
+    revision = (before.revision + 1) % UNKNOWN_REVISION if event.detail else before.revision
     expected = (
         revision,
         before.created_epoch,
         before.created_seq,
         before.created_ms,
-        before.fingerprint,
         event.epoch,
         event.seq,
     )
@@ -173,7 +170,6 @@ def _find_identity_fault(event: Resolved, before: Head, after: Head) -> Fault | 
         after.created_epoch,
         after.created_seq,
         after.created_ms,
-        after.fingerprint,
         after.changed_epoch,
         after.changed_seq,
     )

@@ -38,8 +38,8 @@ QUEUE_REQUESTS = 20_000
 CALL_TIMEOUT_SECONDS = 5.0
 """How long an answer may take before it counts as lost and its requests as unknown."""
 
-OVERDUE_ENTRIES = 128
-"""Entries of the deadline index that one sweep lists; `lua/overdue.lua` stops at 512 records."""
+SWEEP_IDS = 512
+"""Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 
 MAX_DETAIL_BYTES = 16_384
 """Owner, reference, channel and metadata of a reservation, packed: they are kept twice, record and ledger."""

@@ -1,7 +1,6 @@
 """Keeps a lane open: opens it, and opens it again when it breaks."""
 
 import asyncio
-from collections.abc import Sequence
 from logging import getLogger
 
 from engine.errors import BincardError, StorageUnavailable
@@ -36,12 +35,10 @@ class Link:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
-    def submit(
-        self, script: Script, keys: Sequence[bytes], argument: bytes, positions: int = 1
-    ) -> "asyncio.Future[Answer]":
+    def submit(self, script: Script, argument: bytes, positions: int = 1) -> "asyncio.Future[Answer]":
         """See `Lane.submit`."""
         assert self._lane is not None, "open() comes first"
-        return self._lane.submit(script, keys, argument, positions)
+        return self._lane.submit(script, argument, positions)
 
     @property
     def is_open(self) -> bool:

@@ -1,15 +1,15 @@
 """Pure functions that turn what a caller asks for into what scripts understand."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from re import compile as compile_pattern
-from typing import Any
 
 import msgspec
 
 from engine import limits
 from engine.errors import InvalidRequest
 from engine.ids import reservation_id
-from engine.records import Detail, Plan, PlannedPosition, encode_detail, encode_plan
+from engine.records import Detail, Plan, encode_detail, encode_plan
 from engine.types import (
     Availability,
     Line,
@@ -17,7 +17,6 @@ from engine.types import (
     Movement,
     MovementKind,
     MovementResult,
-    Position,
     Reservation,
     ReservationLine,
     State,
@@ -26,8 +25,8 @@ from engine.types import (
 )
 
 LOCATION_PATTERN = compile_pattern(r"[A-Za-z0-9._-]{1,64}")
-_PLAN_SIZE = 65_533
-"""Bytes of a plan that its size field can tell, less the two counts."""
+_PLAN_SIZE = 65_534
+"""Bytes of a plan that its size field can tell, less the count."""
 _PLAIN_SKU = compile_pattern(r"[A-Za-z0-9._~-]{1,64}")
 
 
@@ -58,9 +57,16 @@ def check_lines(lines: Sequence[Line]) -> None:
     if not 1 <= len(lines) <= limits.MAX_LINES:
         raise InvalidRequest("/lines", f"a reservation has 1 to {limits.MAX_LINES} lines")
     for index, line in enumerate(lines):
-        check_sku(line.sku, f"/lines/{index}/sku")
-        check_location(line.location, f"/lines/{index}/location")
-        check_quantity(line.quantity, f"/lines/{index}/quantity")
+        if not _are_plain(line.sku, line.location):
+            check_sku(line.sku, f"/lines/{index}/sku")
+            check_location(line.location, f"/lines/{index}/location")
+        if not 1 <= line.quantity <= limits.MAX_QUANTITY:
+            check_quantity(line.quantity, f"/lines/{index}/quantity")
+
+
+@lru_cache(maxsize=65_536)
+def _are_plain(sku: str, location: str) -> bool:
+    return bool(_PLAIN_SKU.fullmatch(sku) and LOCATION_PATTERN.fullmatch(location))
 
 
 def plan_lines(lines: Sequence[Line]) -> tuple[Plan, tuple[tuple[int, int], ...]]:
@@ -68,29 +74,23 @@ def plan_lines(lines: Sequence[Line]) -> tuple[Plan, tuple[tuple[int, int], ...]
     every line has a position of its own.
     """
     if len(lines) == 1:
-        line = lines[0]
-        sku, alone = (line.sku,), (PlannedPosition(0, line.quantity, line.location),)
-        return Plan(sku, alone, encode_plan(sku, alone)), ()
-    slots: dict[str, int] = {}
-    indexes: dict[tuple[int, str], int] = {}
+        return Plan((lines[0],), encode_plan(lines)), ()
+    indexes: dict[tuple[str, str], int] = {}
     quantities: list[int] = []
     shares = []
     for line in lines:
-        place = (slots.setdefault(line.sku, len(slots)), line.location)
-        index = indexes.setdefault(place, len(indexes))
+        index = indexes.setdefault((line.sku, line.location), len(indexes))
         if index == len(quantities):
             quantities.append(line.quantity)
         else:
             quantities[index] += line.quantity
         shares.append((index, line.quantity))
     positions = tuple(
-        PlannedPosition(slot, quantity, location)
-        for (slot, location), quantity in zip(indexes, quantities, strict=True)
+        Line(sku, quantity, location) for (sku, location), quantity in zip(indexes, quantities, strict=True)
     )
-    skus = tuple(slots)
-    if sum(len(sku.encode()) + 2 for sku in skus) + sum(len(p.location) + 7 for p in positions) > _PLAN_SIZE:
+    if sum(len(place.sku.encode()) + len(place.location) + 10 for place in positions) > _PLAN_SIZE:
         raise InvalidRequest("/lines", "the names of the lines are too long together: make two reservations")
-    plan = Plan(skus, positions, encode_plan(skus, positions))
+    plan = Plan(positions, encode_plan(positions))
     return plan, () if len(positions) == len(lines) else tuple(shares)
 
 
@@ -101,9 +101,7 @@ def choose_positions(plan: Plan, lines: Sequence[Line]) -> tuple[tuple[int, int]
     """
     if not 1 <= len(lines) <= limits.MAX_LINES:
         raise InvalidRequest("/lines", f"1 to {limits.MAX_LINES} lines, or none of the member for all")
-    known = {
-        (plan.skus[position.slot], position.location): index for index, position in enumerate(plan.positions)
-    }
+    known = {(position.sku, position.location): index for index, position in enumerate(plan.positions)}
     chosen: dict[int, int] = {}
     for number, line in enumerate(lines):
         check_quantity(line.quantity, f"/lines/{number}/quantity")
@@ -198,6 +196,8 @@ def decode_movement_result(
 
 def sum_availability(sku: str, version: str, places: Sequence[LocationAvailability]) -> Availability:
     """A SKU's availability over locations: units above zero are summed, the best status is shown."""
+    if len(places) == 1:
+        return Availability(sku, max(0, places[0].available), places[0].status, version, places)
     total = 0
     best = Status.OUT_OF_STOCK
     for place in places:
@@ -214,21 +214,3 @@ _RANK = {
     Status.BACKORDER: 3,
     Status.OUT_OF_STOCK: 4,
 }
-
-
-def read_position(counters: Sequence[Any], version: str) -> Position:
-    """A position as `lua/stock.lua` lists it."""
-    location, on_hand, held, allocated, unsellable, safety, backorder, fenced, low, available = counters
-    return Position(
-        location.decode(),
-        on_hand,
-        held,
-        allocated,
-        unsellable,
-        safety,
-        backorder,
-        fenced,
-        low,
-        available,
-        version,
-    )

@@ -1,22 +1,31 @@
-"""The binary forms that Python and Lua share: plans, reservation records, movement results.
+"""The binary forms that Python and Lua share: plans and reservation records.
 
 `lua/lib/record.lua` gives the layout of a record. Numbers are little-endian.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from struct import Struct as Layout
 
 import msgspec
 from msgspec import Struct
 
-from engine.types import Reservation, ReservationLine, State
+from engine.cards import place_of
+from engine.types import Line, Reservation, ReservationLine, State
 
 STATES = tuple(State)
-HEADER_SIZE = 45
+_HELD, _COMMITTED, _FULFILLED = STATES[:3]
+HEAD_SIZE = 36
 PROGRESS_SIZE = 20
+BLOCK_SIZE = 3
+PLAN_AT = 30
+ID, FINGERPRINT, TTL = slice(4, 16), slice(16, 24), slice(24, PLAN_AT)
+"""Where a reservation's record has these."""
 KIND_RESERVATION = 1
-_FLAGS = Layout("<BBBBHBHH")
-_COUNTS = Layout("<HBB")
+UNKNOWN_REVISION = 65_535
+"""Stands for the revision of a record of which one knows nothing; what comes after 65534 is 0."""
+_HEAD = Layout("<7s7s6s6sHHHBBBB")
+_PROGRESS_COUNT_AT = -4
 
 
 class Detail(Struct, frozen=True, array_like=True):
@@ -33,19 +42,10 @@ class Detail(Struct, frozen=True, array_like=True):
     """The references that commits gave in place of the first one, each with the revision it began."""
 
 
-class PlannedPosition(Struct, frozen=True, gc=False):
-    """A position of a basket: `slot` is the index of its SKU in the plan."""
-
-    slot: int
-    quantity: int
-    location: str
-
-
 class Plan(Struct, frozen=True, gc=False):
     """A basket with its lines summed per position. `packed` is its binary form, size first."""
 
-    skus: tuple[str, ...]
-    positions: tuple[PlannedPosition, ...]
+    positions: tuple[Line, ...]
     packed: bytes
 
 
@@ -64,7 +64,6 @@ class Head(Struct, frozen=True, gc=False):
     changed_seq: int
     created_ms: int
     deadline_ms: int
-    fingerprint: bytes
     progress: tuple[tuple[int, int, int, int], ...]
 
 
@@ -81,81 +80,117 @@ _encode_detail = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 
-def encode_plan(skus: Sequence[str], positions: Sequence[PlannedPosition]) -> bytes:
+class RecordParts(Struct, frozen=True, gc=False):
+    """A reservation's record, cut up. `front` is all before the plan; `tail` is progress and head."""
+
+    front: bytes
+    plan: bytes
+    detail: bytes
+    blocks: bytes
+    tail: bytes
+
+
+def encode_plan(positions: Sequence[Line]) -> bytes:
     """A plan as Lua reads it, its size in the first two bytes."""
-    parts = [bytes((len(skus), len(positions)))]
+    parts = [bytes((len(positions),))]
     for position in positions:
-        location = position.location.encode()
-        parts += (
-            bytes((position.slot,)),
-            position.quantity.to_bytes(5, "little"),
-            bytes((len(location),)),
-            location,
-        )
-    for sku in skus:
-        name = sku.encode()
-        parts += (len(name).to_bytes(2, "little"), name)
+        parts.append(position.quantity.to_bytes(5, "little"))
+        parts.append(_encode_names(position.sku, position.location))
     packed = b"".join(parts)
     return len(packed).to_bytes(2, "little") + packed
 
 
+@lru_cache(maxsize=65_536)
+def _encode_names(sku: str, location: str) -> bytes:
+    place, name = place_of(location), sku.encode()
+    return b"%c%b%b%b" % (len(place), place, len(name).to_bytes(2, "little"), name)
+
+
 def decode_plan(raw: bytes, at: int = 0) -> tuple[Plan, int]:
-    """A plan and where it ends."""
-    size, sku_count, position_count = _COUNTS.unpack_from(raw, at)
-    end, cursor = at + 2 + size, at + 4
-    positions, skus = [], []
-    for _ in range(position_count):
-        quantity = int.from_bytes(raw[cursor + 1 : cursor + 6], "little")
-        length = raw[cursor + 6]
-        location = raw[cursor + 7 : cursor + 7 + length].decode()
-        positions.append(PlannedPosition(raw[cursor], quantity, location))
-        cursor += 7 + length
-    for _ in range(sku_count):
-        length = int.from_bytes(raw[cursor : cursor + 2], "little")
-        skus.append(raw[cursor + 2 : cursor + 2 + length].decode())
-        cursor += 2 + length
-    return Plan(tuple(skus), tuple(positions), raw[at:end]), end
+    """A plan and where it ends. Raises `ValueError` or `IndexError` where there is none."""
+    end, cursor, positions = at + 2 + int.from_bytes(raw[at : at + 2], "little"), at + 3, []
+    for _ in range(raw[at + 2]):
+        quantity = int.from_bytes(raw[cursor : cursor + 5], "little")
+        place_end = cursor + 6 + raw[cursor + 5]
+        location = raw[cursor + 7 : place_end - 1].decode()
+        cursor = place_end + 2 + int.from_bytes(raw[place_end : place_end + 2], "little")
+        positions.append(Line(raw[place_end + 2 : cursor].decode(), quantity, location))
+    if cursor != end or end > len(raw):
+        raise ValueError("a plan's positions do not fill it")
+    return Plan(tuple(positions), raw[at:end]), end
 
 
 def encode_detail(detail: Detail) -> bytes:
     return _encode_detail(detail)
 
 
-def decode_head(raw: bytes) -> tuple[Head, int]:
-    """The head of a record and where it ends."""
-    _, state, held_end, closed_by, revision, positions, created_epoch, changed_epoch = _FLAGS.unpack_from(raw)
-    end = HEADER_SIZE + positions * PROGRESS_SIZE
-    progress = tuple(
-        (
-            int.from_bytes(raw[at : at + 5], "little"),
-            int.from_bytes(raw[at + 5 : at + 10], "little"),
-            int.from_bytes(raw[at + 10 : at + 15], "little"),
-            int.from_bytes(raw[at + 15 : at + 20], "little"),
-        )
-        for at in range(HEADER_SIZE, end, PROGRESS_SIZE)
-    )
-    head = Head(
+def decode_tail(raw: bytes) -> Head:
+    """The head, with the progress before it, that a record or an answer ends with."""
+    (
+        created_seq,
+        changed_seq,
+        deadline_ms,
+        created_ms,
+        created_epoch,
+        changed_epoch,
+        revision,
+        count,
+        state,
+        held_end,
+        closed_by,
+    ) = _HEAD.unpack_from(raw, len(raw) - HEAD_SIZE)
+    return Head(
         STATES[state - 1],
         held_end,
         closed_by,
         revision,
         created_epoch,
         changed_epoch,
-        int.from_bytes(raw[11:18], "little"),
-        int.from_bytes(raw[18:25], "little"),
-        int.from_bytes(raw[25:31], "little"),
-        int.from_bytes(raw[31:37], "little"),
-        raw[37:45],
-        progress,
+        int.from_bytes(created_seq, "little"),
+        int.from_bytes(changed_seq, "little"),
+        int.from_bytes(created_ms, "little"),
+        int.from_bytes(deadline_ms, "little"),
+        _decode_progress(raw, count) if count else (),
     )
-    return head, end
+
+
+def _decode_progress(raw: bytes, count: int) -> tuple[tuple[int, int, int, int], ...]:
+    end = len(raw) - HEAD_SIZE
+    return tuple(
+        (
+            int.from_bytes(raw[at : at + 5], "little"),
+            int.from_bytes(raw[at + 5 : at + 10], "little"),
+            int.from_bytes(raw[at + 10 : at + 15], "little"),
+            int.from_bytes(raw[at + 15 : at + 20], "little"),
+        )
+        for at in range(end - count * PROGRESS_SIZE, end, PROGRESS_SIZE)
+    )
+
+
+def tail_size(raw: bytes) -> int:
+    """The bytes of the tail that a record ends with."""
+    return HEAD_SIZE + PROGRESS_SIZE * raw[_PROGRESS_COUNT_AT]
+
+
+def split_record(raw: bytes) -> RecordParts:
+    """The parts of a reservation's record. Raises `ValueError` or `IndexError` where it is none."""
+    if len(raw) < PLAN_AT + 3 + HEAD_SIZE:
+        raise ValueError("it is too short for a record")
+    plan_end = PLAN_AT + 2 + int.from_bytes(raw[PLAN_AT : PLAN_AT + 2], "little")
+    tail_at = len(raw) - tail_size(raw)
+    blocks_at = tail_at - BLOCK_SIZE * raw[PLAN_AT + 2]
+    if plan_end > blocks_at:
+        raise ValueError("a record's plan does not fit it")
+    return RecordParts(
+        raw[:PLAN_AT], raw[PLAN_AT:plan_end], raw[plan_end:blocks_at], raw[blocks_at:tail_at], raw[tail_at:]
+    )
 
 
 def decode_record(raw: bytes) -> Record:
     """A reservation's record."""
-    head, at = decode_head(raw)
-    plan, at = decode_plan(raw, at)
-    return Record(head, plan, _decode_detail(raw[at:]))
+    plan, plan_end = decode_plan(raw, PLAN_AT)
+    blocks_at = len(raw) - tail_size(raw) - BLOCK_SIZE * len(plan.positions)
+    return Record(decode_tail(raw), plan, _decode_detail(raw[plan_end:blocks_at]))
 
 
 def is_reservation(raw: bytes) -> bool:
@@ -176,7 +211,6 @@ def first_head(head: Head, detail: Detail) -> Head:
         head.created_seq,
         head.created_ms,
         head.created_ms + detail.ttl_seconds * 1000,
-        head.fingerprint,
         (),
     )
 
@@ -186,19 +220,26 @@ def build_reservation(
 ) -> Reservation:
     """A reservation as callers see it."""
     state = head.state
-    columns = head.progress or [_in_state(state, position.quantity) for position in plan.positions]
     if detail.lines:
+        columns = head.progress or [_in_state(state, position.quantity) for position in plan.positions]
         lines = _share_out(plan, detail.lines, columns)
+    elif head.progress:
+        lines = [
+            _line(position, position.quantity, *column[:3])
+            for position, column in zip(plan.positions, head.progress, strict=True)
+        ]
     else:
         lines = [
-            _line(plan.skus[position.slot], position.location, position.quantity, *column)
-            for position, column in zip(plan.positions, columns, strict=True)
+            ReservationLine(
+                position.sku, position.location, position.quantity, *_in_state(state, position.quantity)
+            )
+            for position in plan.positions
         ]
     return Reservation(
         reservation,
         state,
         head.created_ms,
-        head.deadline_ms if state is State.HELD else None,
+        head.deadline_ms if state is _HELD else None,
         detail.owner,
         reference_at(detail, head.revision),
         detail.channel,
@@ -218,21 +259,19 @@ def reference_at(detail: Detail, revision: int) -> str | None:
 
 
 def _in_state(state: State, quantity: int) -> tuple[int, int, int, int]:
-    if state is State.HELD:
-        return quantity, 0, 0, 0
-    if state is State.COMMITTED:
+    if state is _COMMITTED:
         return 0, quantity, 0, 0
-    if state is State.FULFILLED:
+    if state is _HELD:
+        return quantity, 0, 0, 0
+    if state is _FULFILLED:
         return 0, 0, quantity, 0
     return 0, 0, 0, quantity
 
 
-def _line(
-    sku: str, location: str, quantity: int, held: int, committed: int, fulfilled: int, _released: int
-) -> ReservationLine:
+def _line(position: Line, quantity: int, held: int, committed: int, fulfilled: int) -> ReservationLine:
     # What lapsed was given back as well.
     back = quantity - held - committed - fulfilled
-    return ReservationLine(sku, location, quantity, held, committed, fulfilled, back)
+    return ReservationLine(position.sku, position.location, quantity, held, committed, fulfilled, back)
 
 
 def _share_out(
@@ -242,14 +281,12 @@ def _share_out(
     left = [list(column[:3]) for column in columns]
     shared = []
     for index, quantity in lines:
-        position, room, taken = plan.positions[index], quantity, []
+        room, taken = quantity, []
         for column in (2, 1, 0):
             units = min(room, left[index][column])
             left[index][column] -= units
             room -= units
             taken.append(units)
         fulfilled, committed, held = taken
-        shared.append(
-            _line(plan.skus[position.slot], position.location, quantity, held, committed, fulfilled, 0)
-        )
+        shared.append(_line(plan.positions[index], quantity, held, committed, fulfilled))
     return shared

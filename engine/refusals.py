@@ -87,7 +87,7 @@ def missing_refusal(reply: Reply, plan: Plan, locations: Collection[str]) -> Not
 
 def _place(plan: Plan, index: int) -> tuple[str, str]:
     position = plan.positions[index]
-    return plan.skus[position.slot], position.location
+    return position.sku, position.location
 
 
 def _version(reply: Reply) -> str | None:

@@ -1,8 +1,9 @@
 """Assembles the Lua files into one function library, and names it by its content.
 
-Each verb's file declares its includes; a library has every include once, before the verbs, so a call
-builds no closures. The library's name carries the hash of its text: an old and a new release run side
-by side on one server, each calling its own functions.
+Each verb's file declares its includes. What all verbs include stands once, before them; what only some
+do stands in the block of each: Lua allows 200 names at a time. A call builds no closures. The library's
+name carries the hash of its text: an old and a new release run side by side on one server, each calling
+its own functions.
 """
 
 from collections.abc import Mapping
@@ -95,16 +96,31 @@ def assemble(includes: Mapping[str, str], verbs: Mapping[str, str]) -> Library:
                 raise ValueError(f"{name}.lua includes {include}, which is no file of lua/lib")
             order[include] = None
         headers[name] = header
-    body = "\n".join([*(includes[name] for name in order), *verbs.values()])
-    version = sha256(body.encode()).hexdigest()[:_VERSION_LENGTH]
-    library = f"bincard_{version}"
-    registrations = [
-        f"redis.register_function{{ function_name = '{library}_{name}', callback = {name}, "
-        f"flags = {{ {', '.join(repr(flag) for flag in header.flags)} }} }}"
+    shared = [includes[name] for name in order if all(name in header.includes for header in headers.values())]
+    own = {
+        name: "\n".join(
+            [
+                *(includes[include] for include in header.includes if includes[include] not in shared),
+                verbs[name],
+            ]
+        )
         for name, header in headers.items()
-    ]
-    text = "\n".join([f"#!lua name={library}", body, *registrations, ""])
-    return Library(library, text, headers)
+    }
+    version = sha256("\n".join([*shared, *own.values()]).encode()).hexdigest()[:_VERSION_LENGTH]
+    library = f"bincard_{version}"
+    blocks = [_register(library, header, own[name]) for name, header in headers.items()]
+    return Library(library, "\n".join([f"#!lua name={library}", *shared, *blocks]), headers)
+
+
+def _register(library: str, header: ScriptHeader, source: str) -> str:
+    """A verb in a block of its own, so that its names end with it."""
+    flags = ", ".join(repr(flag) for flag in header.flags)
+    name = f"{library}_{header.verb}"
+    registration = (
+        f"redis.register_function{{ function_name = '{name}', "
+        f"callback = {header.verb}, flags = {{ {flags} }} }}"
+    )
+    return f"do\n{source}\n{registration}\nend\n"
 
 
 @cache

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 LUA = Path("engine") / "lua"
 EQUIVALENT = ROOT / "tests" / "lua" / "equivalent_mutants.toml"
 COPIED = ("engine", "tests", "pyproject.toml")
+# The tests that know an include best; a verb's own are named after it.
+TESTS_OF = {
+    "lib/claims": "claims",
+    "lib/lapse": "expire",
+    "lib/places": "movement",
+    "lib/resolve": "resolutions",
+}
 # A mutant may loop for ever; the server then never answers.
 TIMEOUT_SECONDS = 30
 FLIPPED = {
@@ -244,10 +251,10 @@ def passes(copy: Path, mutant: Mutant | None, tests: list[str], server: str) -> 
 
 
 def own_tests(mutant: Mutant | None) -> list[str]:
-    """The tests of a verb come first: they know it best."""
-    if mutant is None or mutant.file.startswith("lib/"):
+    """The tests that know a file best come first."""
+    if mutant is None:
         return []
-    path = f"tests/lua/test_{mutant.file}.py"
+    path = f"tests/lua/test_{TESTS_OF.get(mutant.file, mutant.file)}.py"
     return [path] if (ROOT / path).exists() else []
 
 

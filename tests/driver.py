@@ -1,11 +1,11 @@
 """Drives the engine on a real server in the words of the model, with the clock in the test's hand."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
-from struct import pack, unpack
+from struct import calcsize, pack, unpack, unpack_from
 from typing import cast
 
 from redis import Redis
@@ -51,8 +51,9 @@ local function read_clock()
   return tonumber(redis.call('GET', '{CLOCK_KEY}'))
 end
 """
-_POSITION_FORMATS = {16: "<4i", 32: "<8i"}
-_NUMBER_SIZE = 7
+_HEAD = "<BHH3s3s"
+_FORMATS = ("<4i", "<28s", "<8i", "<56s")
+_NUMBER_SIZE, _CLAIM_SIZE = 7, 12
 
 
 @cache
@@ -73,8 +74,8 @@ class Books:
     """Everything that the server has stored, in the model's words; read without the engine."""
 
     positions: Mapping[Place, Position]
-    claims: Mapping[tuple[Place, bytes], int]
-    """Who has open claims on a position, by operation id, and when they were promised."""
+    claims: Mapping[str, Sequence[bytes]]
+    """Who has open claims on a SKU, by operation id, oldest promise first."""
     sequences: Mapping[int, int]
 
 
@@ -199,37 +200,43 @@ class Shop:
         found = self.read_books(skus)
         expected = {place: position for place, position in self.model.positions.items() if place[0] in skus}
         assert found.positions == expected
-        ids = self.inventory.dataset.ids
-        assert found.claims == {
-            (place, ids.of_request("", name)): share.promised_at
-            for name, reservation in self.model.reservations.items()
-            for place, share in reservation.shares.items()
-            if place[0] in skus and share.held + share.committed
-        }
+        assert found.claims == {sku: self._expect_claims(sku) for sku in found.claims}
         assert found.sequences == {p: self.model.sequence(p) for p in found.sequences}
 
+    def _expect_claims(self, sku: str) -> list[bytes]:
+        ids = self.inventory.dataset.ids
+        promised = {
+            name: share.promised_at
+            for name, reservation in self.model.reservations.items()
+            for place, share in reservation.shares.items()
+            if place[0] == sku and share.held + share.committed
+        }
+        return [ids.of_request("", name) for name in sorted(promised, key=lambda name: promised[name])]
+
     def read_books(self, skus: tuple[str, ...]) -> Books:
-        """Reads the stored counters, as `lua/lib/position.lua` packs them, and gives nothing back."""
+        """Reads the stored counters, as `lua/lib/card.lua` packs them, and gives nothing back."""
         touched = sorted({keys.partition_of(sku, self.partitions) for sku in skus})
         pipeline = self.control.pipeline(transaction=True)
-        for sku in skus:
-            pipeline.hgetall(self._stock_key(sku))
+        for partition in touched:
+            pipeline.hgetall(keys.stock(partition))
         for partition in touched:
             pipeline.hget(keys.meta(partition), "seq")
         replies = pipeline.execute()
-        positions = {
-            (sku, place.decode()): decode_position(packed)
-            for sku, fields in zip(skus, replies[: len(skus)], strict=True)
-            for place, packed in fields.items()
-            if place and b"\n" not in place
-        }
-        claims = {
-            ((sku, claim[:-13].decode()), claim[-12:]): int(promised_at)
-            for sku, fields in zip(skus, replies[: len(skus)], strict=True)
-            for claim, promised_at in fields.items()
-            if b"\n" in claim
-        }
-        sequences = dict(zip(touched, map(int, replies[len(skus) :]), strict=True))
+        stored = {field: raw for fields in replies[: len(touched)] for field, raw in fields.items()}
+        positions: dict[Place, Position] = {}
+        claims = {}
+        for sku in skus:
+            raw = stored.get(sku.encode())
+            if raw is not None:
+                card = decode_card(raw)
+                positions |= {(sku, place): position for place, position in card.positions.items()}
+                blocks = [
+                    stored.get(b"%b\n\n%d" % (sku.encode(), block), b"")
+                    for block in range(card.first, card.block)
+                ]
+                ids = b"".join((*blocks, card.claims))
+                claims[sku] = [ids[at : at + _CLAIM_SIZE] for at in range(0, len(ids), _CLAIM_SIZE)]
+        sequences = dict(zip(touched, map(int, replies[len(touched) :]), strict=True))
         return Books(positions, claims, sequences)
 
     def compare_ledgers(self) -> None:
@@ -247,20 +254,12 @@ class Shop:
         """Gives a position the settings that no verb writes yet."""
         position = self.model.positions[place]
         position.policy = policy
-        numbers = (
-            position.on_hand,
-            position.held,
-            position.allocated,
-            policy.unsellable,
-            policy.safety_stock,
-            policy.backorder_limit,
-            policy.fenced,
-            policy.low_stock,
-        )
-        self.control.hset(self._stock_key(place[0]), place[1], pack("<8i", *numbers))
-
-    def _stock_key(self, sku: str) -> str:
-        return keys.stock(keys.partition_of(sku, self.partitions), sku)
+        stock, sku = keys.stock(keys.partition_of(place[0], self.partitions)), place[0]
+        raw = self.control.hget(stock, sku)
+        assert raw is not None
+        card = decode_card(raw)
+        card.positions[place[1]] = position
+        self.control.hset(stock, sku, encode_card(card))
 
 
 async def open_shop(url: str, control: "Redis[bytes]", partitions: int) -> Shop:
@@ -329,17 +328,59 @@ def tell_refusal(refused: Refused) -> Refusal:
     return Refusal(refused.outcome.value, None if version is None else sequence_of(version), named)
 
 
-def decode_position(packed: bytes) -> Position:
-    """A stored position: four or eight integers of four or seven bytes."""
-    if len(packed) in _POSITION_FORMATS:
-        numbers = list(unpack(_POSITION_FORMATS[len(packed)], packed))
-    else:
-        numbers = [
-            int.from_bytes(packed[at : at + _NUMBER_SIZE], "little", signed=True)
-            for at in range(0, len(packed), _NUMBER_SIZE)
-        ]
-    on_hand, held, allocated, unsellable, *settings = numbers
-    return Position(on_hand, held, allocated, Policy(unsellable, *settings))
+@dataclass
+class Card:
+    """A stored card."""
+
+    first: int
+    block: int
+    positions: dict[str, Position]
+    claims: bytes
+
+
+def decode_card(packed: bytes) -> Card:
+    """A stored card: a head, the names of its places, four or eight counters of each, claims."""
+    form, places, size, first, block = unpack_from(_HEAD, packed)
+    at = calcsize(_HEAD)
+    names, at = packed[at : at + size], at + size
+    positions: dict[str, Position] = {}
+    for index in range(places):
+        end = names.index(b"=")
+        assert (names[:1], names[end + 1 : end + 3]) == (b"\n", pack("<H", index))
+        numbers = list(unpack_from(_FORMATS[form], packed, at))
+        if form % 2:
+            wide = numbers[0]
+            numbers = [
+                int.from_bytes(wide[cut : cut + _NUMBER_SIZE], "little", signed=True)
+                for cut in range(0, len(wide), _NUMBER_SIZE)
+            ]
+        on_hand, held, allocated, unsellable, *settings = numbers
+        positions[names[1:end].decode()] = Position(on_hand, held, allocated, Policy(unsellable, *settings))
+        names, at = names[end + 3 :], at + calcsize(_FORMATS[form])
+    return Card(int.from_bytes(first, "little"), int.from_bytes(block, "little"), positions, packed[at:])
+
+
+def encode_card(card: Card) -> bytes:
+    """A card with the settings of every position."""
+    names = b"".join(
+        b"\n%b=%b" % (place.encode(), pack("<H", index)) for index, place in enumerate(card.positions)
+    )
+    counters = b"".join(
+        pack(
+            _FORMATS[2],
+            position.on_hand,
+            position.held,
+            position.allocated,
+            position.policy.unsellable,
+            position.policy.safety_stock,
+            position.policy.backorder_limit,
+            position.policy.fenced,
+            position.policy.low_stock,
+        )
+        for position in card.positions.values()
+    )
+    first, block = card.first.to_bytes(3, "little"), card.block.to_bytes(3, "little")
+    return pack(_HEAD, 2, len(card.positions), len(names), first, block) + names + counters + card.claims
 
 
 def fact(verb: str, key: str, sku: str, quantity: int, location: str) -> Call:

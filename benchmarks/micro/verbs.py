@@ -159,7 +159,7 @@ class Bench:
         return used / done * 1e6
 
     async def measure_expiry(self, batch: int, count: int) -> float:
-        """The same for holds that lapse: listing what is due, and giving it back."""
+        """The same for holds that lapse and are given back."""
         count -= count % batch
         for _ in range(0, count, batch):
             await self.reserve_many(self.inventory, batch, ttl_seconds=SHORT_TTL_SECONDS)

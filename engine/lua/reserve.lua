@@ -1,130 +1,168 @@
 -- Holds stock for new reservations: all lines of a request or none.
 --@verb reserve
 --@flags
---@include builtins state clock position record batch
+--@include builtins state clock card claims record batch resolve lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
 --@key log inv:{p}:log stream w
---@key stock... inv:{p}:sku:<sku> hash rw: for each request its SKUs in slot order
---@arg request... id(12) fingerprint(8) ttl_ms(I6) swept(B) body: see lib/record.lua
+--@key stock inv:{p}:stock hash rw
+--@arg retention_ms how long a finished reservation is remembered
+--@arg request... kind(B) size(I3) id(12) fingerprint(8) ttl_ms(I6) plan, what only the caller reads: the record as
+--  far as the caller makes it, see lib/record.lua
 --@answer replayed [word, record]
 --@answer idempotency_mismatch [word]
 --@answer sku_not_found [word, seq, position index...]
 --@answer not_stocked [word, seq, position index...]
---@answer overdue [word]: refused only because of holds that have lapsed; sweep, then repeat with swept = 1
+--@answer overdue [word]: refused, but more holds have lapsed than one call gives back; repeat
 --@answer insufficient_stock [word, seq, position index, available, requested, ...]
 --@answer held integer: the sequence of the effect
---@event reserve id(12) record
+--@event reserve the record behind its size
 
-local RESERVE_BODY_AT = 28
+local request_ttl = {} -- by the index of the request
 
--- Why the request cannot be held, or nil when it fits. Fills `places` with the indexes of its positions.
-local function find_refusal(keys, base, slots, quantities, locations, places)
+-- Reads the ids and lines of all requests, then what they name, in one call each. Returns the records.
+local function load_requests(args)
+  local request_id, request_ttl, first_line, last_line, line_quantity, line_place, line_card, card_index =
+    request_id, request_ttl, first_line, last_line, line_quantity, line_place, line_card, card_index
+  local unpack_struct = unpack_struct
+  local n = 0
+  for i = 2, #args do
+    local id, ttl, count, quantity, place, sku, cursor =
+      unpack_struct('<c12xxxxxxxxI6xxBI5Bc0Hc0', args[i], ID_AT)
+    n = n + 1
+    request_id[i], request_ttl[i], first_line[i] = id, ttl, n
+    line_quantity[n], line_place[n], line_card[n] = quantity, place, card_index[sku] or want_card(sku)
+    while count > 1 do
+      n, count = n + 1, count - 1
+      line_quantity[n], line_place[n], sku, cursor = unpack_struct(POSITION_FORMAT, args[i], cursor)
+      line_card[n] = card_index[sku] or want_card(sku)
+    end
+    last_line[i] = n
+  end
+  line_count = n
+  read_cards()
+  open_lines()
+  return redis.call('HMGET', operations_key, unpack_table(request_id, 2, #args))
+end
+
+-- Whether all lines of a request are stocked and have enough.
+local function can_hold(first, last)
+  for n = first, last do
+    local position = line_position[n]
+    if not position or not fits(position, line_quantity[n]) then
+      return false
+    end
+  end
+  return true
+end
+
+-- Why the lines cannot be held.
+local function name_refusal(first, last)
   local missing, unknown, short
-  for i = 1, #slots do
-    local key = keys[base + slots[i]]
-    local place = load_position(key, locations[i])
-    places[i] = place
-    if not place then
+  for n = first, last do
+    local position, quantity = line_position[n], line_quantity[n]
+    if not position then
       missing = missing or { 'not_stocked', last_seq }
-      missing[#missing + 1] = i - 1
-      if redis.call('EXISTS', key) == 0 then
+      missing[#missing + 1] = n - first
+      if not text_of[line_card[n]] then
         unknown = unknown or { 'sku_not_found', last_seq }
-        unknown[#unknown + 1] = i - 1
+        unknown[#unknown + 1] = n - first
       end
-    elseif not fits(place, quantities[i]) then
+    elseif not fits(position, quantity) then
       short = short or { 'insufficient_stock', last_seq }
-      local n = #short
-      short[n + 1], short[n + 2], short[n + 3] = i - 1, available_units(place), quantities[i]
+      local size = #short
+      short[size + 1], short[size + 2], short[size + 3] = n - first, available_units(position), quantity
     end
   end
   return unknown or missing or short
 end
 
--- Holds all positions of a basket. Returns a refusal, or nothing.
-local function hold_positions(keys, base, request, id, swept)
-  local slots, quantities, locations = decode_plan(request, RESERVE_BODY_AT)
-  local places = {}
-  local refusal = find_refusal(keys, base, slots, quantities, locations, places)
-  if refusal then
-    return refusal[1] == 'insufficient_stock' and swept == 0 and has_overdue() and { 'overdue' } or refusal
+-- A refusal of the lines, unless giving back what has lapsed makes room for them.
+local function refuse(first, last, retention_ms, requests)
+  local refusal = name_refusal(first, last)
+  if refusal[1] ~= 'insufficient_stock' then
+    return refusal
+  elseif make_room(retention_ms, requests) then
+    refusal = not can_hold(first, last) and name_refusal(first, last)
   end
-  for i = 1, #places do
-    local place = places[i]
-    held_of[place] = held_of[place] + quantities[i]
-    mark_changed(place)
-    add_claim(place, id, last_seq + 1)
-  end
-  return nil
+  return refusal and sees_more_overdue and { 'overdue' } or refusal
 end
 
--- Holds the position of a basket of one line, which needs no arrays, or returns false: then it is decided
--- as any basket is.
-local function hold_one(key, location, quantity, id)
-  local place = load_position(key, location)
-  if not place or not fits(place, quantity) then
-    return false
-  end
-  held_of[place] = held_of[place] + quantity
-  if not is_changed[place] then
-    is_changed[place] = true
-    changed[#changed + 1] = place
-    first_claim[place], first_order[place] = location .. '\n' .. id, last_seq + 1
-  else
-    add_claim(place, id, last_seq + 1)
-  end
-  return true
-end
-
-local function replay_reserve(prior, fingerprint)
-  if string_byte(prior) == KIND_RESERVATION
-    and string_sub(prior, FINGERPRINT_AT, FINGERPRINT_AT + 7) == fingerprint then
+local function replay_reserve(prior, request)
+  if string_byte(prior) == KIND_RESERVATION and string_sub(prior, FINGERPRINT_AT, FINGERPRINT_AT + 7)
+    == string_sub(request, FINGERPRINT_AT, FINGERPRINT_AT + 7) then
     return { 'replayed', prior }
   end
   return { 'idempotency_mismatch' }
 end
 
--- Decides a request. Its second value is how many SKUs, and so how many keys, it has.
-local function decide_reserve(keys, base, request, new_head)
-  local id, fingerprint, ttl_ms, swept, _, skus, count, slot, quantity, location =
-    unpack_struct('<c12c8I6BHBBBI5Bc0', request)
-  local prior = remembered[id]
-  if prior then
-    return replay_reserve(prior, fingerprint), skus
+-- Moves the lines' units into `held` and claims them; returns the numbers of the blocks.
+local function hold_lines(first, last, id)
+  local blocks = ''
+  for n = first, last do
+    local position = line_position[n]
+    held_of[position] = held_of[position] + line_quantity[n]
+    mark_changed(position)
+    blocks = blocks .. add_claim(card_of(position), id)
   end
-  if count > 1 or not hold_one(keys[base + slot], location, quantity, id) then
-    local refusal = hold_positions(keys, base, request, id, swept)
-    if refusal then
-      return refusal, skus
-    end
-  end
-  last_seq = last_seq + 1
-  local deadline_ms = now_ms + ttl_ms
-  local record = pack('<c11I7I7I6I6c8', new_head, last_seq, last_seq, now_ms, deadline_ms, fingerprint)
-    .. string_sub(request, RESERVE_BODY_AT)
-  remember_operation(id, record)
-  add_due('h', deadline_ms, id)
-  add_event(VERB_RESERVE, OPERATION_SIZE + #record, id, record)
-  return last_seq, skus
+  return blocks
 end
 
+-- Decides a request, the general way. Returns a refusal, or nothing and the numbers of the blocks.
+local function decide_reserve(i, args, prior, retention_ms)
+  if prior then
+    return replay_reserve(prior, args[i])
+  end
+  local first, last = first_line[i], last_line[i]
+  local refusal = not can_hold(first, last) and refuse(first, last, retention_ms, #args)
+  if refusal then
+    return refusal
+  end
+  return nil, hold_lines(first, last, request_id[i])
+end
+
+-- The usual request has one line, on the first position of a card that has room for a claim and no policy,
+-- and it fits: that case is written out in the loop, as the rest of it, because a reserve is little else
+-- than the interpreter's steps.
 local function reserve(keys, args)
-  begin_batch(keys[1], keys[2], keys[3], keys[4])
-  local ids = {}
-  for i = 1, #args do
-    ids[i] = string_sub(args[i], 1, OPERATION_SIZE)
+  begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
+  local priors, retention_ms = load_requests(args), tonumber(args[1])
+  -- What the heads of all new reservations of this call end with.
+  local new_head = pack('<I6HHHBBBB', now_ms, epoch_now, epoch_now, 0, 0, STATE.HELD, VERB.NONE, VERB.NONE)
+  local answer, pack, remembered, written, events = begin_answer(#args - 1), pack, remembered, written, events
+  local request_id, first_line, last_line, line_position, line_quantity, claim_room, added_claims, is_changed =
+    request_id, first_line, last_line, line_position, line_quantity, claim_room, added_claims, is_changed
+  local hand_of, held_of, allocated_of, unsellable_of = hand_of, held_of, allocated_of, unsellable_of
+  for i = 2, #args do
+    local id, n = request_id[i], first_line[i]
+    local prior, card, refusal, blocks = remembered[id] or priors[i - 1], line_position[n]
+    if not prior and card and card > 0 and last_line[i] == n and not policy_of[card] then
+      local held, room = held_of[card] + line_quantity[n], claim_room[card]
+      if hand_of[card] - unsellable_of[card] - allocated_of[card] >= held and room >= CLAIM_SIZE then
+        local added = added_claims[card]
+        held_of[card], claim_room[card], blocks = held, room - CLAIM_SIZE, block_of[card]
+        added_claims[card] = added and added .. id or id
+        if not is_changed[card] then
+          mark_changed(card)
+        end
+      end
+    end
+    if not blocks then
+      refusal, blocks = decide_reserve(i, args, prior, retention_ms)
+    end
+    if refusal then
+      answer[i + 2] = refusal
+    else
+      local seq, deadline_ms, size, count = last_seq + 1, now_ms + request_ttl[i], written_size, event_count + 1
+      local record = args[i] .. blocks .. pack('<I7I7I6', seq, seq, deadline_ms) .. new_head
+      last_seq, written_size, event_count = seq, size + 2, count
+      remembered[id], written[size + 1], written[size + 2], events[count + 1] = record, id, record, record
+      add_due('h', deadline_ms, id)
+      answer[i + 2] = seq
+    end
   end
-  load_operations(ids)
-  -- What the heads of all new reservations of this call begin with.
-  local new_head = string_sub(pack(HEADER_FORMAT, KIND_RESERVATION, STATE_HELD, VERB_NONE, VERB_NONE, 0, 0,
-    epoch_now, epoch_now, 0, 0, 0, 0, '        '), 1, 11)
-  local answer, base = begin_answer(), 5
-  for i = 1, #args do
-    local outcome, skus = decide_reserve(keys, base, args[i], new_head)
-    answer[i + 2] = outcome
-    base = base + skus
-  end
+  end_answer(answer)
   --@writes
   write_batch()
   return answer

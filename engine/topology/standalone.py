@@ -16,7 +16,7 @@ from engine.errors import DatasetUnfit, StorageUnavailable
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_CLIENT_CONNECTIONS = 16
-FORMAT = b"1"
+FORMAT = b"2"
 """The version of the stored layout. A release refuses a data set of another."""
 
 
@@ -163,11 +163,6 @@ class Standalone:
             return cast("list[object]", await pipeline.execute())
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
-
-    async def scan_set(self, key: str) -> AsyncIterator[bytes]:
-        """The members of a large set, each at least once."""
-        async for member in self._client.sscan_iter(key, count=1000):
-            yield member
 
     async def user_flags(self, user: str) -> Sequence[str]:
         """What the server's access list says of a user: `on`, `nopass`, … Raises `StorageUnavailable`."""

@@ -26,19 +26,21 @@ class Sweeper:
         A partition that fails does not keep the others waiting. Raises what it raised, then.
         """
         partitions = self._inventory.dataset.commands
-        sweeps = [sweep(commands) for commands in partitions]
+        holds = [sweep(commands) for commands in partitions]
+        memories = []
         if self._ticks_until_memories == 0:
             self._ticks_until_memories = TICKS_BETWEEN_MEMORIES
-            sweeps += [sweep(commands, memories=True) for commands in partitions]
+            memories = [sweep(commands, memories=True) for commands in partitions]
         self._ticks_until_memories -= 1
-        results = await asyncio.gather(*sweeps, return_exceptions=True)
-        swept = [result for result in results if isinstance(result, Swept)]
-        expired = sum(part.expired for part in swept)
+        results = await asyncio.gather(*holds, *memories, return_exceptions=True)
+        expired = sum(part.count for part in results[: len(holds)] if isinstance(part, Swept))
         if expired:
             self._inventory.metrics.count("expire", Outcome.EXPIRED, expired)
+        swept = []
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        if any(part.forgotten for part in swept):
+            swept.append(result)
+        if any(not part.is_done for part in swept[len(holds) :]):
             self._ticks_until_memories = 0
         return TICK_SECONDS if all(part.is_done for part in swept) else 0.0

@@ -135,8 +135,8 @@ def test_an_audit_that_finds_something(serve: Start, tmp_path: Path) -> None:
     fact = {"id": "m1", "kind": "receive", "sku": "A-1", "location": "s1", "quantity": 5}
     assert served.ask("POST", "/v1/stock/movements", {"movements": [fact]})[0] == 207
     with redis.Redis.from_url(served.running_server()["url"]) as connection:
-        connection.hdel(keys.stock(0, "A-1"), "s1")
+        connection.hdel(keys.stock(0), "A-1")
     found = bincard("audit", directory=tmp_path)
     assert found.returncode == 1
-    assert "difference in partition 0: A-1 at s1" in found.stdout
+    assert "difference in partition 0: card b'A-1'" in found.stdout
     assert "NOT CLEAN: differences 1, violations 0" in found.stdout

@@ -1,20 +1,16 @@
 """The stored state of one partition, written and read by the tests themselves.
 
-The layouts are spelled out here a second time, on purpose: a test that decoded with the engine's own
-code would not see both change together.
+Every form is spelled out here a second time, on purpose, and so are the keys and the calls: a test that
+used the engine's own code would not see both change together.
 """
 
-import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import hiredis
 
-from engine import keys
-from engine.commands import Commands, Reply, Resolution, Resolve
-from engine.lane import Script, _Call
 from engine.script import Library, assemble, read_sources
 
 NOW = 1_700_000_000_000
@@ -22,10 +18,32 @@ RETENTION_MS = 86_400_000
 CLOCK_KEY = "test:clock"
 CLOCK = f"local function read_clock()\n  return tonumber(redis.call('GET', '{CLOCK_KEY}'))\nend\n"
 NO_OPERATION = bytes(12)
+UNKNOWN = 65_535
+"""What a caller says who knows no revision of a reservation."""
 
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED = range(1, 7)
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, LOCATION = range(10)
-_HEADER = struct.Struct("<BBBBHBHH")
+_HEAD_FLAGS = struct.Struct("<HHHBBBB")
+_CARD_HEAD = struct.Struct("<BHH")
+_CARD_HEAD_SIZE = 11
+_DIVIDER = b"\xff\x40\0"
+_PAGES = 64
+_EFFECTS = ("meta", "ops", "due", "log", "stock")
+CALLS: dict[str, tuple[tuple[str, ...], bool]] = {
+    # For each verb its keys, and whether it is told the retention time.
+    "reserve": (_EFFECTS, True),
+    "commit": (_EFFECTS, True),
+    "release": (_EFFECTS, True),
+    "extend": (_EFFECTS, True),
+    "fulfil": (_EFFECTS, True),
+    "cancel": (_EFFECTS, True),
+    "expire": (_EFFECTS, True),
+    "forget": (("meta", "ops", "due"), False),
+    "find": (("meta", "ops"), False),
+    "movement": ((*_EFFECTS, "locations", "stocked"), True),
+    "save_location": (("meta", "locations", "log", "stocked"), False),
+    "cards": (("meta", "due", "stock"), False),
+}
 
 
 Answer: TypeAlias = Any
@@ -38,6 +56,13 @@ BEHIND = {"h": 0, "p": 2**50}
 
 class ScriptError(Exception):
     """The server answered a call with an error."""
+
+
+class Request(NamedTuple):
+    """One request of a call, packed as the verb reads it."""
+
+    verb: str
+    packed: bytes
 
 
 class Position(NamedTuple):
@@ -53,15 +78,50 @@ class Position(NamedTuple):
     low_stock: int = 0
 
 
-class Stock(NamedTuple):
-    """A SKU: positions by location, order of promise by location and reservation."""
+class Card(NamedTuple):
+    """The stock of a SKU, or of a page of it, by location, with its claims, oldest first.
+
+    `blocks` has the claims that the card had no room for, by number; those on the card itself belong to
+    number `block`. `form` is the smallest one where none is given.
+    """
 
     positions: Mapping[str, Position]
-    holders: Mapping[tuple[str, bytes], int] = {}
+    claims: tuple[bytes, ...] = ()
+    block: int = 0
+    first: int = 0
+    blocks: Mapping[int, tuple[bytes, ...]] = {}
+    form: int | None = None
+
+    @property
+    def packed(self) -> bytes:
+        form = self.form
+        if form is None:
+            counters = [counter for position in self.positions.values() for counter in position]
+            form = 0 if all(-(2**31) <= counter < 2**31 for counter in counters) else 1
+            form += 2 if any(any(position[4:]) for position in self.positions.values()) else 0
+        names = b"".join(place_of(location) + _int(index, 2) for index, location in enumerate(self.positions))
+        count, size = 8 if form > 1 else 4, 7 if form % 2 else 4
+        counters = [
+            counter.to_bytes(size, "little", signed=True)
+            for position in self.positions.values()
+            for counter in position[:count]
+        ]
+        head = _CARD_HEAD.pack(form, len(self.positions), len(names)) + _int(self.first, 3)
+        return b"".join((head, _int(self.block, 3), names, *counters, *self.claims))
+
+
+class Divided(NamedTuple):
+    """A SKU of very many locations: its cards by the number of their page."""
+
+    pages: Mapping[int, Card]
 
 
 class Hold(NamedTuple):
-    """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs."""
+    """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
+
+    `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
+    of the beginning, where a commit has replaced it.
+    """
 
     lines: tuple[tuple[str, str, int], ...]
     state: int = HELD
@@ -77,49 +137,55 @@ class Hold(NamedTuple):
     detail: bytes = b"detail"
     epoch: int = 1
     changed_epoch: int = 1
-
-    @property
-    def skus(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(sku for sku, _, _ in self.lines))
+    ttl_ms: int = 60_000
+    blocks: tuple[int, ...] = ()
+    first_detail: bytes | None = None
 
     @property
     def plan(self) -> bytes:
         """The packed plan, its size first."""
-        slots = {sku: slot for slot, sku in enumerate(self.skus)}
-        parts = [bytes((len(slots), len(self.lines)))]
+        parts = [bytes((len(self.lines),))]
         for sku, location, quantity in self.lines:
-            place = location.encode()
-            parts.append(bytes((slots[sku],)) + _int(quantity, 5) + bytes((len(place),)) + place)
-        parts += [_int(len(sku.encode()), 2) + sku.encode() for sku in slots]
+            parts += (_int(quantity, 5), pack_place(location), pack_sku(sku))
         return _int(sum(map(len, parts)), 2) + b"".join(parts)
 
     @property
     def head(self) -> bytes:
-        """What a script answers: header and progress."""
+        """The end of the record, of 36 bytes."""
         return b"".join(
             (
-                _HEADER.pack(
-                    1,
+                _int(self.created, 7),
+                _int(self.changed, 7),
+                _int(self.deadline_ms, 6),
+                _int(self.created_ms, 6),
+                _HEAD_FLAGS.pack(
+                    self.epoch,
+                    self.changed_epoch,
+                    self.revision,
+                    len(self.progress),
                     self.state,
                     self.held_end,
                     self.closed_by,
-                    self.revision,
-                    len(self.progress),
-                    self.epoch,
-                    self.changed_epoch,
                 ),
-                _int(self.created, 7),
-                _int(self.changed, 7),
-                _int(self.created_ms, 6),
-                _int(self.deadline_ms, 6),
-                self.fingerprint,
-                *(_int(units, 5) for row in self.progress for units in row),
             )
         )
 
     @property
-    def packed(self) -> bytes:
-        return self.head + self.plan + self.detail
+    def tail(self) -> bytes:
+        """What changes, and what a step answers: progress and head."""
+        return b"".join(_int(units, 5) for row in self.progress for units in row) + self.head
+
+    def request(self, name: bytes) -> bytes:
+        """What a reserve asks for; with blocks and head it is the record."""
+        detail = self.detail if self.first_detail is None else self.first_detail
+        begin = name + self.fingerprint + _int(self.ttl_ms, 6) + self.plan
+        return b"\1" + _int(len(begin) + len(detail) + 3 * len(self.lines) + 36, 3) + begin + self.detail
+
+    def packed(self, name: bytes) -> bytes:
+        """The stored form, which has the reservation's own id."""
+        blocks = self.blocks or (0,) * len(self.lines)
+        assert len(blocks) == len(self.lines)
+        return self.request(name) + b"".join(_int(block, 3) for block in blocks) + self.tail
 
 
 class Memory(NamedTuple):
@@ -128,11 +194,10 @@ class Memory(NamedTuple):
     verb: int
     fingerprint: bytes
     reservation: bytes
-    head: bytes
+    tail: bytes
 
-    @property
-    def packed(self) -> bytes:
-        return bytes((2, self.verb)) + self.fingerprint + self.reservation + self.head
+    def packed(self, _name: bytes = b"") -> bytes:
+        return bytes((2, self.verb)) + self.fingerprint + self.reservation + self.tail
 
 
 class Fact(NamedTuple):
@@ -149,36 +214,41 @@ class Fact(NamedTuple):
         head = _int(self.seq, 7) + _signed(self.on_hand) + _signed(self.available)
         return head + b"".join(name + _int(units, 6) for name, units in self.uncovered)
 
-    @property
-    def packed(self) -> bytes:
+    def packed(self, _name: bytes = b"") -> bytes:
         return b"\3" + self.fingerprint + self.result
 
 
 class Reserved(NamedTuple):
-    """The event of a reserve."""
+    """The event of a reserve: with its head it is the record, byte for byte."""
 
     id: bytes
     hold: Hold
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        return RESERVE, self.id + self.hold.packed
+        record = self.hold.packed(self.id)
+        assert record[1:4] == _int(len(record) - 4, 3)
+        return RESERVE, record[4:]
 
 
 class Resolved(NamedTuple):
-    """The event of a step of a reservation. `deltas` are (held, allocated, on_hand) of each position."""
+    """The event of a step of a reservation. `deltas` are (held, allocated, on_hand) of each position;
+    there are none where all units of the plan went together.
+    """
 
     verb: int
     id: bytes
     hold: Hold
-    deltas: tuple[tuple[int, int, int], ...]
+    deltas: tuple[tuple[int, int, int], ...] = ()
     operation: bytes = NO_OPERATION
     rest: bytes = b""
 
     @property
     def packed(self) -> tuple[int, bytes]:
         deltas = b"".join(delta.to_bytes(6, "little", signed=True) for row in self.deltas for delta in row)
-        return self.verb, self.id + self.operation + self.hold.plan + self.hold.head + deltas + self.rest
+        progress, whole = bytes((len(self.hold.progress),)), b"\0" if self.deltas else b"\1"
+        begin = self.id + self.operation + self.hold.plan
+        return self.verb, begin + progress + self.hold.tail + whole + deltas + self.rest
 
 
 class Moved(NamedTuple):
@@ -193,9 +263,9 @@ class Moved(NamedTuple):
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        place, name, result = self.location.encode(), self.sku.encode(), self.fact.result
-        text = bytes((len(place),)) + place + _int(len(name), 2) + name + self.rest
-        return MOVEMENT, self.id + _int(len(result), 4) + result + _signed(self.quantity) + text
+        result = self.fact.result
+        text = _signed(self.quantity) + pack_place(self.location) + pack_sku(self.sku) + self.rest
+        return MOVEMENT, self.id + _int(len(result), 4) + result + text
 
 
 class Saved(NamedTuple):
@@ -211,40 +281,43 @@ class Saved(NamedTuple):
 
 Operation = Hold | Memory | Fact
 Event = Reserved | Resolved | Moved | Saved
+Stock = Mapping[str, Card | Divided]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
 
 class Books:
     """One partition on a real server: seed it, call a verb, compare all that is stored."""
 
+    epoch = 1
+
     def __init__(self, connection: socket.socket, library: Library, partition: int = 0) -> None:
         self._connection = connection
         self._reader = hiredis.Reader()
         self.library = library
         self.partition = partition
-        self.commands = Commands(self, library, partition, retention_ms=RETENTION_MS)  # type: ignore[arg-type]
-        self._calls: dict[Script, _Call] = {}
-        self._loop = asyncio.new_event_loop()
-
-    def close(self) -> None:
-        """Ends what the tests' requests ran in."""
-        self._loop.close()
 
     # ---------------------------------------------------------------- the server
 
+    def key(self, name: str) -> str:
+        """A key of the partition."""
+        return f"inv:{{{self.partition}}}:{name}"
+
     def raw(self, *words: str | bytes | int) -> Answer:
         """One command of any kind; an error of the server is raised."""
-        parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-        return self._send(
-            b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-        )
+        return self.pipeline([words])[0]
 
-    def _send(self, request: bytes) -> Answer:
-        self._connection.sendall(request)
+    def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Answer]:
+        """Many commands in one write; the first error of the server is raised."""
+        self._connection.sendall(b"".join(map(_encode, commands)))
+        replies = [self._reply() for _ in commands]
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise ScriptError(str(reply))
+        return replies
+
+    def _reply(self) -> Answer:
         while (reply := self._reader.gets()) is False:
             self._reader.feed(self._connection.recv(1 << 16))
-        if isinstance(reply, hiredis.ReplyError):
-            raise ScriptError(str(reply))
         return reply
 
     def turn_clock(self, now_ms: int) -> None:
@@ -253,168 +326,109 @@ class Books:
 
     # ---------------------------------------------------------------- calls
 
-    def submit(
-        self, script: Script, fixed: Sequence[bytes], argument: bytes, positions: int = 1
-    ) -> "asyncio.Future[Any]":
-        """Stands in for the lane: what is asked in one turn leaves as one script call a verb."""
-        if not self._calls:
-            self._loop.call_soon(self._flush)
-        call = self._calls.setdefault(script, _Call(script))
-        call.keys += fixed
-        call.arguments.append(argument)
-        future: asyncio.Future[Any] = self._loop.create_future()
-        call.futures.append(future)
-        return future
+    def batch(self, *requests: Request) -> list[Answer]:
+        """The answers of requests of one verb that go to the server in one script call."""
+        (verb,) = {request.verb for request in requests}
+        names, is_told = CALLS[verb]
+        fixed = (RETENTION_MS,) if is_told else ()
+        function, packed = self.library.function(verb), [request.packed for request in requests]
+        now_ms, epoch, seq, *answers = self.raw(
+            "FCALL", function, len(names), *map(self.key, names), *fixed, *packed
+        )
+        assert len(answers) == len(requests), "one answer for each request"
+        assert epoch == self.epoch
+        assert now_ms == int(self.raw("GET", CLOCK_KEY))
+        assert seq == int(self.raw("HGET", self.key("meta"), "seq"))
+        return answers
 
-    def _flush(self) -> None:
-        calls = list(self._calls.values())
-        self._calls.clear()
-        for call in calls:
-            try:
-                now_ms, epoch, *answers = self._send(call.encode())
-                assert len(answers) == len(call.futures), "one answer for each request"
-                for future, answer in zip(call.futures, answers, strict=True):
-                    future.set_result((now_ms, epoch, answer))
-            except ScriptError as error:
-                for future in call.futures:
-                    future.set_exception(error)
-
-    def batch(self, *requests: Awaitable[Reply]) -> list[Any]:
-        """The answers of requests that go to the server together: one script call for each verb."""
-
-        async def gather() -> list[Any]:
-            return await asyncio.gather(*requests)
-
-        replies = [
-            reply if isinstance(reply, Reply) else Reply(*reply)
-            for reply in self._loop.run_until_complete(gather())
-        ]
-        assert {reply.epoch for reply in replies} == {self.epoch}
-        assert {reply.now_ms for reply in replies} == {int(self.raw("GET", CLOCK_KEY))}
-        return [reply.answer for reply in replies]
-
-    def one(self, request: Awaitable[Reply]) -> Answer:
+    def one(self, request: Request) -> Answer:
         """The answer of one request."""
         return self.batch(request)[0]
 
-    def reserve(
-        self,
-        name: bytes,
-        hold: Hold,
-        *,
-        swept: bool = False,
-        fingerprint: bytes | None = None,
-        ttl_ms: int = 60_000,
-    ) -> Awaitable[Reply]:
-        return self.commands.reserve(
-            name,
-            fingerprint or hold.fingerprint,
-            ttl_ms,
-            hold.plan + hold.detail,
-            hold.skus,
-            swept=swept,
-            positions=len(hold.lines),
-        )
-
-    def resolve(
-        self,
-        verb: Resolution,
-        name: bytes,
-        hold: Hold,
-        own: bytes = b"\0",
-        *,
-        operation: bytes = NO_OPERATION,
-        fingerprint: bytes = bytes(8),
-        revision: int = 0,
-    ) -> Awaitable[Reply]:
-        request = Resolve(name, revision, hold.skus, operation, fingerprint, len(hold.lines))
-        return self.commands.resolve(verb, request, own)
-
     # ---------------------------------------------------------------- the stored state
-
-    epoch = 1
 
     def seed(
         self,
         *,
         seq: int = 1,
         epoch: int = 1,
-        stock: Mapping[str, Stock] | None = None,
+        stock: Stock | None = None,
         operations: Mapping[bytes, Operation] | None = None,
         due: Due | None = None,
         locations: Mapping[str, bytes] | None = None,
-        at: Mapping[str, set[str]] | None = None,
+        stocked: Mapping[str, int] | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
-        p, self.epoch = self.partition, epoch
-        self.raw("FLUSHALL", "SYNC")
-        self.turn_clock(now_ms)
-        self.raw("HSET", keys.meta(p), "epoch", epoch, "seq", seq)
-        for sku, item in (stock or {}).items():
-            key = keys.stock(p, sku)
-            places = b"".join(bytes((len(place),)) + place.encode() for place in item.positions)
-            self.raw("HSET", key, "", places)
-            for place, position in item.positions.items():
-                self.raw("HSET", key, place, pack_position(position))
-            for (place, name), order in item.holders.items():
-                self.raw("HSET", key, place.encode() + b"\n" + name, order)
-        for name, record in (operations or {}).items():
-            self.raw("HSET", keys.operations(p), name, record.packed)
+        self.epoch = epoch
+        state = self._state(
+            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+        )
+        commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
+        for key, fields in state.items():
+            flat = [word for field in fields.items() for word in field]
+            commands += [["HSET", key, *flat[at : at + 512]] for at in range(0, len(flat), 512)]
         for when, kind, names in due or ():
-            self.raw("ZADD", keys.due(p), when + BEHIND[kind], kind.encode() + b"".join(names))
-        for location, packed in (locations or {}).items():
-            self.raw("HSET", keys.locations(p), location, packed)
-        for location, skus in (at or {}).items():
-            self.raw("SADD", keys.stocked(p, location), *skus)
+            entry = kind.encode() + b"".join(names)
+            commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
+        self.pipeline(commands)
 
     def expect(
         self,
         *,
         seq: int = 1,
         epoch: int = 1,
-        stock: Mapping[str, Stock] | None = None,
+        stock: Stock | None = None,
         operations: Mapping[bytes, Operation] | None = None,
         due: Due | None = None,
         log: Sequence[tuple[int, Sequence[Event]]] = (),
         locations: Mapping[str, bytes] | None = None,
-        at: Mapping[str, set[str]] | None = None,
+        stocked: Mapping[str, int] | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
         `log` has for each entry the sequence of its last event, then its events; each entry's moment is
         the present one.
         """
-        found = self.read()
-        p = self.partition
-        wanted: dict[str, Any] = {keys.meta(p): {b"epoch": b"%d" % epoch, b"seq": b"%d" % seq}}
-        for sku, item in (stock or {}).items():
-            fields: dict[bytes, Any] = {
-                place.encode(): pack_position(position) for place, position in item.positions.items()
-            }
-            fields |= {
-                place.encode() + b"\n" + name: b"%d" % order for (place, name), order in item.holders.items()
-            }
-            fields[b""] = b"".join(bytes((len(place),)) + place.encode() for place in item.positions)
-            wanted[keys.stock(p, sku)] = fields
-        if operations:
-            wanted[keys.operations(p)] = {name: record.packed for name, record in operations.items()}
+        wanted: dict[str, Any] = self._state(
+            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+        )
         if due:
-            wanted[keys.due(p)] = sorted(
+            wanted[self.key("due")] = sorted(
                 (kind.encode() + b"".join(names), when + BEHIND[kind]) for when, kind, names in due
             )
         if log:
             now = int(self.raw("GET", CLOCK_KEY))
-            wanted[keys.log(p)] = [
+            wanted[self.key("log")] = [
                 (f"{epoch}-{last}", now, [event.packed for event in events]) for last, events in log
             ]
-        if locations:
-            wanted[keys.locations(p)] = {place.encode(): packed for place, packed in locations.items()}
-        for location, skus in (at or {}).items():
-            wanted[keys.stocked(p, location)] = {sku.encode() for sku in skus}
+        found = self.read()
         unknown = sorted(set(found) - set(wanted))
         assert not unknown, f"keys that nothing accounts for: {unknown}"
-        assert found == wanted
+        for key, value in wanted.items():
+            assert found.get(key) == value, key
+
+    def _state(
+        self,
+        *,
+        seq: int,
+        epoch: int,
+        stock: Stock | None,
+        operations: Mapping[bytes, Operation] | None,
+        locations: Mapping[str, bytes] | None,
+        stocked: Mapping[str, int] | None,
+    ) -> dict[str, Any]:
+        """The hashes of a state: those that have a field."""
+        hashes: dict[str, dict[bytes, bytes]] = {
+            "meta": {b"epoch": b"%d" % epoch, b"seq": b"%d" % seq},
+            "stock": {},
+            "ops": {name: record.packed(name) for name, record in (operations or {}).items()},
+            "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
+            "stocked": {place.encode(): b"%d" % count for place, count in (stocked or {}).items()},
+        }
+        for sku, item in (stock or {}).items():
+            hashes["stock"] |= fields_of(sku, item)
+        return {self.key(name): fields for name, fields in hashes.items() if fields}
 
     def read(self) -> dict[str, Any]:
         """Every key of the server with its value; events are taken apart, the clock is left out."""
@@ -431,34 +445,94 @@ class Books:
                 found[key] = sorted(
                     (entry, int(score)) for entry, score in zip(flat[::2], flat[1::2], strict=True)
                 )
-            elif kind == b"set":
-                found[key] = set(self.raw("SMEMBERS", raw))
-            else:
+            elif kind == b"stream":
                 found[key] = [
                     (name.decode(), *split_events(packed))
                     for name, [field, packed] in self.raw("XRANGE", raw, "-", "+")
                     if field == b"e"
                 ]
+            else:
+                found[key] = kind
         return found
 
 
-def split_events(packed: bytes) -> tuple[int, list[tuple[int, bytes]]]:
-    """An entry of the ledger: its moment, and kind and body of each event."""
-    count, cursor, events = int.from_bytes(packed[6:8], "little"), 8, []
-    while cursor < len(packed):
-        size, kind = int.from_bytes(packed[cursor : cursor + 4], "little"), packed[cursor + 4]
-        events.append((kind, packed[cursor + 5 : cursor + 5 + size]))
-        cursor += 5 + size
-    assert cursor == len(packed)
-    assert count == len(events)
-    return int.from_bytes(packed[:6], "little"), events
+# -------------------------------------------------------------------- requests
 
 
-def pack_position(position: Position) -> bytes:
-    """The stored form: 4 or 8 counters of 4 or 7 bytes."""
-    counters = position if any(position[4:]) else position[:4]
-    size = 4 if all(-(2**31) <= counter < 2**31 for counter in counters) else 7
-    return b"".join(counter.to_bytes(size, "little", signed=True) for counter in counters)
+def reserve(name: bytes, hold: Hold) -> Request:
+    """Asks for a reservation; of `hold` only what a caller says of it is looked at."""
+    return Request("reserve", hold.request(name))
+
+
+def resolve(
+    verb: str,
+    name: bytes,
+    own: bytes = b"\0",
+    *,
+    operation: bytes = NO_OPERATION,
+    fingerprint: bytes = bytes(8),
+    known: int = 0,
+) -> Request:
+    """A step of a reservation; `known` is the revision that the caller has seen."""
+    return Request(verb, name + operation + fingerprint + _int(known, 2) + own)
+
+
+def choose(*chosen: tuple[int, int]) -> bytes:
+    """The positions that a request names; none for all."""
+    return bytes((len(chosen),)) + b"".join(bytes((index,)) + _int(quantity, 5) for index, quantity in chosen)
+
+
+def committing(
+    *chosen: tuple[int, int], fulfil: int = 0, keep: int = 0, retake: int = 0, rest: bytes = b""
+) -> bytes:
+    """What a commit takes of its own."""
+    return bytes((fulfil, keep, retake)) + choose(*chosen) + rest
+
+
+def extending(ttl_ms: int) -> bytes:
+    """What an extend takes of its own."""
+    return _int(ttl_ms, 6)
+
+
+def expire(limit: int) -> Request:
+    """Asks to give back lapsed holds, about so many."""
+    return Request("expire", _int(limit, 2))
+
+
+def forget(limit: int) -> Request:
+    """Asks to forget what is over, about so many memories."""
+    return Request("forget", _int(limit, 2))
+
+
+def find(name: bytes) -> Request:
+    """Asks for a record."""
+    return Request("find", name)
+
+
+def move(
+    name: bytes,
+    quantity: int,
+    location: str = "W",
+    sku: str = "shoe",
+    fingerprint: bytes = b"content1",
+    rest: bytes = b"rest",
+) -> Request:
+    """Tells of goods that came or went."""
+    text = pack_place(location) + pack_sku(sku) + rest
+    return Request("movement", name + fingerprint + _signed(quantity) + text)
+
+
+def save_location(location: str, settings: bytes) -> Request:
+    """Writes a location, or deletes it where settings are empty."""
+    return Request("save_location", bytes((len(location),)) + location.encode() + settings)
+
+
+def cards(sku: str, *, swept: bool = False) -> Request:
+    """Asks for all that is stored of a SKU's stock."""
+    return Request("cards", bytes((swept,)) + sku.encode())
+
+
+# -------------------------------------------------------------------- forms
 
 
 def name(number: int) -> bytes:
@@ -466,9 +540,75 @@ def name(number: int) -> bytes:
     return b"op%010d" % number
 
 
-def choose(*chosen: tuple[int, int]) -> bytes:
-    """The positions that a request names; none for all."""
-    return bytes((len(chosen),)) + b"".join(bytes((index,)) + _int(quantity, 5) for index, quantity in chosen)
+def place_of(location: str) -> bytes:
+    """A location as it stands on a card."""
+    return b"\n%b=" % location.encode()
+
+
+def pack_place(location: str) -> bytes:
+    """A location in a plan or a movement."""
+    return bytes((len(place_of(location)),)) + place_of(location)
+
+
+def pack_sku(sku: str) -> bytes:
+    """A SKU in a plan or a movement."""
+    return _int(len(sku.encode()), 2) + sku.encode()
+
+
+def page_of(location: str) -> int:
+    """The page that has a location of a divided SKU."""
+    number = 0
+    for byte in location.encode():
+        number = (number * 31 + byte) % 65_536
+    return number % _PAGES
+
+
+def fields_of(sku: str, item: Card | Divided) -> dict[bytes, bytes]:
+    """The fields of the stock hash that a SKU has."""
+    if isinstance(item, Card):
+        return _card_fields(sku.encode(), item)
+    fields = {sku.encode(): _DIVIDER}
+    for page, card in item.pages.items():
+        fields |= _card_fields(b"%b\n%d" % (sku.encode(), page), card)
+    return fields
+
+
+def _card_fields(field: bytes, card: Card) -> dict[bytes, bytes]:
+    blocks = {b"%b\n\n%d" % (field, number): b"".join(claims) for number, claims in card.blocks.items()}
+    return {field: card.packed, **blocks}
+
+
+def read_card(packed: bytes) -> Card:
+    """The card of a stored form, without its blocks."""
+    form, count, names_size = _CARD_HEAD.unpack_from(packed)
+    names, at = packed[_CARD_HEAD_SIZE : _CARD_HEAD_SIZE + names_size], _CARD_HEAD_SIZE + names_size
+    columns, size = 8 if form > 1 else 4, 7 if form % 2 else 4
+    positions: dict[str, Position] = {}
+    while names:
+        location, _, names = names[1:].partition(b"=")
+        assert names[:2] == _int(len(positions), 2)
+        names = names[2:]
+        counters = [packed[at + column * size : at + (column + 1) * size] for column in range(columns)]
+        positions[location.decode()] = Position(
+            *(int.from_bytes(counter, "little", signed=True) for counter in counters)
+        )
+        at += columns * size
+    assert len(positions) == count
+    claims = tuple(packed[start : start + 12] for start in range(at, len(packed), 12))
+    first, block = int.from_bytes(packed[5:8], "little"), int.from_bytes(packed[8:11], "little")
+    return Card(positions, claims, block, first, form=form)
+
+
+def split_events(packed: bytes) -> tuple[int, list[tuple[int, bytes]]]:
+    """An entry of the ledger: its moment, and kind and body of each event."""
+    count, cursor, events = int.from_bytes(packed[6:8], "little"), 8, []
+    while cursor < len(packed):
+        kind, size = packed[cursor], int.from_bytes(packed[cursor + 1 : cursor + 4], "little")
+        events.append((kind, packed[cursor + 4 : cursor + 4 + size]))
+        cursor += 4 + size
+    assert cursor == len(packed)
+    assert count == len(events)
+    return int.from_bytes(packed[:6], "little"), events
 
 
 def tests_library(includes: Mapping[str, str], verbs: Mapping[str, str]) -> Library:
@@ -479,6 +619,11 @@ def tests_library(includes: Mapping[str, str], verbs: Mapping[str, str]) -> Libr
 def read_library() -> Library:
     """The library of this checkout with a clock that tests can turn."""
     return tests_library(*read_sources())
+
+
+def _encode(words: Sequence[str | bytes | int]) -> bytes:
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 def _int(number: int, size: int) -> bytes:

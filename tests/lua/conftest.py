@@ -69,7 +69,6 @@ def loaded_books(lua_server: Path) -> Iterator[Books]:
         books = Books(connection, library)
         books.raw("FUNCTION", "LOAD", "REPLACE", library.text)
         yield books
-        books.close()
 
 
 @pytest.fixture

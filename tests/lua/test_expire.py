@@ -1,8 +1,5 @@
-from collections.abc import Awaitable, Sequence
-
 import pytest
 
-from engine.commands import Reply
 from tests.lua.books import (
     COMMIT,
     COMMITTED,
@@ -13,26 +10,22 @@ from tests.lua.books import (
     NOW,
     RETENTION_MS,
     Books,
+    Card,
     Fact,
     Hold,
+    Memory,
     Position,
     Resolved,
-    Stock,
+    expire,
+    extending,
     name,
+    resolve,
 )
 
-A, B, C, D = (name(number) for number in range(1, 5))
+A, B, C, D, E = (name(number) for number in range(1, 6))
 LATER = NOW + RETENTION_MS
 SHOE = (("shoe", "W", 5),)
 DUE = Hold(SHOE, deadline_ms=NOW)
-
-
-def expire(
-    books: Books, entry: Sequence[bytes], holds: Sequence[tuple[bytes, Hold]], *, revision: int = 0
-) -> Awaitable[Reply]:
-    """A request to give back the holds of one entry of the index."""
-    named = [(each, revision, hold.skus) for each, hold in holds]
-    return books.commands.expire(b"h" + b"".join(entry), named, positions=1)
 
 
 def lapse(hold: Hold, seq: int) -> Hold:
@@ -45,94 +38,57 @@ def test_the_holds_of_an_entry(books: Books) -> None:
     two = Hold((("hat", "S", 2), ("shoe", "W", 1), ("hat", "W", 3)), deadline_ms=NOW)
     books.seed(
         stock={
-            "shoe": Stock({"W": Position(10, 7)}, {("W", A): 1, ("W", B): 1, ("W", C): 1}),
-            "hat": Stock({"S": Position(2, 2), "W": Position(3, 3)}, {("S", B): 1, ("W", B): 1}),
+            "shoe": Card({"W": Position(10, 7)}, (A, B, C)),
+            "hat": Card({"S": Position(2, 2), "W": Position(3, 3)}, (B,)),
         },
-        operations={A: DUE, B: two},
-        due={(NOW, "h", (A, B)), (NOW, "h", (C,))},
+        operations={A: DUE, B: two, C: DUE},
+        due={(NOW, "h", (A, B)), (NOW + 1, "h", (C,)), (NOW - 1, "p", (D,))},
     )
-    assert books.one(expire(books, (A, B), [(A, DUE), (B, two)])) == 2
+    assert books.one(expire(8)) == [2, 0]
     one_after, two_after = lapse(DUE, 2), lapse(two, 3)
     books.expect(
         seq=3,
         stock={
-            "shoe": Stock({"W": Position(10, 1)}, {("W", C): 1}),
-            "hat": Stock({"S": Position(2), "W": Position(3)}),
+            "shoe": Card({"W": Position(10, 1)}, (C,)),
+            "hat": Card({"S": Position(2), "W": Position(3)}),
         },
-        operations={A: one_after, B: two_after},
-        due={(LATER, "p", (A, B)), (NOW, "h", (C,))},
-        log=[
-            (
-                3,
-                [
-                    Resolved(EXPIRE, A, one_after, ((-5, 0, 0),)),
-                    Resolved(EXPIRE, B, two_after, ((-2, 0, 0), (-1, 0, 0), (-3, 0, 0))),
-                ],
-            )
-        ],
+        operations={A: one_after, B: two_after, C: DUE},
+        due={(LATER, "p", (A, B)), (NOW + 1, "h", (C,)), (NOW - 1, "p", (D,))},
+        log=[(3, [Resolved(EXPIRE, A, one_after), Resolved(EXPIRE, B, two_after)])],
     )
 
 
 def test_what_is_no_lapsed_hold_is_passed_over(books: Books) -> None:
     """Extended by a millisecond, committed, gone, or no reservation at all: kept, and not counted."""
-    extended = DUE._replace(deadline_ms=NOW + 1)
-    committed = DUE._replace(state=COMMITTED, held_end=COMMIT)
-    seed = {
-        "stock": {"shoe": Stock({"W": Position(20, 5, 5)}, {("W", A): 1, ("W", B): 1})},
-        "operations": {A: extended, B: committed, C: Fact(b"12345678", 1, 1, 1)},
+    stock = {"shoe": Card({"W": Position(20, 5, 5)}, (A, B))}
+    operations = {
+        A: DUE._replace(deadline_ms=NOW + 1),
+        B: DUE._replace(state=COMMITTED, held_end=COMMIT),
+        C: Fact(b"12345678", 1, 1, 1),
+        D: Memory(COMMIT, b"12345678", A, DUE.tail),
     }
-    books.seed(**seed, due={(NOW, "h", (A, B, C, D)), (NOW + 1, "h", (A,))})  # type: ignore[arg-type]
-    holds = [(A, extended), (B, committed), (C, DUE), (D, DUE)]
-    assert books.one(expire(books, (A, B, C, D), holds)) == 0
-    books.expect(**seed, due={(NOW + 1, "h", (A,))})  # type: ignore[arg-type]
+    books.seed(stock=stock, operations=operations, due={(NOW, "h", (A, B, C, D, E)), (NOW + 1, "h", (A,))})
+    assert books.one(expire(8)) == [0, 0]
+    books.expect(stock=stock, operations=operations, due={(NOW + 1, "h", (A,))})
 
 
-def test_the_keys_of_what_is_passed_over_are_counted(books: Books) -> None:
-    """A hold after one that is not lapsed finds its own SKUs, in this request and the next."""
+def test_a_lapsed_hold_between_others(books: Books) -> None:
+    """A hold after one that is not lapsed, or gone, finds its own SKUs, in its entry and the next."""
     other = Hold((("sock", "W", 1), ("coat", "W", 1)), deadline_ms=NOW + 9)
     hat = Hold((("hat", "S", 2),), deadline_ms=NOW)
     books.seed(
-        stock={
-            "shoe": Stock({"W": Position(5, 5)}, {("W", A): 1}),
-            "hat": Stock({"S": Position(2, 2)}, {("S", C): 1}),
-        },
+        stock={"shoe": Card({"W": Position(5, 5)}, (A,)), "hat": Card({"S": Position(2, 2)}, (C,))},
         operations={A: DUE, B: other, C: hat},
-        due={(NOW, "h", (B, A)), (NOW, "h", (C,)), (NOW, "h", (D,))},
+        due={(NOW - 2, "h", (B, A)), (NOW - 1, "h", (D,)), (NOW, "h", (C,))},
     )
-    asked = (
-        expire(books, (B, A), [(B, other), (A, DUE)]),
-        expire(books, (D,), []),
-        expire(books, (C,), [(C, hat)]),
-    )
-    assert books.batch(*asked) == [1, 0, 1]
+    assert books.one(expire(8)) == [2, 0]
     one, two = lapse(DUE, 2), lapse(hat, 3)
     books.expect(
         seq=3,
-        stock={"shoe": Stock({"W": Position(5)}), "hat": Stock({"S": Position(2)})},
+        stock={"shoe": Card({"W": Position(5)}), "hat": Card({"S": Position(2)})},
         operations={A: one, B: other, C: two},
         due={(LATER, "p", (A, C))},
-        log=[(3, [Resolved(EXPIRE, A, one, ((-5, 0, 0),)), Resolved(EXPIRE, C, two, ((-2, 0, 0),))])],
-    )
-
-
-def test_a_stale_hold_keeps_its_entry(books: Books) -> None:
-    """Where the caller saw older lines, the whole entry waits for the next sweep; others go on."""
-    books.seed(
-        stock={
-            "shoe": Stock({"W": Position(10, 10)}, {("W", A): 1, ("W", B): 1, ("W", C): 1}),
-        },
-        operations={A: DUE, B: DUE._replace(revision=1), C: DUE},
-        due={(NOW, "h", (A, B)), (NOW, "h", (C,))},
-    )
-    asked = (expire(books, (A, B), [(A, DUE), (B, DUE)]), expire(books, (C,), [(C, DUE)]))
-    assert books.batch(*asked) == [[b"stale"], 1]
-    after = lapse(DUE, 2)
-    books.expect(
-        seq=2,
-        stock={"shoe": Stock({"W": Position(10, 5)}, {("W", A): 1, ("W", B): 1})},
-        operations={A: DUE, B: DUE._replace(revision=1), C: after},
-        due={(NOW, "h", (A, B)), (LATER, "p", (C,))},
-        log=[(2, [Resolved(EXPIRE, C, after, ((-5, 0, 0),))])],
+        log=[(3, [Resolved(EXPIRE, A, one), Resolved(EXPIRE, C, two)])],
     )
 
 
@@ -141,21 +97,21 @@ def test_only_what_is_held_lapses(books: Books) -> None:
     before = Hold((("shoe", "W", 5), ("hat", "S", 2)), progress=((2, 3, 0, 0), (1, 0, 0, 1)), deadline_ms=1)
     books.seed(
         stock={
-            "shoe": Stock({"W": Position(10, 2, 3)}, {("W", A): 1}),
-            "hat": Stock({"S": Position(2, 1)}, {("S", A): 1}),
+            "shoe": Card({"W": Position(10, 2, 3)}, (A,)),
+            "hat": Card({"S": Position(2, 1)}, (A,)),
         },
         operations={A: before},
         due={(1, "h", (A,))},
     )
-    assert books.one(expire(books, (A,), [(A, before)])) == 1
+    assert books.one(expire(8)) == [1, 0]
     after = before._replace(
         state=COMMITTED, held_end=EXPIRE, changed=2, progress=((0, 3, 0, 0), (0, 0, 0, 1))
     )
     books.expect(
         seq=2,
         stock={
-            "shoe": Stock({"W": Position(10, 0, 3)}, {("W", A): 1}),
-            "hat": Stock({"S": Position(2)}),
+            "shoe": Card({"W": Position(10, 0, 3)}, (A,)),
+            "hat": Card({"S": Position(2)}),
         },
         operations={A: after},
         log=[(2, [Resolved(EXPIRE, A, after, ((-2, 0, 0), (-1, 0, 0)))])],
@@ -176,17 +132,17 @@ def test_what_is_left_of_one_position(
     """Units that lapsed are in no column: the others decide the state, and are noted beside it."""
     before = Hold(SHOE, progress=(row,), deadline_ms=NOW)
     books.seed(
-        stock={"shoe": Stock({"W": counters._replace(held=2)}, {("W", A): 1})},
+        stock={"shoe": Card({"W": counters._replace(held=2)}, (A,))},
         operations={A: before},
         due={(NOW, "h", (A,))},
     )
-    assert books.one(expire(books, (A,), [(A, before)])) == 1
+    assert books.one(expire(8)) == [1, 0]
     after = before._replace(state=state, held_end=EXPIRE, changed=2, progress=((0, *row[1:]),))
     if state != COMMITTED:
         after = after._replace(closed_by=EXPIRE, deadline_ms=LATER)
     books.expect(
         seq=2,
-        stock={"shoe": Stock({"W": counters}, {("W", A): 1} if state == COMMITTED else {})},
+        stock={"shoe": Card({"W": counters}, (A,) if state == COMMITTED else ())},
         operations={A: after},
         due=set() if state == COMMITTED else {(LATER, "p", (A,))},
         log=[(2, [Resolved(EXPIRE, A, after, ((-2, 0, 0),))])],
@@ -194,55 +150,121 @@ def test_what_is_left_of_one_position(
 
 
 def test_two_sweepers(books: Books) -> None:
-    """The same entry in one call and again later: one effect."""
-    books.seed(
-        stock={"shoe": Stock({"W": Position(5, 5)}, {("W", A): 1})},
-        operations={A: DUE},
-        due={(NOW, "h", (A,))},
-    )
-    assert books.batch(*(expire(books, (A,), [(A, DUE)]) for _ in range(2))) == [1, 0]
-    assert books.one(expire(books, (A,), [(A, DUE)])) == 0
+    """In one call and again later: one effect."""
+    books.seed(stock={"shoe": Card({"W": Position(5, 5)}, (A,))}, operations={A: DUE}, due={(NOW, "h", (A,))})
+    assert books.batch(expire(8), expire(8)) == [[1, 0], [0, 0]]
+    assert books.one(expire(8)) == [0, 0]
     after = lapse(DUE, 2)
     books.expect(
         seq=2,
-        stock={"shoe": Stock({"W": Position(5)})},
+        stock={"shoe": Card({"W": Position(5)})},
         operations={A: after},
         due={(LATER, "p", (A,))},
-        log=[(2, [Resolved(EXPIRE, A, after, ((-5, 0, 0),))])],
+        log=[(2, [Resolved(EXPIRE, A, after)])],
     )
 
 
 def test_an_entry_that_names_a_hold_twice(books: Books) -> None:
     """Two extends of one hold in one call file it twice under one moment; it lapses once."""
     before = Hold(SHOE, deadline_ms=NOW - 1)
-    books.seed(stock={"shoe": Stock({"W": Position(5, 5)}, {("W", A): 1})}, operations={A: before})
-    ttl = (10).to_bytes(6, "little")
-    books.batch(*(books.resolve("extend", A, before, ttl) for _ in range(2)))
-    books.turn_clock(NOW + 10)
-    ((entry, *records),) = books.one(books.commands.overdue(8))
-    named = [(entry[1 + at * 12 : 13 + at * 12], 0, ("shoe",)) for at in range(len(records))]
-    assert books.one(books.commands.expire(entry, named, positions=1)) == 1
-    after = before._replace(
-        state=EXPIRED, held_end=EXPIRE, closed_by=EXPIRE, changed=4, deadline_ms=NOW + 10 + RETENTION_MS
+    books.seed(stock={"shoe": Card({"W": Position(5, 5)}, (A,))}, operations={A: before})
+    books.batch(*(resolve("extend", A, extending(10)) for _ in range(2)))
+    one, two = (before._replace(changed=seq, deadline_ms=NOW + 10) for seq in (2, 3))
+    books.expect(
+        seq=3,
+        stock={"shoe": Card({"W": Position(5, 5)}, (A,))},
+        operations={A: two},
+        due={(NOW + 10, "h", (A, A))},
+        log=[(3, [Resolved(EXTEND, A, one), Resolved(EXTEND, A, two)])],
     )
+    books.turn_clock(NOW + 10)
+    assert books.one(expire(8)) == [1, 0]
+    after = lapse(before, 4)._replace(deadline_ms=LATER + 10)
     found = books.read()
-    assert found["inv:{0}:ops"] == {A: after.packed}
-    assert found["inv:{0}:sku:shoe"] == {b"": b"\1W", b"W": (5).to_bytes(4, "little") + bytes(12)}
+    assert found["inv:{0}:ops"] == {A: after.packed(A)}
+    assert found["inv:{0}:stock"] == {b"shoe": Card({"W": Position(5)}).packed}
 
 
-def test_a_hold_that_is_extended_while_it_is_swept(books: Books) -> None:
-    """Listed as overdue, then extended, then swept: it keeps its place in the index."""
+def test_a_hold_that_is_extended_past_its_entry(books: Books) -> None:
+    """It keeps its new place in the index, and lapses there."""
     before = Hold(SHOE, deadline_ms=NOW - 1)
-    stock = {"shoe": Stock({"W": Position(5, 5)}, {("W", A): 1})}
-    books.seed(stock=stock, operations={A: before}, due={(NOW - 1, "h", (A,))})
-    assert books.one(books.commands.overdue(8)) == [[b"h" + A, before.packed]]
+    stock = {"shoe": Card({"W": Position(5, 5)}, (A,))}
+    books.seed(stock=stock, operations={A: before}, due={(NOW - 1, "h", (A, B))})
     after = before._replace(changed=2, deadline_ms=NOW + 10)
-    assert books.one(books.resolve("extend", A, before, (10).to_bytes(6, "little"))) == after.head
-    assert books.one(expire(books, (A,), [(A, before)])) == 0
+    assert books.one(resolve("extend", A, extending(10))) == after.tail
+    assert books.one(expire(8)) == [0, 0]
     books.expect(
         seq=2,
         stock=stock,
         operations={A: after},
         due={(NOW + 10, "h", (A,))},
-        log=[(2, [Resolved(EXTEND, A, after, ((0, 0, 0),))])],
+        log=[(2, [Resolved(EXTEND, A, after)])],
+    )
+
+
+@pytest.mark.parametrize(("limit", "count", "more"), [(1, 2, 1), (2, 2, 1), (3, 3, 0), (300, 3, 0)])
+def test_the_oldest_first_up_to_the_limit(books: Books, limit: int, count: int, more: int) -> None:
+    """About as many as asked: what fell due together is given back together; what is left is told."""
+    hold = DUE._replace(lines=(("shoe", "W", 1),))
+    entries = [(NOW - 9, "h", (A, B)), (NOW, "h", (C,)), (NOW + 1, "h", (D,))]
+    names = (A, B, C, D)
+    books.seed(
+        stock={"shoe": Card({"W": Position(9, 4)}, names)},
+        operations=dict.fromkeys(names, hold),
+        due=set(entries),
+    )
+    assert books.batch(expire(limit), expire(limit)) == [[count, more], [0, more]]
+    done = {each: lapse(hold, 2 + at) for at, each in enumerate(names[:count])}
+    books.expect(
+        seq=1 + count,
+        stock={"shoe": Card({"W": Position(9, 4 - count)}, names[count:])},
+        operations=dict.fromkeys(names, hold) | done,
+        due={entry for entry in entries if entry[2][0] not in done} | {(LATER, "p", names[:count])},
+        log=[(1 + count, [Resolved(EXPIRE, each, after) for each, after in done.items()])],
+    )
+
+
+def test_very_many_entries(books: Books) -> None:
+    """A call looks at so many entries; it says that there are more, and the next goes on."""
+    hold = DUE._replace(lines=(("shoe", "W", 1),), deadline_ms=NOW - 1)
+    names = tuple(name(number) for number in range(300))
+    blocks = {at: names[at * 16 : at * 16 + 16] for at in range(18)}
+    books.seed(
+        stock={"shoe": Card({"W": Position(300, 300)}, names[288:], block=18, blocks=blocks)},
+        operations={each: hold._replace(blocks=(at // 16,)) for at, each in enumerate(names)},
+        due={(NOW - 1, "h", (each,)) for each in names},
+    )
+    left = 300
+    while left:
+        count, more = books.one(expire(65_535))
+        left -= count
+        assert count
+        assert bool(more) == bool(left)
+    found = books.read()
+    assert found["inv:{0}:stock"] == {b"shoe": Card({"W": Position(300)}, block=18, first=18).packed}
+    assert found["inv:{0}:meta"][b"seq"] == b"301"
+    assert all(each[:1] == b"p" for each, _ in found["inv:{0}:due"])
+
+
+def test_more_cards_than_one_command_takes(books: Books) -> None:
+    """Six holds of 200 lines each: every one of 1200 cards is read and written once."""
+    names = [name(number) for number in range(6)]
+    holds = {
+        each: Hold(tuple((f"sku-{at}-{line}", "W", 1 + at) for line in range(200)), deadline_ms=NOW)
+        for at, each in enumerate(names)
+    }
+    rows = [(each, sku, quantity) for each, hold in holds.items() for sku, _, quantity in hold.lines]
+    books.seed(
+        stock={sku: Card({"W": Position(9, quantity)}, (each,)) for each, sku, quantity in rows},
+        operations=holds,
+        due={(NOW, "h", tuple(names))},
+    )
+    assert books.one(expire(8)) == [6, 0]
+    done = {each: lapse(hold, 2 + at) for at, (each, hold) in enumerate(holds.items())}
+    books.expect(
+        seq=7,
+        stock={sku: Card({"W": Position(9)}) for _, sku, _ in rows},
+        operations=done,
+        due={(LATER, "p", tuple(names))},
+        log=[(7, [Resolved(EXPIRE, each, hold) for each, hold in done.items()])],
     )

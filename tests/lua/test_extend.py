@@ -1,10 +1,9 @@
 import pytest
 
-from tests.lua.books import EXTEND, NOW, Books, Hold, Position, Resolved, Stock, name
+from tests.lua.books import EXTEND, NOW, Books, Card, Hold, Position, Resolved, extending, name, resolve
 
 A, B = name(1), name(2)
-STOCK = {"shoe": Stock({"W": Position(10, 5)}, {("W", A): 1})}
-ZERO = ((0, 0, 0),)
+STOCK = {"shoe": Card({"W": Position(10, 5)}, (A,))}
 
 
 @pytest.mark.parametrize(
@@ -16,13 +15,13 @@ def test_a_deadline_never_moves_back(books: Books, ttl_ms: int, deadline_ms: int
     before = Hold((("shoe", "W", 5),))
     books.seed(stock=STOCK, operations={A: before}, due={(NOW + 60_000, "h", (A,))})
     after = before._replace(changed=2, deadline_ms=deadline_ms)
-    assert books.one(books.resolve("extend", A, before, ttl_ms.to_bytes(6, "little"))) == after.head
+    assert books.one(resolve("extend", A, extending(ttl_ms))) == after.tail
     books.expect(
         seq=2,
         stock=STOCK,
         operations={A: after},
         due={(deadline_ms, "h", (A,))},
-        log=[(2, [Resolved(EXTEND, A, after, ZERO)])],
+        log=[(2, [Resolved(EXTEND, A, after)])],
     )
 
 
@@ -31,26 +30,33 @@ def test_a_shared_entry_stays_for_the_others(books: Books) -> None:
     before = Hold((("shoe", "W", 5),))
     books.seed(stock=STOCK, operations={A: before}, due={(NOW + 60_000, "h", (A, B))})
     after = before._replace(changed=2, deadline_ms=NOW + 90_000)
-    assert books.one(books.resolve("extend", A, before, (90_000).to_bytes(6, "little"))) == after.head
+    assert books.one(resolve("extend", A, extending(90_000))) == after.tail
     books.expect(
         seq=2,
         stock=STOCK,
         operations={A: after},
         due={(NOW + 60_000, "h", (A, B)), (NOW + 90_000, "h", (A,))},
-        log=[(2, [Resolved(EXTEND, A, after, ZERO)])],
+        log=[(2, [Resolved(EXTEND, A, after)])],
     )
 
 
-def test_a_hold_that_is_late_but_on_the_books(books: Books) -> None:
-    """State decides: a hold past its deadline that nobody swept is extended from now on."""
-    before = Hold((("shoe", "W", 5),), progress=((3, 2, 0, 0),), deadline_ms=NOW - 1)
-    books.seed(stock=STOCK, operations={A: before}, due={(NOW - 1, "h", (A,))})
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_hold_that_is_late_but_on_the_books(books: Books, known: int) -> None:
+    """State decides: a hold past its deadline that nobody swept is extended from now on, in parts too."""
+    lines = (("shoe", "W", 5), ("shoe", "S", 2))
+    before = Hold(lines, progress=((3, 2, 0, 0), (0, 0, 1, 1)), deadline_ms=NOW - 1, blocks=(4, 5))
+    books.seed(
+        stock={"shoe": Card({"W": Position(10, 3, 2), "S": Position(1)}, (A,))},
+        operations={A: before},
+        due={(NOW - 1, "h", (A,))},
+    )
     after = before._replace(changed=2, deadline_ms=NOW + 10)
-    assert books.one(books.resolve("extend", A, before, (10).to_bytes(6, "little"))) == after.head
+    answer = books.one(resolve("extend", A, extending(10), known=known))
+    assert answer == (after.tail if known == 0 else [2, after.packed(A)])
     books.expect(
         seq=2,
-        stock=STOCK,
+        stock={"shoe": Card({"W": Position(10, 3, 2), "S": Position(1)}, (A,))},
         operations={A: after},
         due={(NOW + 10, "h", (A,))},
-        log=[(2, [Resolved(EXTEND, A, after, ZERO)])],
+        log=[(2, [Resolved(EXTEND, A, after)])],
     )

@@ -7,12 +7,26 @@ from pathlib import Path
 import hiredis
 import pytest
 
-from engine import keys
-from tests.lua.books import COMMIT, COMMITTED, NOW, Books, Hold, Memory, Position, Stock, name
+import engine
+from tests.lua.books import (
+    COMMIT,
+    COMMITTED,
+    NOW,
+    Books,
+    Card,
+    Hold,
+    Memory,
+    Position,
+    Request,
+    move,
+    name,
+    reserve,
+    resolve,
+)
 from tests.lua.test_errors import SHOE, VERBS
 
 A = name(1)
-WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "SADD"}
+WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "HINCRBY"}
 
 
 class Monitor:
@@ -58,13 +72,11 @@ def seed(books: Books, verb: str) -> None:
         hold = Hold(SHOE.lines, deadline_ms=NOW)
     operations: dict[bytes, Hold | Memory] = {} if verb in {"reserve", "movement"} else {A: hold}
     if verb == "forget":
-        operations = {A: Memory(2, bytes(8), A, b"head")}
+        operations = {A: Memory(2, bytes(8), A, b"tail")}
     books.seed(
-        stock={"shoe": Stock({"S": Position(1), "W": Position(20, 5, 5)}, {("W", A): 1})},
+        stock={"shoe": Card({"S": Position(1), "W": Position(20, 5, 5)}, (name(9),), 1, 0, {0: (A,)})},
         operations=operations,
-        due={(NOW, "p" if verb == "forget" else "h", (A,))}
-        if verb in {"forget", "expire", "overdue"}
-        else set(),
+        due={(NOW, "p" if verb == "forget" else "h", (A,))} if verb in {"forget", "expire"} else set(),
         locations={"W": b"old"},
     )
 
@@ -75,7 +87,7 @@ def test_no_read_follows_a_write(books: Books, lua_server: Path, verb: str) -> N
     seed(books, verb)
     before = books.read()
     monitor = Monitor(lua_server)
-    books.one(VERBS[verb](books))
+    books.one(VERBS[verb])
     books.raw("ECHO", "the end")
     ran = monitor.until("the end")
     monitor.close()
@@ -93,23 +105,80 @@ def test_no_read_follows_a_write(books: Books, lua_server: Path, verb: str) -> N
 
 
 def declared_keys(verb: str) -> dict[str, str]:
-    """Each key that these requests use, with the use that the header declares."""
-    source = (Path(keys.__file__).parent / "lua" / f"{verb}.lua").read_text(encoding="utf-8")
-    found = {}
-    for pattern, use in re.findall(r"^--@key \S+ (\S+) \w+ (\w+)", source, re.MULTILINE):
-        key = pattern.replace("{p}", "{0}").replace("<sku>", "shoe").replace("<location>", "W")
-        found[key] = use
-    return found
+    """Each key of the partition that a header declares, with its use."""
+    source = (Path(engine.__file__).parent / "lua" / f"{verb}.lua").read_text(encoding="utf-8")
+    found = re.findall(r"^--@key \S+ (\S+) \w+ (\w+)", source, re.MULTILINE)
+    return {pattern.replace("{p}", "{0}"): use for pattern, use in found}
 
 
-def test_one_call_reads_the_time_once(books: Books, lua_server: Path) -> None:
-    """All requests of a call share one moment, one look at the sequence, one write of each key."""
-    books.seed(stock={"shoe": Stock({"W": Position(20)})})
+def commands_of(books: Books, lua_server: Path, *requests: Request) -> list[str]:
+    """What one call runs, without the clock of the tests."""
     monitor = Monitor(lua_server)
-    books.batch(*(books.reserve(name(number), SHOE) for number in range(4)))
+    books.batch(*requests)
     books.raw("ECHO", "the end")
-    ran = [words[0].upper() for words in monitor.until("the end")]
+    ran = monitor.until("the end")
     monitor.close()
-    # The clock of the tests is the GET.
-    wanted = ["GET", "HGET", "HMGET", "HMGET", "HSET", "HSET", "HSET", "XADD", "ZADD"]
-    assert sorted(ran) == wanted
+    return sorted(words[0].upper() for words in ran if words[:2] != ["GET", "test:clock"])
+
+
+def test_one_call_reads_and_writes_once(books: Books, lua_server: Path) -> None:
+    """All requests of a call share one look at the sequence, at the ids, at the cards, and one write of each
+    key, whatever SKUs they name.
+    """
+    books.seed(stock={sku: Card({"W": Position(20)}) for sku in ("shoe", "hat", "sock")})
+    wanted = ["HMGET", "HMGET", "HMGET", "HSET", "HSET", "HSET", "XADD", "ZADD"]
+    baskets = [
+        Hold((("shoe", "W", 1), ("hat", "W", 1))),
+        Hold((("sock", "W", 1),)),
+        Hold((("shoe", "W", 1), ("sock", "W", 1))),
+    ]
+    asked = [reserve(name(number), each) for number, each in enumerate(baskets)]
+    assert commands_of(books, lua_server, *asked) == wanted
+    steps = [resolve("release", name(number)) for number in range(3)]
+    assert commands_of(books, lua_server, *steps) == wanted
+
+
+def test_a_block_is_read_once(books: Books, lua_server: Path) -> None:
+    """Claims of one block that end in one call, and a gap that two of them leave behind."""
+    names = [name(number) for number in range(4)]
+    books.seed(
+        stock={
+            "shoe": Card({"W": Position(20, 20)}, (), 3, 0, {0: (name(0), name(1)), 2: (name(2), name(3))})
+        },
+        operations={each: SHOE._replace(blocks=(at // 2 * 2,)) for at, each in enumerate(names)},
+    )
+    # Block 1, which does not exist, is looked for when block 0 is empty.
+    wanted = [
+        "HDEL",
+        "HGET",
+        "HGET",
+        "HGET",
+        "HMGET",
+        "HMGET",
+        "HMGET",
+        "HSET",
+        "HSET",
+        "HSET",
+        "XADD",
+        "ZADD",
+    ]
+    assert commands_of(books, lua_server, *(resolve("release", each) for each in names)) == wanted
+
+
+def test_what_has_lapsed_is_listed_once_a_call(books: Books, lua_server: Path) -> None:
+    """However many requests of the call are short."""
+    lapsing = Hold((("shoe", "W", 5),), deadline_ms=NOW)
+    books.seed(
+        stock={"shoe": Card({"W": Position(5, 5)}, (A,))}, operations={A: lapsing}, due={(NOW, "h", (A,))}
+    )
+    short = Hold((("shoe", "W", 6),))
+    ran = commands_of(books, lua_server, *(reserve(name(number), short) for number in range(2, 6)))
+    assert ran.count("ZRANGE") == 2, "is there one, and which are there"
+    assert ran.count("ZREM") == 1
+
+
+def test_a_refused_call_writes_nothing(books: Books, lua_server: Path) -> None:
+    """Neither sequence nor ledger nor anything else is touched."""
+    books.seed(stock={"shoe": Card({"W": Position(1)})})
+    assert commands_of(books, lua_server, reserve(A, SHOE)) == ["HMGET", "HMGET", "HMGET", "ZRANGE"]
+    assert commands_of(books, lua_server, move(A, 1, "X")) == ["HEXISTS", "HMGET", "HMGET", "HMGET"]

@@ -263,7 +263,8 @@ class ShopMachine(RuleBasedStateMachine):
         if not used:
             return
         key = used[pick % len(used)].key
-        self.send(Call(verb, key, None, name, ttl_seconds=17), "once")
+        call = Call(verb, key, None, name)
+        self.send(replace(call, ttl_seconds=17) if verb == "extend" else call, "once")
 
     @precondition(lambda self: self.calls)
     @rule(pick=picks, quantity=st.integers(1, 3))

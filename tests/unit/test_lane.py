@@ -75,7 +75,7 @@ class FakeServer:
         self.writer.write(text)
 
     def answer(self, *numbers: int) -> None:
-        """The reply of a call: at moment 7, in epoch 3, one number for each request."""
+        """The reply of a call: at moment 7, in epoch 3, up to sequence 9, one number for each request."""
         self.say(reply(*numbers))
 
     def hang_up(self) -> None:
@@ -92,7 +92,7 @@ class FakeServer:
 
 def reply(*numbers: int) -> bytes:
     """A call's reply as it goes over the wire."""
-    words = [b":%d\r\n" % number for number in (7, 3, *numbers)]
+    words = [b":%d\r\n" % number for number in (7, 3, 9, *numbers)]
     return b"*%d\r\n" % len(words) + b"".join(words)
 
 
@@ -104,7 +104,7 @@ async def server() -> AsyncIterator[FakeServer]:
 
 
 def ask(lane: Lane, number: int, script: Script = RESERVE, positions: int = 1) -> "asyncio.Future[Answer]":
-    return lane.submit(script, (bulk(b"key%d" % number),), bulk(b"argument%d" % number), positions)
+    return lane.submit(script, bulk(b"argument%d" % number), positions)
 
 
 async def outcome(future: "asyncio.Future[Answer]") -> BincardError | Answer:
@@ -117,16 +117,16 @@ async def outcome(future: "asyncio.Future[Answer]") -> BincardError | Answer:
 
 
 async def test_what_waits_together_leaves_together(server: FakeServer) -> None:
-    """Requests of one turn and verb are one call: fixed keys, their keys, fixed arguments, theirs."""
+    """Requests of one turn and verb are one call: keys, fixed arguments, theirs."""
     lane = await server.start()
     futures = [ask(lane, number, COMMIT) for number in range(3)]
     (command,) = await server.wait_for(1)
     assert command == [
-        *(b"FCALL", b"commit", b"4", b"meta", b"key0", b"key1", b"key2"),
+        *(b"FCALL", b"commit", b"1", b"meta"),
         *(b"5", b"argument0", b"argument1", b"argument2"),
     ]
     server.answer(10, 11, 12)
-    assert [await outcome(future) for future in futures] == [(7, 3, 10), (7, 3, 11), (7, 3, 12)]
+    assert [await outcome(future) for future in futures] == [(7, 3, 9, 10), (7, 3, 9, 11), (7, 3, 9, 12)]
     assert (server.metrics.calls, server.metrics.requests) == (1, 3)
 
 
@@ -139,7 +139,7 @@ async def test_commits_leave_first(server: FakeServer) -> None:
     assert [command[1] for command in commands] == [b"commit", b"release", b"reserve", b"read"]
     for number in (3, 2, 1, 0):
         server.answer(number)
-    assert [await outcome(future) for future in futures] == [(7, 3, number) for number in range(4)]
+    assert [await outcome(future) for future in futures] == [(7, 3, 9, number) for number in range(4)]
 
 
 async def test_requests_gather_while_turns_are_under_way(server: FakeServer) -> None:
@@ -153,13 +153,13 @@ async def test_requests_gather_while_turns_are_under_way(server: FakeServer) -> 
     await asyncio.sleep(0.02)
     await server.wait_for(2)
     server.answer(1)
-    assert await outcome(first) == (7, 3, 1)
+    assert await outcome(first) == (7, 3, 9, 1)
     commands = await server.wait_for(3)
-    assert commands[2][4:7] == [b"key3", b"key4", b"key5"]
+    assert commands[2][4:] == [b"argument3", b"argument4", b"argument5"]
     server.answer(2)
     server.answer(3, 4, 5)
-    assert await outcome(second) == (7, 3, 2)
-    assert [await outcome(future) for future in later] == [(7, 3, number) for number in (3, 4, 5)]
+    assert await outcome(second) == (7, 3, 9, 2)
+    assert [await outcome(future) for future in later] == [(7, 3, 9, number) for number in (3, 4, 5)]
 
 
 async def test_a_call_has_at_the_most_so_many_requests(server: FakeServer) -> None:
@@ -168,11 +168,11 @@ async def test_a_call_has_at_the_most_so_many_requests(server: FakeServer) -> No
     count = limits.CALL_REQUESTS + 1
     futures = [ask(lane, number) for number in range(count)]
     first, second = await server.wait_for(2)
-    assert int(first[2]) == count
-    assert second[4:] == [b"key%d" % (count - 1), b"argument%d" % (count - 1)]
+    assert len(first) == 4 + count - 1
+    assert second[4:] == [b"argument%d" % (count - 1)]
     server.answer(*range(count - 1))
     server.answer(count - 1)
-    assert [await outcome(future) for future in futures] == [(7, 3, number) for number in range(count)]
+    assert [await outcome(future) for future in futures] == [(7, 3, 9, number) for number in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,10 @@ async def test_a_call_touches_at_the_most_so_many_positions(
     lane = await server.start()
     futures = [ask(lane, number, positions=count) for number, count in enumerate(positions)]
     commands = await server.wait_for(len(calls))
-    assert [int(command[2]) - 1 for command in commands] == calls
+    assert [len(command) - 4 for command in commands] == calls
     for count in calls:
         server.answer(*[1] * count)
-    assert [await outcome(future) for future in futures] == [(7, 3, 1)] * len(positions)
+    assert [await outcome(future) for future in futures] == [(7, 3, 9, 1)] * len(positions)
 
 
 async def test_too_many_wait(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ async def test_too_many_wait(server: FakeServer, monkeypatch: pytest.MonkeyPatch
     again = ask(lane, 5)
     await server.wait_for(2)
     server.answer(5)
-    assert await outcome(again) == (7, 3, 5)
+    assert await outcome(again) == (7, 3, 9, 5)
 
 
 async def test_a_lost_connection(server: FakeServer) -> None:
@@ -215,7 +215,7 @@ async def test_a_lost_connection(server: FakeServer) -> None:
     answered = ask(lane, 0)
     await server.wait_for(1)
     server.answer(0)
-    assert await outcome(answered) == (7, 3, 0)
+    assert await outcome(answered) == (7, 3, 9, 0)
     written = [ask(lane, number) for number in (1, 2)]
     await server.wait_for(2)
     waiting = [ask(lane, number) for number in (3, 4)] + [ask(lane, 5, COMMIT)]
@@ -249,7 +249,7 @@ async def test_replies_in_pieces(server: FakeServer, step: int) -> None:
     for at in range(0, len(text), step):
         lane.data_received(text[at : at + step])
     first, second, third = [await outcome(future) for future in futures]
-    assert (first, third) == ((7, 3, 0), (7, 3, 2))
+    assert (first, third) == ((7, 3, 9, 0), (7, 3, 9, 2))
     assert isinstance(second, MemoryFull)
 
 
@@ -282,7 +282,7 @@ async def test_errors_of_the_server(server: FakeServer, text: str, error: type[B
     again = ask(lane, 2)
     await server.wait_for(2)
     server.answer(2)
-    assert await outcome(again) == (7, 3, 2)
+    assert await outcome(again) == (7, 3, 9, 2)
     assert server.loads == 0
 
 
@@ -296,11 +296,11 @@ async def test_a_server_that_lost_the_library(server: FakeServer) -> None:
     assert commands[0] == commands[1]
     assert server.loads == 1
     server.answer(9)
-    assert await outcome(future) == (7, 3, 9)
+    assert await outcome(future) == (7, 3, 9, 9)
     following = ask(lane, 2)
     await server.wait_for(3)
     server.answer(2)
-    assert await outcome(following) == (7, 3, 2)
+    assert await outcome(following) == (7, 3, 9, 2)
 
 
 async def test_others_go_on_while_the_library_is_loaded(server: FakeServer) -> None:
@@ -309,11 +309,11 @@ async def test_others_go_on_while_the_library_is_loaded(server: FakeServer) -> N
     first, second = ask(lane, 1, COMMIT), ask(lane, 2, RESERVE)
     await server.wait_for(2)
     server.say(b"-ERR Function not found\r\n" + reply(22))
-    assert await outcome(second) == (7, 3, 22)
+    assert await outcome(second) == (7, 3, 9, 22)
     commands = await server.wait_for(3)
     assert commands[2] == commands[0]
     server.answer(11)
-    assert await outcome(first) == (7, 3, 11)
+    assert await outcome(first) == (7, 3, 9, 11)
 
 
 async def test_the_library_is_loaded_once_for_a_call(server: FakeServer) -> None:
@@ -362,7 +362,7 @@ async def test_the_time_limit_is_for_each_answer(server: FakeServer, monkeypatch
         await server.wait_for(number + 1)
         await asyncio.sleep(0.08)
         server.answer(number)
-        assert await outcome(future) == (7, 3, number)
+        assert await outcome(future) == (7, 3, 9, number)
     assert lane.is_open
 
 
@@ -373,8 +373,8 @@ async def test_a_caller_that_gave_up(server: FakeServer) -> None:
     futures[1].cancel()
     await server.wait_for(1)
     server.answer(10, 11, 12)
-    assert await outcome(futures[0]) == (7, 3, 10)
-    assert await outcome(futures[2]) == (7, 3, 12)
+    assert await outcome(futures[0]) == (7, 3, 9, 10)
+    assert await outcome(futures[2]) == (7, 3, 9, 12)
     gone = ask(lane, 4)
     await server.wait_for(2)
     gone.cancel()
@@ -382,7 +382,7 @@ async def test_a_caller_that_gave_up(server: FakeServer) -> None:
     after = ask(lane, 5)
     await server.wait_for(3)
     server.answer(5)
-    assert await outcome(after) == (7, 3, 5)
+    assert await outcome(after) == (7, 3, 9, 5)
 
 
 async def test_the_greeting_comes_first(server: FakeServer) -> None:
@@ -392,7 +392,7 @@ async def test_the_greeting_comes_first(server: FakeServer) -> None:
     commands = await server.wait_for(3)
     assert commands[:2] == [[b"AUTH", b"user", b"secret"], [b"SELECT", b"2"]]
     server.say(b"+OK\r\n+OK\r\n" + reply(1))
-    assert await outcome(future) == (7, 3, 1)
+    assert await outcome(future) == (7, 3, 9, 1)
 
 
 async def test_a_refused_greeting(server: FakeServer) -> None:
@@ -426,7 +426,7 @@ async def test_many_requests_and_their_answers(server: FakeServer) -> None:
     async def caller(number: int) -> bool:
         await asyncio.sleep(number % 7 / 1000)
         answer = await ask(lane, number, scripts[number % 4])
-        return bool(answer == (7, 3, number))
+        return bool(answer == (7, 3, 9, number))
 
     async def serve() -> None:
         seen = 0

@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -6,17 +7,18 @@ from hypothesis import strategies as st
 
 from engine.records import (
     Detail,
-    PlannedPosition,
     build_reservation,
-    decode_head,
     decode_plan,
     decode_record,
+    decode_tail,
     encode_detail,
     encode_plan,
     first_head,
     is_reservation,
+    split_record,
+    tail_size,
 )
-from engine.types import ReservationLine, State
+from engine.types import Line, ReservationLine, State
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=64)
 places = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
@@ -24,37 +26,35 @@ units = st.integers(0, 2**40 - 1)
 STATES = list(State)
 
 
-@st.composite
-def plans(draw: st.DrawFn) -> tuple[tuple[str, ...], tuple[PlannedPosition, ...]]:
-    skus = tuple(draw(st.lists(names, min_size=1, max_size=8, unique=True)))
-    position = st.builds(PlannedPosition, st.integers(0, len(skus) - 1), units, places)
-    return skus, tuple(draw(st.lists(position, min_size=1, max_size=12)))
+lines = st.lists(st.builds(Line, names, units, places), min_size=1, max_size=12)
 
 
-@given(plans(), st.binary(max_size=9), st.binary(max_size=9))
-def test_a_plan(
-    plan: tuple[tuple[str, ...], tuple[PlannedPosition, ...]], before: bytes, after: bytes
-) -> None:
+@given(lines, st.binary(max_size=9), st.binary(max_size=9))
+def test_a_plan(positions: list[Line], before: bytes, after: bytes) -> None:
     """A plan is found again amid other bytes, and tells where it ends."""
-    skus, positions = plan
-    packed = encode_plan(skus, positions)
+    packed = encode_plan(positions)
     found, end = decode_plan(before + packed + after, len(before))
-    assert (found.skus, found.positions, found.packed) == (skus, positions, packed)
+    assert (found.positions, found.packed) == (tuple(positions), packed)
     assert end == len(before + packed)
     assert int.from_bytes(packed[:2], "little") == len(packed) - 2
 
 
 def test_a_plan_of_known_bytes() -> None:
     """The layout that lib/record.lua reads."""
-    packed = encode_plan(("a", "ü"), (PlannedPosition(1, 258, "W"), PlannedPosition(0, 2**40 - 1, "S1")))
-    assert packed == (
-        b"\x1a\0" + b"\2\2" + b"\1\2\1\0\0\0\1W" + b"\0\xff\xff\xff\xff\xff\2S1" + b"\1\0a" + b"\2\0\xc3\xbc"
-    )
+    packed = encode_plan((Line("ü", 258, "W"), Line("a", 2**40 - 1, "S1")))
+    assert packed == (b"\x1b\0\2" + b"\2\1\0\0\0\3\nW=\2\0\xc3\xbc" + b"\xff\xff\xff\xff\xff\4\nS1=\1\0a")
+
+
+@pytest.mark.parametrize("bad", [b"", b"\1", b"\x0c\0\1\1\0\0\0\0\3\nW=\1\0", b"\2\0\0\0", b"\0\0\1"])
+def test_what_is_no_plan(bad: bytes) -> None:
+    """Every byte must be accounted for."""
+    with pytest.raises((ValueError, IndexError)):
+        decode_plan(bad)
 
 
 @st.composite
-def heads(draw: st.DrawFn) -> tuple[bytes, tuple[object, ...]]:
-    """A record's head as Lua packs it, and the fields that it has."""
+def tails(draw: st.DrawFn, count: int) -> tuple[bytes, tuple[object, ...]]:
+    """A record's tail as Lua packs it, and the fields that it has."""
     byte, epoch, seq, moment = (
         st.integers(0, 255),
         st.integers(0, 65_535),
@@ -62,34 +62,46 @@ def heads(draw: st.DrawFn) -> tuple[bytes, tuple[object, ...]]:
         st.integers(0, 2**48 - 1),
     )
     state, end, close = draw(st.integers(1, 6)), draw(byte), draw(byte)
-    rows = tuple(draw(st.lists(st.tuples(units, units, units, units), max_size=5)))
+    row = st.tuples(units, units, units, units)
+    rows = tuple(draw(st.just([]) | st.lists(row, min_size=count, max_size=count)))
     revision, created_epoch, changed_epoch = draw(epoch), draw(epoch), draw(epoch)
     created, changed, created_ms, deadline_ms = draw(seq), draw(seq), draw(moment), draw(moment)
-    mark = draw(st.binary(min_size=8, max_size=8))
-    packed = struct.pack("<BBBBHBHH", 1, state, end, close, revision, len(rows), created_epoch, changed_epoch)
+    packed = b"".join(number.to_bytes(5, "little") for row in rows for number in row)
     packed += created.to_bytes(7, "little") + changed.to_bytes(7, "little")
-    packed += created_ms.to_bytes(6, "little") + deadline_ms.to_bytes(6, "little") + mark
-    packed += b"".join(number.to_bytes(5, "little") for row in rows for number in row)
+    packed += deadline_ms.to_bytes(6, "little") + created_ms.to_bytes(6, "little")
+    packed += struct.pack("<HHHBBBB", created_epoch, changed_epoch, revision, len(rows), state, end, close)
     fields = (STATES[state - 1], end, close, revision, created_epoch, changed_epoch)
-    return packed, (*fields, created, changed, created_ms, deadline_ms, mark, rows)
+    return packed, (*fields, created, changed, created_ms, deadline_ms, rows)
 
 
-@given(heads(), plans())
-def test_a_record(
-    head: tuple[bytes, tuple[object, ...]], plan: tuple[tuple[str, ...], tuple[PlannedPosition, ...]]
-) -> None:
+def record_of(tail: bytes, positions: Sequence[Line], detail: Detail) -> bytes:
+    """A record as it is stored."""
+    body = bytes(20) + (900_000).to_bytes(6, "little") + encode_plan(positions) + encode_detail(detail)
+    body += bytes(3 * len(positions)) + tail
+    return b"\1" + len(body).to_bytes(3, "little") + body
+
+
+@given(st.data(), lines)
+def test_a_record(data: st.DataObject, positions: list[Line]) -> None:
     """Every field of a record that Lua wrote is read as it was written."""
-    packed, fields = head
+    tail, fields = data.draw(tails(len(positions)))
     detail = Detail(900, "me", None, "web", {"gift": True, "n": 1}, ((0, 1),))
-    raw = packed + encode_plan(*plan) + encode_detail(detail)
+    raw = record_of(tail, positions, detail)
     record = decode_record(raw)
     assert tuple(getattr(record.head, field) for field in record.head.__struct_fields__) == fields
-    assert (record.plan.skus, record.plan.positions) == plan
+    assert record.plan.positions == tuple(positions)
     assert record.detail.metadata == detail.metadata
-    assert decode_head(raw) == (record.head, len(packed))
+    assert decode_tail(tail) == record.head
+    assert tail_size(raw) == len(tail)
+    parts = split_record(raw)
+    assert parts.front + parts.plan + parts.detail + parts.blocks + parts.tail == raw
+    assert (parts.plan, parts.detail, parts.tail) == (record.plan.packed, encode_detail(detail), tail)
     first = first_head(record.head, record.detail)
     assert (first.state, first.changed_seq, first.progress) == (State.HELD, record.head.created_seq, ())
     assert first.deadline_ms == record.head.created_ms + 900_000
+    for short in (raw[:68], raw[:31] + b"\xff" + raw[32:]):
+        with pytest.raises((ValueError, IndexError)):
+            split_record(short)
 
 
 def test_kinds() -> None:
@@ -99,11 +111,10 @@ def test_kinds() -> None:
     assert not is_reservation(b"")
 
 
-def head_of(state: State, *rows: tuple[int, int, int, int]) -> bytes:
-    number = STATES.index(state) + 1
-    packed = struct.pack("<BBBBHBHH", 1, number, 0, 0, 0, len(rows), 2, 3)
-    packed += (4).to_bytes(7, "little") + (5).to_bytes(7, "little") + bytes(12) + bytes(8)
-    return packed + b"".join(units.to_bytes(5, "little") for row in rows for units in row)
+def tail_of(state: State, *rows: tuple[int, int, int, int]) -> bytes:
+    packed = b"".join(units.to_bytes(5, "little") for row in rows for units in row)
+    packed += (4).to_bytes(7, "little") + (5).to_bytes(7, "little") + bytes(12)
+    return packed + struct.pack("<HHHBBBB", 2, 3, 0, len(rows), STATES.index(state) + 1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +130,8 @@ def head_of(state: State, *rows: tuple[int, int, int, int]) -> bytes:
 )
 def test_lines_without_progress(state: State, columns: tuple[int, int, int, int]) -> None:
     """Where nothing else is noted, all units are in the reservation's own state."""
-    plan = encode_plan(("shoe",), (PlannedPosition(0, 5, "W"),))
     detail = Detail(900, None, None, None, {})
-    record = decode_record(head_of(state) + plan + encode_detail(detail))
+    record = decode_record(record_of(tail_of(state), [Line("shoe", 5, "W")], detail))
     found = build_reservation("r_1", record.head, record.plan, record.detail)
     assert found.lines == [ReservationLine("shoe", "W", 5, *columns)]
     assert found.version == "3.5"
@@ -141,10 +151,9 @@ def test_lines_that_share_a_position(quantities: list[int], row: tuple[int, int,
         rows.append(min(left, wanted))
         left -= rows[-1]
     held, committed, fulfilled, _ = rows
-    plan = encode_plan(("shoe",), (PlannedPosition(0, total, "W"),))
     detail = Detail(900, None, None, None, {}, tuple((0, quantity) for quantity in quantities))
-    head = head_of(State.HELD, (rows[0], rows[1], rows[2], rows[3]))
-    record = decode_record(head + plan + encode_detail(detail))
+    tail = tail_of(State.HELD, (rows[0], rows[1], rows[2], rows[3]))
+    record = decode_record(record_of(tail, [Line("shoe", total, "W")], detail))
     lines = build_reservation("r_1", record.head, record.plan, record.detail).lines
     assert [line.quantity for line in lines] == quantities
     assert sum(line.held for line in lines) == held

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from engine import Inventory, Line, Location, LocationKind, Movement, MovementKind, connect, keys
+from engine import Inventory, Line, Location, LocationKind, Movement, MovementKind, connect, keys, limits
 from engine.errors import StorageUnavailable
 from engine.outcomes import Outcome
 from engine.topology.embedded import EmbeddedServer
@@ -97,9 +97,10 @@ async def lapse(raw: redis.asyncio.Redis, until_ms: int) -> None:
 
 @pytest.mark.parametrize("partition_count", [1, 8])
 async def test_ticks_until_nothing_is_left(
-    open_inventory: Open, raw: redis.asyncio.Redis, partition_count: int
+    open_inventory: Open, raw: redis.asyncio.Redis, partition_count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Work that is left asks for the next tick at once; two sweepers share it and count it once."""
+    monkeypatch.setattr(limits, "SWEEP_IDS", 16)
     inventory = await open_inventory(partition_count)
     skus = [f"A-{number}" for number in range(20)]
     await stock(inventory, *skus)

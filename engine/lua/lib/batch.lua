@@ -1,7 +1,7 @@
 -- One script call carries many independent requests. A batch reads through a working copy, so that
 -- each request sees what those before it did; nothing is written until all are decided, and then every
--- position is written once. Refused requests leave the working copy untouched.
-local function begin_batch(meta, operations, due, log)
+-- card is written once. Refused requests leave the working copy untouched.
+local function begin_batch(meta, operations, due, log, stock)
   if not pack then
     bind_builtins()
   end
@@ -10,53 +10,28 @@ local function begin_batch(meta, operations, due, log)
     error({ err = 'NODATASET this server holds no Bincard data set' })
   end
   reset_state()
-  meta_key, operations_key, due_key, log_key = meta, operations, due, log
+  meta_key, operations_key, due_key, log_key, stock_key = meta, operations, due, log, stock
   now_ms, epoch_now, last_seq = read_clock(), tonumber(head[1]), tonumber(head[2])
 end
 
--- Loads the records of many operation ids in one call.
+-- Loads the records of many operation ids in one call, except those that the call knows.
 local function load_operations(ids)
-  if #ids == 0 then
-    return
-  end
-  local records = redis.call('HMGET', operations_key, unpack_table(ids))
-  for i = 1, #ids do
-    remembered[ids[i]] = records[i]
+  for first = 1, #ids, 1000 do
+    local last = math_min(first + 999, #ids)
+    local records = redis.call('HMGET', operations_key, unpack_table(ids, first, last))
+    for i = first, last do
+      local id = ids[i]
+      if remembered[id] == nil then
+        remembered[id] = records[i - first + 1]
+      end
+    end
   end
 end
 
 local function remember_operation(id, record)
   remembered[id] = record
-  local n = #written
-  written[n + 1], written[n + 2] = id, record
-end
-
--- A position's first new claim of a call needs no table: most have no second. `seq` is its place in the
--- order of promises.
-local function add_claim(i, id, seq)
-  local claim = place_of[i] .. '\n' .. id
-  if not first_claim[i] then
-    first_claim[i], first_order[i] = claim, seq
-    return
-  end
-  local claims = more_claims[i]
-  if claims then
-    local n = #claims
-    claims[n + 1], claims[n + 2] = claim, seq
-  else
-    more_claims[i] = { claim, seq }
-  end
-end
-
-local function end_claim(i, id)
-  local ended, claim = ended_claims[i], place_of[i] .. '\n' .. id
-  if not ended then
-    ended_claims[i] = claim
-  elseif type(ended) == 'string' then
-    ended_claims[i] = { ended, claim }
-  else
-    ended[#ended + 1] = claim
-  end
+  written[written_size + 1], written[written_size + 2] = id, record
+  written_size = written_size + 2
 end
 
 -- Memories to forget stand in the deadline index behind all holds: whoever looks for lapsed holds never
@@ -68,31 +43,35 @@ local BEHIND_HOLDS = 1125899906842624 -- 2^50 ms
 local function add_due(kind, at_ms, id)
   local when = kind == 'h' and at_ms or at_ms + BEHIND_HOLDS
   local ids = due_ids[when]
-  if ids then
-    ids[#ids + 1] = id
-  else
-    due_ids[when] = { kind, id }
+  if not ids then
+    ids = { kind, size = 1 }
+    due_ids[when] = ids
   end
+  local size = ids.size + 1
+  ids[size], ids.size = id, size
 end
 
--- Which of the entries are still in the deadline index and due: one that was moved to a later moment
--- since the sweeper listed it is not its business any more.
-local function find_due(entries)
-  local scores, due = redis.call('ZMSCORE', due_key, unpack_table(entries)), {}
-  for i = 1, #entries do
-    local behind = string_sub(entries[i], 1, 1) == 'p' and BEHIND_HOLDS or 0
-    due[i] = scores[i] and tonumber(scores[i]) - behind <= now_ms
-  end
-  return due
-end
-
--- Whether holds have lapsed that no sweeper has given back yet: a refusal must not count them.
+-- Whether holds have lapsed that are still counted.
 local function has_overdue()
-  if sees_overdue == nil then
-    local first = redis.call('ZRANGE', due_key, 0, 0, 'WITHSCORES')
-    sees_overdue = first[2] ~= nil and tonumber(first[2]) <= now_ms
+  local first = redis.call('ZRANGE', due_key, 0, 0, 'WITHSCORES')
+  return first[2] ~= nil and tonumber(first[2]) <= now_ms
+end
+
+local MAX_ENTRIES = 128
+
+-- The entries of the deadline index that are due, the oldest first, until they have `limit` ids, and whether
+-- there are more. `behind` is 0 for holds, BEHIND_HOLDS for memories.
+local function list_due(behind, limit, ids)
+  local entries = redis.call('ZRANGE', due_key, string_format('%d', behind),
+    string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, MAX_ENTRIES)
+  for i = 1, #entries do
+    if #ids >= limit then
+      return true
+    end
+    add_ids(ids, entries[i])
+    swept_entries[#swept_entries + 1] = entries[i]
   end
-  return sees_overdue
+  return #entries == MAX_ENTRIES
 end
 
 local function next_sequence()
@@ -100,74 +79,65 @@ local function next_sequence()
   return last_seq
 end
 
--- Adds an event: its kind and its body in parts, which are joined once, when all events are known.
-local function add_event(kind, size, first, second, third, fourth, fifth, sixth)
-  local n = event_parts
-  events[n + 1], events[n + 2], events[n + 3] = pack('<I4B', size, kind), first, second
-  n = n + (second and 3 or 2)
-  if third then
-    events[n + 1], events[n + 2], events[n + 3], events[n + 4] = third, fourth, fifth, sixth
-    n = n + (sixth and 4 or fifth and 3 or fourth and 2 or 1)
-  end
-  event_parts = n
+-- Adds an event as the ledger takes it: kind (1), size (3), body.
+local function add_event(event)
   event_count = event_count + 1
+  events[event_count + 1] = event
 end
 
-local function mark_changed(i)
-  if not is_changed[i] then
-    is_changed[i] = true
-    changed[#changed + 1] = i
-  end
-end
-
-local function write_positions()
-  for n = 1, #changed do
-    local i = changed[n]
-    local claim = first_claim[i]
-    if not claim then
-      redis.call('HSET', key_of[i], place_of[i], encode_position(i))
-    elseif not more_claims[i] then
-      redis.call('HSET', key_of[i], place_of[i], encode_position(i), claim, first_order[i])
-    else
-      redis.call('HSET', key_of[i], place_of[i], encode_position(i), claim, first_order[i],
-        unpack_table(more_claims[i]))
-    end
-  end
-  for i, ended in pairs(ended_claims) do
-    if type(ended) == 'string' then
-      redis.call('HDEL', key_of[i], ended)
-    else
-      redis.call('HDEL', key_of[i], unpack_table(ended))
-    end
+local function set_fields(key, fields, size)
+  for first = 1, size, 2000 do
+    redis.call('HSET', key, unpack_table(fields, first, math_min(first + 1999, size)))
   end
 end
 
--- Everything that a batch changes, written at once: positions, records, deadlines, events, sequence.
-local function write_batch()
-  if event_count == 0 then
-    return
+local function delete_fields(key, fields)
+  for first = 1, #fields, 1000 do
+    redis.call('HDEL', key, unpack_table(fields, first, math_min(first + 999, #fields)))
   end
-  -- First what may refuse: a ledger that is ahead of the sequence takes no entry, and then nothing is written.
-  local seq = string_format('%d', last_seq)
-  redis.call('XADD', log_key, epoch_now .. '-' .. seq, 'e',
-    pack('<I6H', now_ms, event_count) .. concat(events))
-  redis.call('HSET', meta_key, 'seq', seq)
-  write_positions()
-  if #written > 0 then
-    redis.call('HSET', operations_key, unpack_table(written))
-  end
-  local entries = {}
+end
+
+local function write_due()
+  local entries, size = {}, 0
   for when, ids in pairs(due_ids) do
-    local n = #entries
-    entries[n + 1], entries[n + 2] = when, concat(ids)
+    entries[size + 1], entries[size + 2] = when, concat(ids)
+    size = size + 2
   end
-  if #entries > 0 then
+  if size > 0 then
     -- GT: where one id falls due twice, the later moment counts.
     redis.call('ZADD', due_key, 'GT', unpack_table(entries))
   end
 end
 
--- The answer of a batch: when it was decided, in which epoch, then one answer for each request.
-local function begin_answer()
-  return { now_ms, epoch_now }
+-- Everything that a batch changes, written at once: ledger, sequence, cards, records, deadlines.
+local function write_batch()
+  if event_count > 0 then
+    -- First what may refuse: a ledger that is ahead of the sequence takes no entry, and then nothing is written.
+    local seq = string_format('%d', last_seq)
+    events[1] = pack('<I6H', now_ms, event_count)
+    redis.call('XADD', log_key, epoch_now .. '-' .. seq, 'e', concat(events, '', 1, event_count + 1))
+    redis.call('HSET', meta_key, 'seq', seq)
+    local fields, size, gone = collect_stock()
+    set_fields(stock_key, fields, size)
+    delete_fields(stock_key, gone)
+    set_fields(operations_key, written, written_size)
+    write_due()
+  end
+  if #swept_entries > 0 then
+    redis.call('ZREM', due_key, unpack_table(swept_entries))
+  end
+end
+
+-- The answer of a batch: when it was decided, in which epoch, up to which sequence; then one answer for
+-- each request.
+local answer_list = {}
+
+local function begin_answer(requests)
+  answer_list[1], answer_list[2], answer_list[3], answer_list[requests + 4] = now_ms, epoch_now, last_seq, nil
+  return answer_list
+end
+
+local function end_answer(answer)
+  answer[3] = last_seq
+  return answer
 end

@@ -2,69 +2,63 @@
 -- id. The first byte tells the kind. A reservation's record is also the memory of the reserve that
 -- made it, so that one look-up answers "have we seen this id?".
 --
--- Reservation: a header of HEADER_SIZE bytes, the progress (4 integers of 5 bytes a position: held,
--- committed, fulfilled, released; none while all units are in one state; what is missing has lapsed),
--- then the body as the caller packed it:
---   plan size (2 bytes) | SKUs (1) | positions (1) | positions of { slot (1), quantity (5),
---   location (1 + n) } | SKUs of { name (2 + n) } | what only the caller reads
--- A slot is the index of the position's SKU, and so of its key among the keys of the request.
+-- Reservation: kind (1) | size (3) | id (12) | fingerprint (8) | ttl (6) | plan | what only the caller
+-- reads | blocks | progress | head. All before the blocks is what the caller sent; when it is made it is the
+-- event as well, and the size is the event's. What is behind is found from the end:
+--   plan: size (2) | positions (1) | positions of { quantity (5), place (1 + n), SKU (2 + n) }
+--   blocks: for each position the block of its card that has its claim (3)
+--   progress: for each position held, committed, fulfilled, released (5 each); what is missing has lapsed.
+--     There is none while all units are in one state.
+--   head: created seq, changed seq (7 each) | deadline, created (6 each) | created epoch, changed epoch,
+--     revision (2 each) | positions with progress, state, held_end, closed_by (1 each)
+-- Progress and head together are the tail: what a caller that knows the rest is told.
 local KIND_RESERVATION, KIND_OPERATION, KIND_MOVEMENT = 1, 2, 3
-local STATE_HELD, STATE_COMMITTED, STATE_FULFILLED = 1, 2, 3
-local STATE_RELEASED, STATE_EXPIRED, STATE_CANCELLED = 4, 5, 6
-local VERB_NONE, VERB_RESERVE, VERB_COMMIT, VERB_RELEASE, VERB_EXTEND = 0, 1, 2, 3, 4
-local VERB_FULFIL, VERB_CANCEL, VERB_EXPIRE, VERB_MOVEMENT, VERB_LOCATION = 5, 6, 7, 8, 9
+local STATE = { HELD = 1, COMMITTED = 2, FULFILLED = 3, RELEASED = 4, EXPIRED = 5, CANCELLED = 6 }
+-- 1 is the reserve, whose event is its record.
+local VERB = {
+  NONE = 0, COMMIT = 2, RELEASE = 3, EXTEND = 4, FULFIL = 5, CANCEL = 6, EXPIRE = 7, MOVEMENT = 8, LOCATION = 9,
+}
 
-local HEADER_FORMAT = '<BBBBHBHHI7I7I6I6c8'
-local HEADER_SIZE = 45
-local PROGRESS_SIZE = 20
-local FINGERPRINT_AT = 38 -- of a reservation's record; 8 bytes
+local HEAD_FORMAT, HEAD_SIZE = '<I7I7I6I6HHHBBBB', 36
+local PROGRESS_SIZE, BLOCK_NUMBER_SIZE = 20, 3
+local ID_AT, FINGERPRINT_AT, PLAN_AT, POSITIONS_AT = 5, 17, 31, 34
+local POSITION_FORMAT = '<I5Bc0Hc0'
 local DELTA_FORMAT = '<i6i6i6' -- of an event: held, allocated, on_hand of a position
 local OPERATION_SIZE = 12
+local UNKNOWN_REVISION = 65535 -- of a record that the caller does not know
 local NO_OPERATION = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
-local function decode_header(raw)
-  local kind, state, held_end, closed_by, revision, progress, created_epoch, changed_epoch,
-    created_seq, changed_seq, created_ms, deadline_ms, fingerprint = unpack_struct(HEADER_FORMAT, raw)
+local function decode_head(raw)
+  local created_seq, changed_seq, deadline_ms, created_ms, created_epoch, changed_epoch, revision,
+    progress, state, held_end, closed_by = unpack_struct(HEAD_FORMAT, raw, #raw - HEAD_SIZE + 1)
   return {
-    kind = kind, state = state, held_end = held_end, closed_by = closed_by,
-    revision = revision, progress = progress,
-    created_epoch = created_epoch, changed_epoch = changed_epoch,
-    created_seq = created_seq, changed_seq = changed_seq,
-    created_ms = created_ms, deadline_ms = deadline_ms, fingerprint = fingerprint,
+    created_seq = created_seq, changed_seq = changed_seq, deadline_ms = deadline_ms,
+    created_ms = created_ms, created_epoch = created_epoch, changed_epoch = changed_epoch,
+    revision = revision, progress = progress, state = state, held_end = held_end, closed_by = closed_by,
   }
 end
 
-local function encode_header(header)
-  return pack(HEADER_FORMAT, header.kind, header.state, header.held_end, header.closed_by,
-    header.revision, header.progress, header.created_epoch, header.changed_epoch,
-    header.created_seq, header.changed_seq, header.created_ms, header.deadline_ms, header.fingerprint)
-end
-
--- The positions of a body: arrays of slots, quantities and locations, and the plan's size in bytes.
-local function decode_plan(raw, at)
-  local size, _, count, cursor = unpack_struct('<HBB', raw, at)
-  local slots, quantities, places = {}, {}, {}
-  for i = 1, count do
-    slots[i], quantities[i], places[i], cursor = unpack_struct('<BI5Bc0', raw, cursor)
-  end
-  return slots, quantities, places, size
+local function encode_head(head)
+  return pack(HEAD_FORMAT, head.created_seq, head.changed_seq, head.deadline_ms, head.created_ms,
+    head.created_epoch, head.changed_epoch, head.revision, head.progress, head.state, head.held_end,
+    head.closed_by)
 end
 
 -- The units of each position by state. Units in none of the four have lapsed.
-local function decode_progress(raw, header, quantities)
+local function decode_progress(raw, head, quantities)
   local units = { held = {}, committed = {}, fulfilled = {}, released = {} }
-  local state, cursor = header.state, HEADER_SIZE + 1
+  local state, cursor = head.state, #raw - HEAD_SIZE - head.progress * PROGRESS_SIZE + 1
   for i = 1, #quantities do
     local held, committed, fulfilled, released = 0, 0, 0, 0
-    if header.progress > 0 then
+    if head.progress > 0 then
       held, committed, fulfilled, released, cursor = unpack_struct('<I5I5I5I5', raw, cursor)
-    elseif state == STATE_HELD then
+    elseif state == STATE.HELD then
       held = quantities[i]
-    elseif state == STATE_COMMITTED then
+    elseif state == STATE.COMMITTED then
       committed = quantities[i]
-    elseif state == STATE_FULFILLED then
+    elseif state == STATE.FULFILLED then
       fulfilled = quantities[i]
-    elseif state ~= STATE_EXPIRED then
+    elseif state ~= STATE.EXPIRED then
       released = quantities[i]
     end
     units.held[i], units.committed[i] = held, committed
@@ -73,24 +67,21 @@ local function decode_progress(raw, header, quantities)
   return units
 end
 
--- The names of a body's SKUs, by slot from 1 on.
-local function decode_skus(raw, at)
-  local _, count, positions, cursor = unpack_struct('<HBB', raw, at)
-  local skus = {}
-  for _ = 1, positions do
-    cursor = select(4, unpack_struct('<BI5Bc0', raw, cursor))
-  end
-  for i = 1, count do
-    skus[i], cursor = unpack_struct('<Hc0', raw, cursor)
-  end
-  return skus
+-- Where a record's block numbers begin.
+local function blocks_at(raw, progress)
+  return #raw - HEAD_SIZE - progress * PROGRESS_SIZE
+    - string_byte(raw, POSITIONS_AT - 1) * BLOCK_NUMBER_SIZE + 1
 end
 
--- The ids of an entry of the deadline index: a kind, then ids of 12 bytes.
-local function split_ids(entry)
-  local ids = {}
-  for at = 2, #entry, 12 do
-    ids[#ids + 1] = string_sub(entry, at, at + 11)
+-- The tail of a record: its progress and its head.
+local function tail_of(raw)
+  local progress = string_byte(raw, #raw - 3)
+  return string_sub(raw, #raw - HEAD_SIZE - progress * PROGRESS_SIZE + 1)
+end
+
+-- The ids of an entry of the deadline index: a kind, then ids of 12 bytes. Adds them to a list.
+local function add_ids(ids, entry)
+  for at = 2, #entry, OPERATION_SIZE do
+    ids[#ids + 1] = string_sub(entry, at, at + OPERATION_SIZE - 1)
   end
-  return ids
 end

@@ -1,28 +1,49 @@
 -- The working copy of the call that runs: what it has read and what it is going to write. A server runs
--- one call at a time, and each begins with fresh state. These are upvalues because the interpreter
--- reaches one several times faster than a field of a table, and a reserve reaches for them some 70 times.
-local meta_key, operations_key, due_key, log_key
+-- one call at a time. These are upvalues because the interpreter reaches one several times faster than a
+-- field of a table, and a reserve reaches for them some 50 times.
+--
+-- Lists outlive a call, because growing one anew costs more than what a reserve does with it. Each has a
+-- count, which every call begins at zero, and whoever makes an index sets all that belongs to it: what
+-- stands behind the count means nothing.
+local meta_key, operations_key, due_key, log_key, stock_key
 local now_ms, epoch_now, last_seq
-local sees_overdue -- whether lapsed holds are still on the books; nil until somebody asks
 
--- The positions that the call has read, by index.
-local position_count
-local index_of -- key \n location -> index, or false where the location does not stock the SKU
-local key_of, place_of, hand_of, held_of, allocated_of, unsellable_of, policy_of
-local changed, is_changed -- the indexes of positions to be written, as a list and as a set
-local first_claim, first_order, more_claims -- index -> field, its order, { field, order, ... } to be entered
-local ended_claims -- index -> field or { field, ... } to be struck out
+-- The cards that the call has asked for, by index; those up to `cards_read` have been read.
+local card_count, cards_read
+local card_index -- field -> index
+local field_of, text_of = {}, {} -- no text: the SKU is not stocked there
+local first_place = {} -- the place that was asked for first; false: the card was not opened yet
+local form_of, block_of = {}, {} -- the block as records take it: 3 bytes
+local added_claims, claim_room = {}, {} -- ids to stand behind the text or false; bytes left for more
+local other_positions, newest_claim -- card -> place -> position; card -> who claimed last in this call
+local is_written, written_cards, written_count = {}, {}, 0
+
+-- The positions that the call has read. A card's first one has the card's index, the others have indexes
+-- of their own below zero.
+local others_count
+local other_card -- position below zero -> card
+local offset_of, policy_of = {}, {} -- where the counters begin in the card's text; false: no policy
+local hand_of, held_of, allocated_of, unsellable_of = {}, {}, {}, {}
+local is_changed, changed, changed_count = {}, {}, 0
+
+-- The lines of the requests: what they want of which card. Those of request i stand from first_line[i] up to
+-- last_line[i].
+local line_quantity, line_place, line_card, line_position, line_count = {}, {}, {}, {}, 0
+local first_line, last_line = {}, {}
+
+local block_texts, written_blocks -- field -> ids; list of the fields that changed
 
 local remembered -- operation id -> record, or false where there is none
-local written -- { operation id, record, ... }: to be written
-local due_ids -- place in the deadline index -> { kind, id, ... }
-local events, event_parts, event_count
+local written, written_size = {}, 0 -- operation id, record, ...: to be written
+local due_ids, swept_entries -- place in the deadline index -> { kind, id, ... }; entries that are done with
+local has_swept, sees_more_overdue
+local events, event_count = {}, 0
+local stock_fields = {} -- field, text, ...: the cards to be written
 
 local function reset_state()
-  sees_overdue, position_count, event_parts, event_count = nil, 0, 0, 0
-  index_of, key_of, place_of = {}, {}, {}
-  hand_of, held_of, allocated_of, unsellable_of, policy_of = {}, {}, {}, {}, {}
-  changed, is_changed = {}, {}
-  first_claim, first_order, more_claims, ended_claims = {}, {}, {}, {}
-  remembered, written, due_ids, events = {}, {}, {}, {}
+  card_count, cards_read, others_count, line_count, written_count, changed_count = 0, 0, 0, 0, 0, 0
+  written_size, event_count = 0, 0
+  has_swept, sees_more_overdue = false, false
+  card_index, other_positions, newest_claim, other_card = {}, {}, {}, {}
+  block_texts, written_blocks, remembered, due_ids, swept_entries = {}, {}, {}, {}, {}
 end

@@ -1,0 +1,185 @@
+"""Reads the cards of the stock hash. `lua/lib/card.lua` gives their layout.
+
+A card has the counters of a SKU's locations and the ids of the reservations with open units there. A SKU
+at very many locations is divided: its own field is a divider, and each of its pages has a card.
+"""
+
+from functools import lru_cache
+from struct import Struct as Layout
+
+from msgspec import Struct
+
+from engine.types import LocationAvailability, Position, Status
+
+MAX_PLACES = 32
+"""Locations of a card; a SKU with more is divided."""
+PAGES = 64
+BLOCK_CLAIMS = 16
+"""Claims of a card; with one more, these become a block: a field of their own."""
+LAST_BLOCK = 2**24 - 1
+DIVIDER = b"\xff" + PAGES.to_bytes(2, "little")
+"""What the field of a divided SKU has."""
+CLAIM_SIZE = 12
+PLAIN_COUNTERS = 4
+"""Counters of a place without a policy; twice as many of one that has it."""
+_HEAD = Layout("<BHH")
+_BLOCKS = slice(5, 8), slice(8, 11)
+_NAMES_AT = 11
+_POLICY_FORM = 2
+_LAST_FORM = 3
+_IN_STOCK, _OUT_OF_STOCK = Status.IN_STOCK, Status.OUT_OF_STOCK
+_WIDE = 7
+
+
+class Card(Struct, frozen=True, gc=False):
+    """`counters` has those of all locations, one location after the other, `stride` of each. `claims` are
+    ids, oldest promise first; they belong to `block`. Older claims lie in the fields of the blocks from
+    `first` up to it.
+    """
+
+    locations: tuple[str, ...]
+    counters: tuple[int, ...]
+    stride: int
+    first: int
+    block: int
+    claims: bytes
+
+
+def place_of(location: str) -> bytes:
+    """A location as it stands on a card, and as scripts want it told."""
+    return b"\n%b=" % location.encode()
+
+
+def page_of(location: str) -> int:
+    """The page of a divided SKU that has a location."""
+    number = 0
+    for byte in location.encode():
+        number = (number * 31 + byte) % 65_536
+    return number % PAGES
+
+
+def page_field(sku: str, page: int) -> str:
+    """The field of the stock hash that has a page of a divided SKU."""
+    return f"{sku}\n{page}"
+
+
+def block_field(field: str, block: int) -> str:
+    """The field of the stock hash that has a block of a card's claims."""
+    return f"{field}\n\n{block}"
+
+
+def is_divider(raw: bytes) -> bool:
+    """Whether a SKU is divided, and its field has no card of its own."""
+    return raw == DIVIDER
+
+
+def read_counters(card: bytes) -> tuple[tuple[str, ...], tuple[int, ...], int]:
+    """The locations of a card, their counters one location after the other, and how many each has."""
+    form, places, size = _HEAD.unpack_from(card)
+    at = _NAMES_AT + size
+    stride = PLAIN_COUNTERS if form < _POLICY_FORM else 2 * PLAIN_COUNTERS
+    counters = _layout(form, places).unpack_from(card, at)
+    if form & 1:
+        counters = tuple([int.from_bytes(number, "little", signed=True) for number in counters])
+    return _read_names(card[_NAMES_AT:at]), counters, stride
+
+
+def decode_card(card: bytes) -> Card:
+    """A whole card. Raises `ValueError` unless every byte is accounted for."""
+    if len(card) < _NAMES_AT or card[0] > _LAST_FORM:
+        raise ValueError(f"{len(card)} bytes are no card")
+    form, places, size = _HEAD.unpack_from(card)
+    end = _NAMES_AT + size + _layout(form, places).size
+    if end > len(card) or (len(card) - end) % CLAIM_SIZE:
+        raise ValueError(f"{len(card)} bytes are no card of {places} locations")
+    locations, counters, stride = read_counters(card)
+    if len(locations) != places:
+        raise ValueError(f"a card has {len(locations)} of {places} locations")
+    first, block = (int.from_bytes(card[at], "little") for at in _BLOCKS)
+    return Card(locations, counters, stride, first, block, card[end:])
+
+
+def split_claims(packed: bytes) -> list[bytes]:
+    """The ids of claims, in their order."""
+    return [packed[at : at + CLAIM_SIZE] for at in range(0, len(packed), CLAIM_SIZE)]
+
+
+def read_availability(card: bytes) -> list[LocationAvailability]:
+    """What each location of a card can promise."""
+    locations, counters, stride = read_counters(card)
+    found, at = [], 0
+    for location in locations:
+        free = counters[at] - counters[at + 1] - counters[at + 2] - counters[at + 3]
+        if stride == PLAIN_COUNTERS:
+            place = (
+                LocationAvailability(location, free, _IN_STOCK)
+                if free > 0
+                else LocationAvailability(location, 0, _OUT_OF_STOCK)
+            )
+        else:
+            place = _with_policy(location, free, *counters[at + PLAIN_COUNTERS : at + stride])
+        found.append(place)
+        at += stride
+    return found
+
+
+def _with_policy(
+    location: str, free: int, safety_stock: int, backorder_limit: int, fenced: int, low_stock: int
+) -> LocationAvailability:
+    free -= safety_stock + fenced
+    available = max(free, -backorder_limit)
+    if available > low_stock:
+        status = Status.IN_STOCK
+    elif available > 0:
+        status = Status.LOW_STOCK
+    else:
+        status = Status.BACKORDER if free + backorder_limit > 0 else Status.OUT_OF_STOCK
+    return LocationAvailability(location, available, status)
+
+
+def read_positions(card: bytes, version: str) -> list[Position]:
+    """The counters of each location of a card."""
+    locations, counters, stride = read_counters(card)
+    found = []
+    for index, location in enumerate(locations):
+        numbers = counters[index * stride : (index + 1) * stride]
+        on_hand, held, allocated, unsellable = numbers[:PLAIN_COUNTERS]
+        safety_stock, backorder_limit, fenced, low_stock = numbers[PLAIN_COUNTERS:] or (0, 0, 0, 0)
+        free = on_hand - unsellable - allocated - held - safety_stock - fenced
+        found.append(
+            Position(
+                location,
+                on_hand,
+                held,
+                allocated,
+                unsellable,
+                safety_stock,
+                backorder_limit,
+                fenced,
+                low_stock,
+                max(free, -backorder_limit),
+                version,
+            )
+        )
+    return found
+
+
+@lru_cache(maxsize=256)
+def _layout(form: int, places: int) -> Layout:
+    count = places * PLAIN_COUNTERS * (1 if form < _POLICY_FORM else 2)
+    return Layout("<" + f"{_WIDE}s" * count if form & 1 else f"<{count}i")
+
+
+@lru_cache(maxsize=4096)
+def _read_names(names: bytes) -> tuple[str, ...]:
+    """The locations that a card names. Raises `ValueError` where they do not come in their order."""
+    found: list[str] = []
+    at = 0
+    while at < len(names):
+        end = names.index(b"=", at)
+        index = int.from_bytes(names[end + 1 : end + 3], "little")
+        if names[at] != ord("\n") or index != len(found):
+            raise ValueError("a card's names are torn")
+        found.append(names[at + 1 : end].decode())
+        at = end + 3
+    return tuple(found)
