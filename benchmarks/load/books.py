@@ -7,6 +7,7 @@ load the master reads the books, after it again, and any difference makes the ru
 from __future__ import annotations
 
 import logging
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,6 +141,13 @@ def prove_at_the_end(stage_name: str) -> None:
             log.info("no oversell: %s writes, books equal answers at every position", TALLY.ended)
 
 
+def options_of(environment: Environment) -> Namespace:
+    """What the command line said."""
+    options: Namespace | None = environment.parsed_options
+    assert options is not None
+    return options
+
+
 def _desk(environment: Environment) -> Desk:
-    options = environment.parsed_options
+    options = options_of(environment)
     return Desk(environment.host or options.host, options.key)

@@ -19,6 +19,7 @@ from benchmarks.load.books import (
     LOWERED,
     RECEIVED,
     TALLY,
+    options_of,
 )
 from benchmarks.load.stage import SEED, TTL_SECONDS, Stage
 
@@ -58,7 +59,7 @@ class Customer(FastHttpUser):
         self.name = secrets.token_hex(6)
         self.chance = random.Random(f"{SEED}-{self.name}")
         self._turn = 0
-        key = environment.parsed_options.key
+        key = options_of(environment).key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def a_sku(self) -> str:
@@ -153,7 +154,7 @@ class Opening(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         """How many clients now; after closing time nobody, then the end."""
         assert self.runner is not None
-        options = self.runner.environment.parsed_options
+        options = options_of(self.runner.environment)
         peak, seconds, now = options.clients, options.seconds, self.get_run_time()
         for until, share in self.pattern:
             if now < until * seconds:
