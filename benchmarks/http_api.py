@@ -26,7 +26,7 @@ SECONDS = 5
 DOES_NOT_SHOW = (
     "A network, TLS, API keys, several workers, or latency at a fixed rate: wrk sends the next request when "
     "it has the last answer (see open_model). wrk, worker and store share the cores; the bare "
-    "applications have no store beside them."
+    "applications have no store beside them. The store's log is not rewritten meanwhile."
 )
 
 

@@ -102,7 +102,10 @@ class Served(Struct, frozen=True):
 
 @contextmanager
 def api(wanted: str | None = None) -> Iterator[Served]:
-    """`bincard serve` with one worker, durability local and metrics, on an embedded store."""
+    """`bincard serve` with one worker, durability local and metrics, on an embedded store.
+
+    Its log is not rewritten by itself: a second of that falls into one turn of several, or into none.
+    """
     program = find_program(wanted)
     with tempfile.TemporaryDirectory(prefix="bincard-bench-") as directory, ExitStack() as stack:
         words = ["serve", "--workers", "1", "--port", "0", "--durability", "local"]
@@ -123,6 +126,8 @@ def api(wanted: str | None = None) -> Iterator[Served]:
                 f"found {len(workers)} API workers and {len(stores)} stores, not one of each"
             )
         store_url = find_running(Path(directory).resolve()) or ""
+        with Redis.from_url(store_url) as client:
+            client.config_set("auto-aof-rewrite-percentage", "0")
         yield Served(address, workers[0], stores[0], f"{program.family} {program.version}", store_url)
 
 
