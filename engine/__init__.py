@@ -27,6 +27,7 @@ from engine.types import (
     MovementResult,
     Position,
     Reservation,
+    ReserveRequest,
     State,
     Status,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Position",
     "Refused",
     "Reservation",
+    "ReserveRequest",
     "Retry",
     "State",
     "Status",

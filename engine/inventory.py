@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, cast
 
 from msgspec.structs import replace
 
@@ -54,6 +54,7 @@ from engine.types import (
     MovementResult,
     Position,
     Reservation,
+    ReserveRequest,
     Status,
 )
 
@@ -133,6 +134,30 @@ class Inventory:
                 replayed=True,
             )
         raise await self._refusal("reserve", Reply(now_ms, epoch, seq, answer), plan, shares)
+
+    async def reserve_many(
+        self, requests: Sequence[ReserveRequest], *, caller: str = ""
+    ) -> list[Reservation | Exception]:
+        """Reserves that have nothing to do with one another; for each, in order, what `reserve` would
+        have returned or raised.
+        """
+        found = await asyncio.gather(
+            *(
+                self.reserve(
+                    request.op_id,
+                    request.lines,
+                    ttl_seconds=request.ttl_seconds,
+                    owner=request.owner,
+                    reference=request.reference,
+                    channel=request.channel,
+                    metadata=request.metadata,
+                    caller=caller,
+                )
+                for request in requests
+            ),
+            return_exceptions=True,
+        )
+        return cast("list[Reservation | Exception]", found)
 
     async def commit(
         self,

@@ -10,6 +10,8 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from engine import limits
+
 
 class Status(StrEnum):
     """How a position looks to a shopper. The order is that of the codes in `lua/availability.lua`."""
@@ -38,6 +40,18 @@ class Line(Struct, frozen=True, gc=False):
     sku: str
     quantity: int
     location: str
+
+
+class ReserveRequest(Struct, frozen=True, gc=False):
+    """One of several reservations that are asked for in one call; the arguments of `Inventory.reserve`."""
+
+    op_id: str
+    lines: Sequence[Line]
+    ttl_seconds: int = limits.DEFAULT_TTL_SECONDS
+    owner: str | None = None
+    reference: str | None = None
+    channel: str | None = None
+    metadata: Mapping[str, object] | None = None
 
 
 class ReservationLine(Struct, frozen=True, gc=False):
