@@ -1,11 +1,12 @@
 """Bytes in, Structs out, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+from msgspec import Struct
 
 from api.schemas import (
     BatchBody,
@@ -15,7 +16,10 @@ from api.schemas import (
     LocationBody,
     MovementsBody,
     QueryBody,
+    ReservationAnswer,
+    ReservationLineAnswer,
     ReserveBody,
+    ReservesBody,
 )
 from engine.types import Reservation
 
@@ -25,6 +29,7 @@ decode_commit = msgspec.json.Decoder(CommitBody).decode
 decode_choice = msgspec.json.Decoder(ChooseBody).decode
 decode_extend = msgspec.json.Decoder(ExtendBody).decode
 decode_batch = msgspec.json.Decoder(BatchBody).decode
+decode_reserves = msgspec.json.Decoder(ReservesBody).decode
 decode_query = msgspec.json.Decoder(QueryBody).decode
 decode_movements = msgspec.json.Decoder(MovementsBody).decode
 decode_location = msgspec.json.Decoder(LocationBody).decode
@@ -35,6 +40,7 @@ def _format_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=1024)
 def format_time(at_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
     return f"{_format_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
@@ -48,20 +54,30 @@ def parse_time(text: str) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def reservation_body(reservation: Reservation) -> dict[str, Any]:
+def reservation_answer(reservation: Reservation) -> ReservationAnswer:
     """A reservation as HTTP answers it."""
     expires_ms = reservation.expires_ms
-    return {
-        "id": reservation.id,
-        "state": reservation.state,
-        "expires_at": None if expires_ms is None else format_time(expires_ms),
-        "owner": reservation.owner,
-        "reference": reservation.reference,
-        "channel": reservation.channel,
-        "metadata": reservation.metadata,
-        "version": reservation.version,
-        "lines": reservation.lines,
-    }
+    return ReservationAnswer(
+        reservation.id,
+        reservation.state,
+        None if expires_ms is None else format_time(expires_ms),
+        reservation.owner,
+        reservation.reference,
+        reservation.channel,
+        reservation.metadata,
+        reservation.version,
+        # The engine's lines have the same members.
+        cast("Sequence[ReservationLineAnswer]", reservation.lines),
+    )
+
+
+class Result(Struct, frozen=True, omit_defaults=True, gc=False):
+    """How one operation of a batch ended; a problem document where it was refused."""
+
+    index: int
+    status: int
+    body: ReservationAnswer | Mapping[str, Any]
+    replayed: bool = False
 
 
 def availability_parts(

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from api.codec import (
+    Result,
     availability_parts,
     decode_batch,
     decode_choice,
@@ -21,12 +22,13 @@ from api.codec import (
     decode_extend,
     decode_query,
     decode_reserve,
+    decode_reserves,
     encode,
-    reservation_body,
+    reservation_answer,
 )
 from api.problems import ProblemError, as_logged_problem
 from api.schemas import LineBody, OperationBody, ReserveBody, as_line
-from engine import InvalidRequest, Inventory, Line, Reservation, Status, limits
+from engine import InvalidRequest, Inventory, Line, Reservation, ReserveRequest, Status, limits
 
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, bytes, Headers]
@@ -121,29 +123,23 @@ class Hot:
         key = request.key()
         if key is None:
             raise ProblemError("idempotency_key_missing", _MISSING_KEY)
-        reservation = await self._reserve(decode_reserve(request.body), key)
+        wanted = _as_request(decode_reserve(request.body), key)
+        reservation = await self._inventory.reserve(
+            key,
+            wanted.lines,
+            ttl_seconds=wanted.ttl_seconds,
+            owner=wanted.owner,
+            reference=wanted.reference,
+            channel=wanted.channel,
+            metadata=wanted.metadata,
+        )
         location = (b"location", b"/v1/reservations/" + reservation.id.encode())
         headers = [*(REPLAYED if reservation.replayed else PLAIN), location]
-        return 201, encode(reservation_body(reservation)), headers
-
-    async def _reserve(self, body: ReserveBody, key: str) -> Reservation:
-        if body.allow_partial:
-            raise InvalidRequest("/allow_partial", "this release holds all lines or none")
-        if body.pool is not None:
-            raise ProblemError("pool_not_found", f"there is no pool {body.pool}")
-        return await self._inventory.reserve(
-            key,
-            [as_line(line) for line in body.lines],
-            ttl_seconds=body.ttl_seconds,
-            owner=body.owner,
-            reference=body.reference,
-            channel=body.channel,
-            metadata=body.metadata,
-        )
+        return 201, encode(reservation_answer(reservation)), headers
 
     async def reservation(self, request: Request) -> Answer:
         found = await self._inventory.reservation(_reservation_of(request))
-        return 200, encode(reservation_body(found)), PLAIN
+        return 200, encode(reservation_answer(found)), PLAIN
 
     async def commit(self, request: Request) -> Answer:
         return _resolved(await self._commit(_reservation_of(request), request.body, request.key()))
@@ -188,39 +184,71 @@ class Hot:
     # ---------------------------------------------------------------- batch
 
     async def batch(self, request: Request) -> Answer:
-        operations = decode_batch(request.body).operations
-        results = await asyncio.gather(
-            *(self._run(index, operation, request) for index, operation in enumerate(operations))
-        )
+        try:
+            reserves = decode_reserves(request.body).operations
+        except msgspec.ValidationError:
+            results = await self._run_any(decode_batch(request.body).operations, request)
+        else:
+            wanted = [(index, operation.key, operation.body) for index, operation in enumerate(reserves)]
+            results = await self._reserve_many(wanted, request)
         return 207, encode({"results": results}), PLAIN
 
-    async def _run(self, index: int, operation: OperationBody, request: Request) -> dict[str, Any]:
+    async def _run_any(self, operations: Sequence[OperationBody], request: Request) -> list[Result]:
+        """Operations of several kinds, or with faults: the reserves in one call, the others each alone."""
+        reserves = [(index, one.key, one.body) for index, one in enumerate(operations) if one.op == "reserve"]
+        others = [(index, one) for index, one in enumerate(operations) if one.op != "reserve"]
+        ended = asyncio.gather(*(self._run(index, operation, request) for index, operation in others))
+        results = [*await self._reserve_many(reserves, request), *await ended]
+        results.sort(key=_index_of)
+        return results
+
+    async def _reserve_many(
+        self, wanted: Sequence[tuple[int, str | None, ReserveBody | dict[str, Any] | None]], request: Request
+    ) -> list[Result]:
+        """Reserves of a batch, each with its index and key, as if each had come alone. In order of index."""
+        found: list[tuple[int, Reservation | Exception]] = []
+        asked, indexes = [], []
+        for index, key, body in wanted:
+            try:
+                asked.append(_read_reserve(key, body))
+                indexes.append(index)
+            except Exception as error:  # noqa: BLE001 - each operation ends with a result of its own
+                found.append((index, error))
+        if asked:
+            try:
+                answers: Sequence[Reservation | Exception] = await self._inventory.reserve_many(asked)
+            except Exception as error:  # noqa: BLE001 - same
+                answers = [error] * len(asked)
+            found.extend(zip(indexes, answers, strict=True))
+        results = [
+            Result(index, 201, reservation_answer(answer), answer.replayed)
+            if isinstance(answer, Reservation)
+            else _refused(index, answer, request)
+            for index, answer in found
+        ]
+        if len(asked) < len(wanted):
+            results.sort(key=_index_of)
+        return results
+
+    async def _run(self, index: int, operation: OperationBody, request: Request) -> Result:
         """One operation of a batch, as if it had come alone."""
         try:
             key = None if operation.key is None else read_key(operation.key)
-            status, reservation = await self._run_operation(operation, key)
-            result = {"index": index, "status": status, "body": reservation_body(reservation)}
-            if reservation.replayed:
-                result["replayed"] = True
+            reservation = await self._run_operation(operation, key)
         except Exception as error:  # noqa: BLE001 - each operation ends with a result of its own
-            problem = as_logged_problem(error, request.request_id)
-            document = problem.document(f"{request.path}#{index}", request.request_id)
-            return {"index": index, "status": problem.status, "body": document}
-        return result
+            return _refused(index, error, request)
+        return Result(index, 200, reservation_answer(reservation), reservation.replayed)
 
-    async def _run_operation(self, operation: OperationBody, key: str | None) -> tuple[int, Reservation]:
-        if operation.op == "reserve":
-            if key is None:
-                raise ProblemError("idempotency_key_missing", "a reserve needs a key of its own")
-            return 201, await self._reserve(msgspec.convert(operation.body or {}, ReserveBody), key)
+    async def _run_operation(self, operation: OperationBody, key: str | None) -> Reservation:
         if operation.id is None:
             raise InvalidRequest("/id", "name the reservation")
         raw = b"" if operation.body is None else encode(operation.body)
         if operation.op == "commit":
-            return 200, await self._commit(operation.id, raw, key)
+            return await self._commit(operation.id, raw, key)
         if operation.op == "extend":
-            return 200, await self._extend(operation.id, raw, key)
-        return 200, await self._choose(operation.op, operation.id, raw, key)
+            return await self._extend(operation.id, raw, key)
+        assert operation.op != "reserve"
+        return await self._choose(operation.op, operation.id, raw, key)
 
     # ---------------------------------------------------------------- availability
 
@@ -320,5 +348,43 @@ def _partial(lines: Sequence[LineBody] | None, key: str | None) -> list[Line] | 
     return [as_line(line) for line in lines]
 
 
+def _as_request(body: ReserveBody, key: str) -> ReserveRequest:
+    """What the engine is asked for. Raises for what this release does not do."""
+    if body.allow_partial:
+        raise InvalidRequest("/allow_partial", "this release holds all lines or none")
+    if body.pool is not None:
+        raise ProblemError("pool_not_found", f"there is no pool {body.pool}")
+    return ReserveRequest(
+        key,
+        [Line(line.sku, line.quantity, line.location) for line in body.lines],
+        body.ttl_seconds,
+        body.owner,
+        body.reference,
+        body.channel,
+        body.metadata,
+    )
+
+
+def _read_reserve(key: str | None, body: ReserveBody | dict[str, Any] | None) -> ReserveRequest:
+    """A reserve of a batch. Raises what makes a problem."""
+    if key is None:
+        raise ProblemError("idempotency_key_missing", "a reserve needs a key of its own")
+    key = read_key(key)
+    if not isinstance(body, ReserveBody):
+        body = msgspec.convert(body or {}, ReserveBody)
+    return _as_request(body, key)
+
+
+def _refused(index: int, error: Exception, request: Request) -> Result:
+    """The result of an operation that was refused, or failed."""
+    problem = as_logged_problem(error, request.request_id)
+    document = problem.document(f"{request.path}#{index}", request.request_id)
+    return Result(index, problem.status, document)
+
+
+def _index_of(result: Result) -> int:
+    return result.index
+
+
 def _resolved(reservation: Reservation) -> Answer:
-    return 200, encode(reservation_body(reservation)), REPLAYED if reservation.replayed else PLAIN
+    return 200, encode(reservation_answer(reservation)), REPLAYED if reservation.replayed else PLAIN

@@ -3,6 +3,7 @@
 Unknown fields are refused; defaults are those that the contract names.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}" + PATTERN_END)
 Quantity = Annotated[int, Meta(ge=1, le=limits.MAX_QUANTITY)]
 TtlSeconds = Annotated[int, Meta(ge=1, le=limits.MAX_TTL_SECONDS)]
 Text = Annotated[str, Meta(max_length=255)]
+MAX_OPERATIONS = 256
+"""Operations of one batch."""
 Sourcing = Literal["priority", "nearest", "most_stock", "fewest_splits", "single_location"]
 
 
@@ -90,7 +93,22 @@ class OperationBody(Body, frozen=True):
 class BatchBody(Body, frozen=True):
     """Operations that have nothing to do with one another."""
 
-    operations: Annotated[list[OperationBody], Meta(min_length=1, max_length=256)]
+    operations: Annotated[list[OperationBody], Meta(min_length=1, max_length=MAX_OPERATIONS)]
+
+
+class ReserveOperation(Body, frozen=True):
+    """One reserve of a batch that has nothing else, and nothing wrong."""
+
+    op: Literal["reserve"]
+    key: str
+    body: ReserveBody
+    id: str | None = None
+
+
+class ReservesBody(Body, frozen=True):
+    """A batch of reserves as it mostly comes. The document tells of `BatchBody`, which has these, too."""
+
+    operations: Annotated[list[ReserveOperation], Meta(min_length=1, max_length=MAX_OPERATIONS)]
 
 
 class QueryBody(Body, frozen=True):
@@ -139,7 +157,7 @@ class LocationBody(Body, frozen=True):
 # -------------------------------------------------------------------- answers
 
 
-class ReservationLineAnswer(Struct, frozen=True):
+class ReservationLineAnswer(Struct, frozen=True, gc=False):
     """A line and what became of its units."""
 
     sku: str
@@ -151,7 +169,7 @@ class ReservationLineAnswer(Struct, frozen=True):
     released: int
 
 
-class ReservationAnswer(Struct, frozen=True):
+class ReservationAnswer(Struct, frozen=True, gc=False):
     """A reservation. `expires_at` is null once nothing is held."""
 
     id: str
@@ -160,9 +178,9 @@ class ReservationAnswer(Struct, frozen=True):
     owner: str | None
     reference: str | None
     channel: str | None
-    metadata: dict[str, Any]
+    metadata: Mapping[str, Any]
     version: str
-    lines: list[ReservationLineAnswer]
+    lines: Sequence[ReservationLineAnswer]
 
 
 class LocationAvailabilityAnswer(Struct, frozen=True):
@@ -202,7 +220,9 @@ class QueryAnswer(Struct, frozen=True):
 
 
 class ResultAnswer(Struct, frozen=True, omit_defaults=True):
-    """How one operation of a batch ended: the status and body that it would have had alone."""
+    """How one operation of a batch ended: the status and body that it would have had alone. `codec.Result`
+    is what is encoded.
+    """
 
     index: int
     status: int

@@ -1,5 +1,6 @@
 """Every bad input is answered with its own problem document, on every route that it can be sent to."""
 
+import json
 from typing import Any, cast
 
 import pytest
@@ -343,7 +344,7 @@ class _Broken:
     async def release(self, *_: object, **__: object) -> None:
         raise KeyError("gone")
 
-    record = release
+    record = reserve_many = release
 
 
 async def test_a_fault_in_a_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -355,6 +356,17 @@ async def test_a_fault_in_a_batch_is_logged(caplog: pytest.LogCaptureFixture) ->
     (record,) = caplog.records
     assert "mine" in record.getMessage()
     assert record.exc_info is not None
+
+
+async def test_a_fault_in_reserves_is_told_for_each(caplog: pytest.LogCaptureFixture) -> None:
+    request = Request("POST", "/v1/reservations/batch", b"", {})
+    line = b'{"sku": "a", "quantity": 1, "location": "b"}'
+    one = b'{"op": "reserve", "key": "k", "body": {"lines": [%b]}}' % line
+    request.body = b'{"operations": [%b, {"op": "reserve"}, %b]}' % (one, one)
+    status, body, _ = await Hot(cast("Any", _Broken())).batch(request)
+    results = json.loads(body)["results"]
+    assert (status, [result["status"] for result in results]) == (207, [500, 400, 500])
+    assert len(caplog.records) == 2
 
 
 async def test_a_fault_in_a_movement_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,11 +1,13 @@
 """The life of a reservation over HTTP, and the refusals on the way."""
 
 import time
+from typing import Any
 
 import pytest
 
 from tests.api.service import Service, expect_problem, fresh_key
 
+BATCH = "/v1/reservations/batch"
 UNKNOWN_IDS = [
     "r_AAAAAAAAAAAAAAAAAAAA",
     "x",
@@ -201,6 +203,52 @@ def test_a_batch_mixes_successes_and_refusals(service: Service) -> None:
     again = service.ask("POST", "/v1/reservations/batch", {"operations": operations[:1]}).json()["results"][0]
     assert again == {**results[0], "replayed": True}
     assert service.position(sku, location)["held"] == 2
+
+
+def test_a_batch_of_reserves_alone(service: Service) -> None:
+    """It is read in one piece; each still ends as it would have alone."""
+    sku, location = service.stocked(5)
+    line = {"sku": sku, "location": location, "quantity": 2}
+    keys = [fresh_key() for _ in range(7)]
+    bodies: list[dict[str, Any]] = [
+        {"lines": [line], "owner": "cart-81", "reference": "order-7", "metadata": {"a": [1]}},
+        {"lines": [line], "pool": "none"},
+        {"lines": [line, {**line, "quantity": 3}], "channel": "web", "ttl_seconds": 7},
+        {"lines": [line], "allow_partial": True},
+        {"lines": [line]},
+        {"lines": [line]},
+        {"lines": [{**line, "sku": "nobody-has-it"}]},
+    ]
+    keys[5] = f'"{keys[4]}"'
+    operations = [{"op": "reserve", "key": key, "body": body} for key, body in zip(keys, bodies, strict=True)]
+    results = service.ask("POST", BATCH, {"operations": operations}).json()["results"]
+    assert [result["index"] for result in results] == list(range(7))
+    outcomes = [(result["status"], result["body"].get("code")) for result in results]
+    assert outcomes == [
+        (201, None),
+        (404, "pool_not_found"),
+        (409, "insufficient_stock"),
+        (422, "invalid_request"),
+        (201, None),
+        (201, None),
+        (404, "sku_not_found"),
+    ]
+    assert (results[5]["body"]["id"], results[5]["replayed"]) == (results[4]["body"]["id"], True)
+    alone = service.ask("POST", "/v1/reservations", bodies[0], {"Idempotency-Key": keys[0]})
+    assert (alone.json(), alone.headers["idempotent-replayed"]) == (results[0]["body"], "true")
+    refused = service.ask("POST", "/v1/reservations", bodies[2], {"Idempotency-Key": keys[2]}).json()
+    assert refused["shortages"] == [
+        {"line": number, "sku": sku, "location": location, "requested": 5, "available": 1}
+        for number in range(2)
+    ]
+    told = results[2]["body"]
+    assert [one["requested"] for one in told["shortages"]] == [5, 5]
+    assert told["instance"] == f"{BATCH}#2"
+    again = service.ask(
+        "POST", BATCH, {"operations": [{**operations[0], "key": "a b"}, operations[0]]}
+    ).json()["results"]
+    assert [result["status"] for result in again] == [400, 201]
+    assert service.position(sku, location)["held"] == 4
 
 
 def test_the_largest_reservation(service: Service) -> None:
