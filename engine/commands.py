@@ -22,6 +22,8 @@ from engine.script import Library
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
+AnsweredMany = list[tuple[int, asyncio.Future[tuple[int, int, int, list[Answer]]]]]
+"""Futures for requests that were sent together, each for the next so many of them."""
 
 
 class Reply(Struct, frozen=True, gc=False):
@@ -45,7 +47,7 @@ class Commands:
     """The verbs of one partition."""
 
     def __init__(self, link: Link, library: Library, partition: int, *, retention_ms: int) -> None:
-        self._submit = link.submit
+        self._submit, self._submit_many = link.submit, link.submit_many
         self.partition = partition
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
@@ -70,14 +72,21 @@ class Commands:
         self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
         self._cards = script("cards", (meta, due, stock), READ)
 
-    def reserve(self, operation: bytes, fingerprint: bytes, body: bytes, positions: int) -> Answered:
-        """`lua/reserve.lua`. `body` is the time to live, a packed plan and a packed detail.
+    def encode_reserve(self, operation: bytes, fingerprint: bytes, body: bytes, positions: int) -> bytes:
+        """The argument of `reserve`. `body` is the time to live, a packed plan and a packed detail.
 
         The request is the record, but for its end: the blocks of its positions and its head.
         """
         size = _IDS_SIZE + len(body) + BLOCK_SIZE * positions + HEAD_SIZE
-        argument = b"".join((_RESERVATION, size.to_bytes(3, "little"), operation, fingerprint, body))
-        return self._submit(self._reserve, bulk(argument), positions)
+        return bulk(b"".join((_RESERVATION, size.to_bytes(3, "little"), operation, fingerprint, body)))
+
+    def reserve(self, argument: bytes, positions: int) -> Answered:
+        """`lua/reserve.lua`."""
+        return self._submit(self._reserve, argument, positions)
+
+    def reserve_many(self, requests: Sequence[tuple[bytes, int]]) -> AnsweredMany:
+        """The same for many: their arguments and positions."""
+        return self._submit_many(self._reserve, requests)
 
     def resolve(
         self,
@@ -95,6 +104,18 @@ class Commands:
         """
         argument = b"".join((reservation, operation, fingerprint, known.to_bytes(2, "little"), own))
         return self._submit(self._resolve[verb], bulk(argument), positions)
+
+    def resolve_many(
+        self, verb: Resolution, requests: Sequence[tuple[bytes, int, int]], own: bytes
+    ) -> AnsweredMany:
+        """The same for many without operation ids: reservations, known revisions and positions."""
+        return self._submit_many(
+            self._resolve[verb],
+            [
+                (bulk(b"".join((reservation, _NO_IDS, known.to_bytes(2, "little"), own))), positions)
+                for reservation, known, positions in requests
+            ],
+        )
 
     def expire(self, limit: int) -> Answered:
         """`lua/expire.lua`: `[count, more]`."""
@@ -139,6 +160,7 @@ class Commands:
 
 _RESERVATION = bytes((KIND_RESERVATION,))
 _IDS_SIZE = OPERATION_ID_SIZE + FINGERPRINT_SIZE
+_NO_IDS = NO_OPERATION + bytes(FINGERPRINT_SIZE)
 
 
 @lru_cache(maxsize=65_536)

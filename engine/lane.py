@@ -80,12 +80,14 @@ class Script:
 class _Call:
     """The requests that leave as one script call."""
 
-    __slots__ = ("arguments", "futures", "is_last", "positions", "reloaded", "script")
+    __slots__ = ("arguments", "counts", "futures", "is_last", "positions", "reloaded", "script")
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.arguments: list[bytes] = []
         self.futures: list[asyncio.Future[Answer]] = []
+        self.counts: list[int] = []
+        """For each future how many answers it gets as a list; 0 for one answer by itself."""
         self.positions = 0
         self.is_last = False
         self.reloaded = False
@@ -137,26 +139,68 @@ class Lane(asyncio.Protocol):
         `argument` is in wire form (`bulk`); `positions` counts what the request touches. Raises (from the
         future) `Unavailable` where nothing happened, `Unconfirmed` where it may have.
         """
-        future: asyncio.Future[Answer] = self._loop.create_future()
         if self._transport is None:
-            future.set_exception(StorageUnavailable("there is no connection to the server"))
-            return future
+            return self._failed(StorageUnavailable("there is no connection to the server"))
         if self._waiting >= limits.QUEUE_REQUESTS:
-            future.set_exception(Overloaded("too many requests wait for the server"))
-            return future
+            return self._failed(Overloaded("too many requests wait for the server"))
+        future: asyncio.Future[Answer] = self._loop.create_future()
         call = self._open.get(script)
         if call is None:
             call = self._open[script] = _Call(script)
-        elif len(call.futures) >= limits.CALL_REQUESTS or call.positions + positions > limits.CALL_POSITIONS:
+        elif (
+            len(call.arguments) >= limits.CALL_REQUESTS or call.positions + positions > limits.CALL_POSITIONS
+        ):
             self._full.append(call)
             call = self._open[script] = _Call(script)
         call.arguments.append(argument)
         call.futures.append(future)
+        call.counts.append(0)
         call.positions += positions
         self._waiting += 1
         if not self._flush_is_due and self._turns < self._turns_allowed:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
+        return future
+
+    def submit_many(
+        self, script: Script, requests: Sequence[tuple[bytes, int]]
+    ) -> "list[tuple[int, asyncio.Future[Answer]]]":
+        """Queues many requests, each its argument and its positions, in as many calls as they need. Each
+        future stands for the next so many of them and gives `(now_ms, epoch, seq, [answer, …])`.
+        """
+        if self._transport is None:
+            return [(len(requests), self._failed(StorageUnavailable("there is no connection to the server")))]
+        if self._waiting + len(requests) > limits.QUEUE_REQUESTS:
+            return [(len(requests), self._failed(Overloaded("too many requests wait for the server")))]
+        futures, at = [], 0
+        while at < len(requests):
+            call = self._open.get(script)
+            if call is None:
+                call = self._open[script] = _Call(script)
+            begun = at
+            while at < len(requests) and len(call.arguments) < limits.CALL_REQUESTS:
+                argument, positions = requests[at]
+                if call.arguments and call.positions + positions > limits.CALL_POSITIONS:
+                    break
+                call.arguments.append(argument)
+                call.positions += positions
+                at += 1
+            if at > begun:
+                future: asyncio.Future[Answer] = self._loop.create_future()
+                call.futures.append(future)
+                call.counts.append(at - begun)
+                futures.append((at - begun, future))
+            if at < len(requests):
+                self._full.append(self._open.pop(script))
+        self._waiting += len(requests)
+        if not self._flush_is_due and self._turns < self._turns_allowed:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+        return futures
+
+    def _failed(self, error: BincardError) -> "asyncio.Future[Answer]":
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        future.set_exception(error)
         return future
 
     def _flush(self) -> None:
@@ -175,7 +219,7 @@ class Lane(asyncio.Protocol):
             self._sent_at = self._loop.time()
         self._under_way.extend(calls)
         for call in calls:
-            self._metrics.call_requests(len(call.futures))
+            self._metrics.call_requests(len(call.arguments))
         assert self._transport is not None
         self._transport.write(b"".join([call.encode() for call in calls]))
         if self._watch is None:
@@ -220,17 +264,20 @@ class Lane(asyncio.Protocol):
         self._sent_at = self._loop.time()
         if isinstance(reply, hiredis.ReplyError):
             self._take_error(call, str(reply))
-        elif type(reply) is not list or len(reply) != len(call.futures) + ANSWER_HEAD:
-            self._waiting -= len(call.futures)
+        elif type(reply) is not list or len(reply) != len(call.arguments) + ANSWER_HEAD:
+            self._waiting -= len(call.arguments)
             call.fail(Unconfirmed("the server's answer is none of ours; is something else answering?"))
             if self._transport is not None:
                 self._transport.abort()
         else:
             now_ms, epoch, seq = reply[0], reply[1], reply[2]
-            self._waiting -= len(call.futures)
-            for index, future in enumerate(call.futures, ANSWER_HEAD):
+            self._waiting -= len(call.arguments)
+            at = ANSWER_HEAD
+            for future, count in zip(call.futures, call.counts, strict=True):
                 if not future.done():
-                    future.set_result((now_ms, epoch, seq, reply[index]))
+                    answer = reply[at : at + count] if count else reply[at]
+                    future.set_result((now_ms, epoch, seq, answer))
+                at += count or 1
         if call.is_last:
             call.is_last = False
             self._turns -= 1
@@ -244,7 +291,7 @@ class Lane(asyncio.Protocol):
             task = self._loop.create_task(self._reload(call))
             task.add_done_callback(lambda done: done.exception())
             return
-        self._waiting -= len(call.futures)
+        self._waiting -= len(call.arguments)
         if text.startswith(_MISSING_FUNCTION):
             call.fail(StorageUnavailable("the server keeps losing the scripts"))
             return
@@ -260,11 +307,11 @@ class Lane(asyncio.Protocol):
         try:
             await self._load_library()
         except Exception as error:  # noqa: BLE001 - whatever it was, the requests must be answered
-            self._waiting -= len(call.futures)
+            self._waiting -= len(call.arguments)
             call.fail(StorageUnavailable(f"the scripts could not be loaded: {error}"))
             return
         if self._transport is None:
-            self._waiting -= len(call.futures)
+            self._waiting -= len(call.arguments)
             call.fail(StorageUnavailable("the connection was lost before the request was sent"))
             return
         self._write_turn([call])

@@ -1,6 +1,7 @@
 """Keeps a lane open: opens it, and opens it again when it breaks."""
 
 import asyncio
+from collections.abc import Sequence
 from logging import getLogger
 
 from engine.errors import BincardError, StorageUnavailable
@@ -39,6 +40,13 @@ class Link:
         """See `Lane.submit`."""
         assert self._lane is not None, "open() comes first"
         return self._lane.submit(script, argument, positions)
+
+    def submit_many(
+        self, script: Script, requests: Sequence[tuple[bytes, int]]
+    ) -> "list[tuple[int, asyncio.Future[Answer]]]":
+        """See `Lane.submit_many`."""
+        assert self._lane is not None, "open() comes first"
+        return self._lane.submit_many(script, requests)
 
     @property
     def is_open(self) -> bool:

@@ -1,0 +1,520 @@
+"""Holding stock, and what becomes of it: the part of `Inventory` that makes and resolves reservations."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine import limits, planner, refusals
+from engine.commands import Answered, AnsweredMany, Reply, Resolution
+from engine.dataset import Dataset
+from engine.errors import BincardError, InvalidRequest, Refused, ReservationNotFound
+from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
+from engine.keys import partition_of
+from engine.lane import Answer
+from engine.outcomes import Outcome
+from engine.places import Places
+from engine.records import (
+    UNKNOWN_REVISION,
+    Detail,
+    Plan,
+    Record,
+    build_reservation,
+    decode_record,
+    decode_tail,
+    encode_detail,
+    first_head,
+    is_reservation,
+)
+from engine.types import Line, Reservation, ReserveRequest, State
+
+KNOWN_RESERVATIONS = 20_000
+"""Held reservations that a process remembers, so that the answer to a commit need not carry their lines."""
+
+
+class Known(Struct, frozen=True, gc=False):
+    """What a process knows of a reservation: where it is, and its record as of `revision`."""
+
+    partition: int
+    operation: bytes
+    revision: int
+    plan: Plan
+    detail: Detail
+
+
+class _Asked(Struct, frozen=True, gc=False):
+    """A reserve, ready to be sent."""
+
+    partition: int
+    operation: bytes
+    lines: Sequence[Line]
+    plan: Plan
+    detail: Detail
+    argument: bytes
+
+
+_Sent = TypeVar("_Sent", Known, _Asked)
+
+
+class Reservations(Places):
+    """The part of `Inventory` that makes and resolves reservations."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self._ids = dataset.ids
+        self._known: OrderedDict[str, Known] = OrderedDict()
+
+    async def reserve(
+        self,
+        op_id: str,
+        lines: Sequence[Line],
+        *,
+        ttl_seconds: int = limits.DEFAULT_TTL_SECONDS,
+        owner: str | None = None,
+        reference: str | None = None,
+        channel: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+        caller: str = "",
+    ) -> Reservation:
+        """Holds all lines or none. Cost: 4 µs of server time, 2 µs for each further line.
+
+        Raises `InvalidRequest`, `IdempotencyMismatch`, `LocationNotFound`, `SkuNotFound`, `NotStocked`,
+        `InsufficientStock` (naming every short line).
+        """
+        asked = self._prepare(op_id, lines, ttl_seconds, owner, reference, channel, metadata, caller)
+        return await self._reserved(asked, await self._send_reserve(asked))
+
+    async def reserve_many(
+        self, requests: Sequence[ReserveRequest], *, caller: str = ""
+    ) -> list[Reservation | Exception]:
+        """Reserves that have nothing to do with one another, in few script calls; for each, in order, what
+        `reserve` would have returned or raised. Half the cost of as many calls of `reserve`.
+        """
+        asked: list[_Asked | Exception] = []
+        for one in requests:
+            try:
+                asked.append(
+                    self._prepare(
+                        one.op_id,
+                        one.lines,
+                        one.ttl_seconds,
+                        one.owner,
+                        one.reference,
+                        one.channel,
+                        one.metadata,
+                        caller,
+                    )
+                )
+            except InvalidRequest as error:
+                asked.append(error)
+        sent = [
+            (
+                group,
+                self.dataset.commands[partition].reserve_many(
+                    [(a.argument, len(a.plan.positions)) for _, a in group]
+                ),
+            )
+            for partition, group in _by_partition(asked)
+        ]
+        results: list[Reservation | Exception] = [
+            a if isinstance(a, Exception) else _NO_ANSWER for a in asked
+        ]
+        held = 0
+        for group, answers in sent:
+            for (index, one_asked), answered in zip(group, await _gather_answers(answers), strict=True):
+                if isinstance(answered, Exception):
+                    results[index] = answered
+                elif type(answered[3]) is int:
+                    held += 1
+                    results[index] = self._new_reservation(one_asked, answered)
+                else:
+                    try:
+                        results[index] = await self._reserved(one_asked, answered)
+                    except BincardError as error:
+                        results[index] = error
+        if held:
+            self.metrics.count("reserve", Outcome.HELD, held)
+        return results
+
+    async def commit(
+        self,
+        reservation: str,
+        *,
+        lines: Sequence[Line] | None = None,
+        remainder: Literal["release", "keep"] = "release",
+        fulfil: bool = False,
+        if_expired: Literal["fail", "retake"] = "fail",
+        reference: str | None = None,
+        op_id: str | None = None,
+        caller: str = "",
+    ) -> Reservation:
+        """Turns held units into allocated ones, or with `fulfil` lets the goods leave at once.
+
+        With `lines`, only those; what is left is released or kept held. A reservation that lapsed is
+        taken anew where `if_expired` says so and the stock is still there. Raises
+        `ReservationNotFound`, `ReservationExpired`, `AlreadyReleased`, `AlreadyCommitted`,
+        `AlreadyFulfilled`, `AlreadyCancelled`, `ExceedsOpenQuantity`, `InsufficientStock`,
+        `IdempotencyMismatch`, `InvalidRequest`.
+        """
+        flags = bytes((fulfil, remainder == "keep", if_expired == "retake"))
+        return await self._resolve(
+            "commit", reservation, lines, op_id, caller, flags=flags, reference=reference
+        )
+
+    async def release(
+        self,
+        reservation: str,
+        *,
+        lines: Sequence[Line] | None = None,
+        op_id: str | None = None,
+        caller: str = "",
+    ) -> Reservation:
+        """Gives held units back: all, or those of `lines`. Raises as `commit` does."""
+        return await self._resolve("release", reservation, lines, op_id, caller)
+
+    async def extend(
+        self, reservation: str, ttl_seconds: int, *, op_id: str | None = None, caller: str = ""
+    ) -> Reservation:
+        """Lets a hold last at least so long from now on; never shortens it. Raises as `commit` does."""
+        if not 1 <= ttl_seconds <= limits.MAX_TTL_SECONDS:
+            raise InvalidRequest("/ttl_seconds", f"from 1 to {limits.MAX_TTL_SECONDS}")
+        flags = (ttl_seconds * 1000).to_bytes(6, "little")
+        return await self._resolve("extend", reservation, None, op_id, caller, flags=flags, chooses=False)
+
+    async def fulfil(
+        self,
+        reservation: str,
+        *,
+        lines: Sequence[Line] | None = None,
+        op_id: str | None = None,
+        caller: str = "",
+    ) -> Reservation:
+        """The goods of committed units leave: on_hand falls. Raises as `commit` does, `NotCommitted`."""
+        return await self._resolve("fulfil", reservation, lines, op_id, caller)
+
+    async def cancel(
+        self,
+        reservation: str,
+        *,
+        lines: Sequence[Line] | None = None,
+        op_id: str | None = None,
+        caller: str = "",
+    ) -> Reservation:
+        """Gives committed units back. Raises as `commit` does, `NotCommitted`."""
+        return await self._resolve("cancel", reservation, lines, op_id, caller)
+
+    async def commit_many(
+        self, reservations: Sequence[str], *, fulfil: bool = False
+    ) -> list[Reservation | Exception]:
+        """Commits whole reservations in few script calls; for each, in order, what `commit` would have
+        returned or raised.
+        """
+        return await self._resolve_many("commit", reservations, bytes((fulfil, False, False)))
+
+    async def release_many(self, reservations: Sequence[str]) -> list[Reservation | Exception]:
+        """Releases whole reservations in few script calls; for each, in order, what `release` would have
+        returned or raised.
+        """
+        return await self._resolve_many("release", reservations, b"")
+
+    async def reservation(self, reservation: str) -> Reservation:
+        """A reservation as it stands. Raises `ReservationNotFound`."""
+        record = await self._find(reservation, *self._route(reservation))
+        return build_reservation(reservation, record.head, record.plan, record.detail)
+
+    # ---------------------------------------------------------------- reserve
+
+    def _prepare(
+        self,
+        op_id: str,
+        lines: Sequence[Line],
+        ttl_seconds: int,
+        owner: str | None,
+        reference: str | None,
+        channel: str | None,
+        metadata: Mapping[str, object] | None,
+        caller: str,
+    ) -> _Asked:
+        """A reserve as it is sent. Raises `InvalidRequest`."""
+        planner.check_lines(lines)
+        if not 1 <= ttl_seconds <= limits.MAX_TTL_SECONDS:
+            raise InvalidRequest("/ttl_seconds", f"from 1 to {limits.MAX_TTL_SECONDS}")
+        plan, shares = planner.plan_lines(lines)
+        detail = Detail(ttl_seconds, owner, reference, channel, metadata or {}, shares)
+        body = b"".join(
+            ((ttl_seconds * 1000).to_bytes(6, "little"), plan.packed, planner.pack_detail(detail))
+        )
+        partition = self._partition_of_plan(plan) if self._partitions > 1 else 0
+        operation = self._ids.of_request(caller, op_id)
+        argument = self.dataset.commands[partition].encode_reserve(
+            operation, fingerprint(body), body, len(plan.positions)
+        )
+        return _Asked(partition, operation, lines, plan, detail, argument)
+
+    def _send_reserve(self, asked: _Asked) -> Answered:
+        return self.dataset.commands[asked.partition].reserve(asked.argument, len(asked.plan.positions))
+
+    async def _reserved(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
+        """What became of a reserve. Raises the refusal."""
+        while answered[3] == _OVERDUE:
+            answered = await self._send_reserve(asked)
+        if type(answered[3]) is int:
+            self.metrics.count("reserve", Outcome.HELD)
+            return self._new_reservation(asked, answered)
+        reply = Reply(*answered)
+        if reply.answer[0] == b"replayed":
+            record = decode_record(reply.answer[1])
+            self.metrics.count("reserve", Outcome.REPLAYED)
+            return build_reservation(
+                reservation_id(asked.partition, asked.operation),
+                first_head(record.head, record.detail),
+                record.plan,
+                record.detail,
+                replayed=True,
+            )
+        raise await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
+
+    def _new_reservation(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
+        now_ms, epoch, _, seq = answered
+        assert type(seq) is int
+        public_id = reservation_id(asked.partition, asked.operation)
+        self._remember(public_id, Known(asked.partition, asked.operation, 0, asked.plan, asked.detail))
+        return planner.new_reservation(public_id, asked.lines, asked.detail, epoch, seq, now_ms)
+
+    def _partition_of_plan(self, plan: Plan) -> int:
+        found = {partition_of(position.sku, self._partitions) for position in plan.positions}
+        if len(found) > 1:
+            raise InvalidRequest(
+                "/lines",
+                "the lines lie in several partitions of this data set: reserve them apart, "
+                "or use a data set of one partition",
+            )
+        return found.pop()
+
+    # ---------------------------------------------------------------- what becomes of it
+
+    async def _resolve(
+        self,
+        verb: Resolution,
+        reservation: str,
+        lines: Sequence[Line] | None,
+        op_id: str | None,
+        caller: str,
+        *,
+        flags: bytes = b"",
+        chooses: bool = True,
+        reference: str | None = None,
+    ) -> Reservation:
+        known = self._known.get(reservation) or self._first_seen(reservation)
+        if known.revision == UNKNOWN_REVISION and (lines is not None or reference is not None):
+            known = await self._find_known(reservation, known)
+        while True:
+            chosen = planner.choose_positions(known.plan, lines) if lines is not None else ()
+            choice = planner.encode_choice(chosen) if chooses else b""
+            following, rest = known.detail, b""
+            if reference is not None:
+                following = _refer(known.detail, (known.revision + 1) % UNKNOWN_REVISION, reference)
+                rest = encode_detail(following)
+            operation, mark = NO_OPERATION, _NO_MARK
+            if op_id is not None:
+                operation = self._ids.of_request(caller, op_id)
+                told = b"" if reference is None else b"\1" + reference.encode()
+                mark = fingerprint(b"".join((verb.encode(), known.operation, flags, choice, told)))
+            answered = await self.dataset.commands[known.partition].resolve(
+                verb,
+                known.operation,
+                b"".join((flags, choice, rest)),
+                known=known.revision,
+                operation=operation,
+                fingerprint=mark,
+                positions=len(known.plan.positions) or 1,
+            )
+            if answered[3] == _STALE:
+                known = await self._find_known(reservation, known)
+            elif answered[3] != _OVERDUE:
+                if rest and type(answered[3]) is bytes:
+                    known = replace(known, revision=decode_tail(answered[3]).revision, detail=following)
+                return await self._resolved(verb, reservation, known, Reply(*answered), chosen)
+
+    async def _resolve_many(
+        self, verb: Resolution, reservations: Sequence[str], flags: bytes
+    ) -> list[Reservation | Exception]:
+        own = flags + planner.encode_choice(())
+        asked: list[Known | Exception] = []
+        for reservation in reservations:
+            try:
+                asked.append(self._known.get(reservation) or self._first_seen(reservation))
+            except ReservationNotFound as error:
+                asked.append(error)
+        sent = [
+            (
+                group,
+                self.dataset.commands[partition].resolve_many(
+                    verb,
+                    [(one.operation, one.revision, len(one.plan.positions) or 1) for _, one in group],
+                    own,
+                ),
+            )
+            for partition, group in _by_partition(asked)
+        ]
+        results: list[Reservation | Exception] = [
+            a if isinstance(a, Exception) else _NO_ANSWER for a in asked
+        ]
+        for group, answers in sent:
+            for (index, known), answered in zip(group, await _gather_answers(answers), strict=True):
+                if isinstance(answered, Exception):
+                    results[index] = answered
+                    continue
+                try:
+                    reply = Reply(*answered)
+                    results[index] = await self._resolved(verb, reservations[index], known, reply)
+                except BincardError as error:
+                    results[index] = error
+        return results
+
+    async def _resolved(
+        self,
+        verb: Resolution,
+        reservation: str,
+        known: Known,
+        reply: Reply,
+        chosen: Sequence[tuple[int, int]] = (),
+    ) -> Reservation:
+        """What became of a request on a reservation. Raises the refusal."""
+        answer = reply.answer
+        if type(answer) is bytes:
+            head = decode_tail(answer)
+            self.metrics.count(verb, _SUCCESS[verb])
+            if head.state is State.HELD:
+                self._remember(reservation, known)
+            else:
+                # Its busy days are over: whoever comes back to it gets the record with the answer.
+                self._known.pop(reservation, None)
+            return build_reservation(reservation, head, known.plan, known.detail)
+        word = answer[0]
+        if type(word) is int:
+            record = self._learn(reservation, known, answer[1])
+            self.metrics.count(verb, _SUCCESS[verb])
+            return build_reservation(reservation, record.head, record.plan, record.detail)
+        if word in _REPEATS:
+            plan, detail = known.plan, known.detail
+            if len(answer) > 2:  # noqa: PLR2004 - word, tail, and the record of who does not know it
+                record = self._learn(reservation, known, answer[2])
+                plan, detail = record.plan, record.detail
+            self.metrics.count(verb, Outcome.REPLAYED)
+            return build_reservation(reservation, decode_tail(answer[1]), plan, detail, replayed=True)
+        if known.revision == UNKNOWN_REVISION:
+            known = await self._find_known(reservation, known)
+        raise await self._refusal(verb, reply, known.plan, known.detail.lines, chosen)
+
+    async def _refusal(
+        self,
+        verb: str,
+        reply: Reply,
+        plan: Plan,
+        shares: Sequence[tuple[int, int]],
+        chosen: Sequence[tuple[int, int]] = (),
+    ) -> Refused:
+        """The exception for a refused request on a plan's positions."""
+        word = Outcome(reply.word or "")
+        self.metrics.count(verb, word)
+        match word:
+            case Outcome.INSUFFICIENT_STOCK:
+                return refusals.shortage_refusal(reply, plan, shares)
+            case Outcome.EXCEEDS_OPEN_QUANTITY:
+                return refusals.excess_refusal(reply, plan, chosen)
+            case Outcome.SKU_NOT_FOUND | Outcome.NOT_STOCKED:
+                existing = {location.id for location in await self.locations()}
+                return refusals.missing_refusal(reply, plan, existing)
+            case _:
+                return refusals.state_refusal(reply)
+
+    # ---------------------------------------------------------------- what a process knows
+
+    def _route(self, reservation: str) -> tuple[int, bytes]:
+        routed = parse_reservation_id(reservation, self._partitions)
+        if routed is None:
+            raise _not_found(reservation)
+        return routed
+
+    def _first_seen(self, reservation: str) -> Known:
+        """Where a reservation is that the process has not met."""
+        partition, operation = self._route(reservation)
+        return Known(partition, operation, UNKNOWN_REVISION, _NO_PLAN, _NO_DETAIL)
+
+    def _remember(self, reservation: str, known: Known) -> None:
+        self._known[reservation] = known
+        if len(self._known) > KNOWN_RESERVATIONS:
+            self._known.popitem(last=False)
+
+    def _learn(self, reservation: str, known: Known, raw: bytes) -> Record:
+        """Reads a record, and remembers what the next step of a hold needs."""
+        record = decode_record(raw)
+        if record.head.state is State.HELD:
+            self._remember(
+                reservation,
+                Known(known.partition, known.operation, record.head.revision, record.plan, record.detail),
+            )
+        return record
+
+    async def _find(self, reservation: str, partition: int, operation: bytes) -> Record:
+        _, _, _, (_, raw) = await self.dataset.commands[partition].find(operation)
+        if not is_reservation(raw):
+            raise _not_found(reservation)
+        return decode_record(raw)
+
+    async def _find_known(self, reservation: str, known: Known) -> Known:
+        record = await self._find(reservation, known.partition, known.operation)
+        return Known(known.partition, known.operation, record.head.revision, record.plan, record.detail)
+
+
+def _by_partition(
+    asked: Sequence[_Sent | Exception],
+) -> list[tuple[int, list[tuple[int, _Sent]]]]:
+    """What is sent to each partition, with its place among all; errors are sent nowhere."""
+    groups: dict[int, list[tuple[int, _Sent]]] = {}
+    for index, one in enumerate(asked):
+        if not isinstance(one, Exception):
+            groups.setdefault(one.partition, []).append((index, one))
+    return list(groups.items())
+
+
+async def _gather_answers(
+    sent: AnsweredMany,
+) -> list[tuple[int, int, int, Answer] | Exception]:
+    """The answers to requests that were sent together, or why there is none."""
+    answers: list[tuple[int, int, int, Answer] | Exception] = []
+    for count, waiting in sent:
+        try:
+            now_ms, epoch, seq, found = await waiting
+        except BincardError as error:
+            answers += [error] * count
+        else:
+            answers += [(now_ms, epoch, seq, answer) for answer in found]
+    return answers
+
+
+_NO_ANSWER = ReservationNotFound("not asked")
+_NO_MARK = bytes(FINGERPRINT_SIZE)
+_NO_PLAN = Plan((), b"")
+_NO_DETAIL = Detail(0, None, None, None, {})
+_OVERDUE, _STALE = [b"overdue"], [b"stale"]
+_REPEATS = {b"replayed", b"repeated"}
+_SUCCESS: dict[str, Outcome] = {
+    "commit": Outcome.COMMITTED,
+    "release": Outcome.RELEASED,
+    "extend": Outcome.EXTENDED,
+    "fulfil": Outcome.FULFILLED,
+    "cancel": Outcome.CANCELLED,
+}
+
+
+def _refer(detail: Detail, revision: int, reference: str) -> Detail:
+    """The detail of a reservation that is given another reference."""
+    return replace(detail, references=(*detail.references, (revision, reference)))
+
+
+def _not_found(reservation: str) -> ReservationNotFound:
+    return ReservationNotFound(f"there is no reservation {reservation[:64]}")
