@@ -92,6 +92,18 @@ class RecordParts(Struct, frozen=True, gc=False):
 
 def encode_plan(positions: Sequence[Line]) -> bytes:
     """A plan as Lua reads it, its size in the first two bytes."""
+    if len(positions) == 1:
+        only = positions[0]
+        return _encode_one(only.sku, only.quantity, only.location)
+    return _encode_positions(positions)
+
+
+@lru_cache(maxsize=65_536)
+def _encode_one(sku: str, quantity: int, location: str) -> bytes:
+    return _encode_positions((Line(sku, quantity, location),))
+
+
+def _encode_positions(positions: Sequence[Line]) -> bytes:
     parts = [bytes((len(positions),))]
     for position in positions:
         parts.append(position.quantity.to_bytes(5, "little"))

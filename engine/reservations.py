@@ -30,7 +30,7 @@ from engine.records import (
 )
 from engine.types import Line, Reservation, ReserveRequest, State
 
-KNOWN_RESERVATIONS = 20_000
+KNOWN_RESERVATIONS = 4096
 """Held reservations that a process remembers, so that the answer to a commit need not carry their lines."""
 
 
@@ -312,7 +312,7 @@ class Reservations(Places):
             known = await self._find_known(reservation, known)
         while True:
             chosen = planner.choose_positions(known.plan, lines) if lines is not None else ()
-            choice = planner.encode_choice(chosen) if chooses else b""
+            choice = planner.encode_choice(chosen) if chosen else _ALL if chooses else b""
             following, rest = known.detail, b""
             if reference is not None:
                 following = _refer(known.detail, (known.revision + 1) % UNKNOWN_REVISION, reference)
@@ -341,7 +341,7 @@ class Reservations(Places):
     async def _resolve_many(
         self, verb: Resolution, reservations: Sequence[str], flags: bytes
     ) -> list[Reservation | Exception]:
-        own = flags + planner.encode_choice(())
+        own = flags + _ALL
         asked: list[Known | Exception] = []
         for reservation in reservations:
             try:
@@ -497,6 +497,7 @@ async def _gather_answers(
 
 
 _NO_ANSWER = ReservationNotFound("not asked")
+_ALL = planner.encode_choice(())
 _NO_MARK = bytes(FINGERPRINT_SIZE)
 _NO_PLAN = Plan((), b"")
 _NO_DETAIL = Detail(0, None, None, None, {})

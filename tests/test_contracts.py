@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,11 @@ class Recorder:
         future.set_result((1, 1, 1, 1))
         return future
 
+    def submit_many(
+        self, script: Script, requests: Sequence[tuple[bytes, int]]
+    ) -> "list[tuple[int, asyncio.Future[Any]]]":
+        return [(1, self.submit(script, argument, positions)) for argument, positions in requests]
+
 
 def unpack(bulks: bytes) -> list[str]:
     """Strings as they were before they were made ready for the wire."""
@@ -251,9 +257,12 @@ async def call_all() -> dict[str, Script]:
     """One call of every typed command."""
     recorder = Recorder()
     commands = Commands(recorder, library(), P, retention_ms=5)  # type: ignore[arg-type]
-    await commands.reserve(bytes(12), bytes(8), b"", 1)
+    reserve = commands.encode_reserve(bytes(12), bytes(8), b"", 1)
+    await commands.reserve(reserve, 1)
+    await commands.reserve_many([(reserve, 1)])[0][1]
     for verb in ("commit", "release", "extend", "fulfil", "cancel"):
         await commands.resolve(verb, bytes(12), b"")
+        await commands.resolve_many(verb, [(bytes(12), 0, 1)], b"")[0][1]
     await commands.expire(1)
     await commands.forget(1)
     await commands.find(bytes(12))

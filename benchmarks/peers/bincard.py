@@ -8,7 +8,16 @@ from contextlib import asynccontextmanager
 
 import engine
 from benchmarks.peers.workload import LOCATION, TTL_SECONDS, Counters
-from engine import Inventory, Line, Location, LocationKind, Movement, MovementKind
+from engine import (
+    Inventory,
+    Line,
+    Location,
+    LocationKind,
+    Movement,
+    MovementKind,
+    Reservation,
+    ReserveRequest,
+)
 from engine.errors import InsufficientStock
 
 
@@ -45,10 +54,18 @@ class Bincard:
             await self._inventory.release(reservation)
 
     async def reserve_many(self, wanted: Sequence[tuple[str, str]]) -> list[str | None]:
-        return list(await asyncio.gather(*(self.reserve(operation, sku) for operation, sku in wanted)))
+        requests = [
+            ReserveRequest(operation, (Line(sku, 1, LOCATION),), TTL_SECONDS) for operation, sku in wanted
+        ]
+        return [_id_of(answer) for answer in await self._inventory.reserve_many(requests)]
 
     async def resolve_many(self, resolved: Sequence[tuple[str, bool]]) -> None:
-        await asyncio.gather(*(self.resolve(reservation, commit=commit) for reservation, commit in resolved))
+        committed = self._inventory.commit_many([name for name, commit in resolved if commit])
+        released = self._inventory.release_many([name for name, commit in resolved if not commit])
+        for answers in await asyncio.gather(committed, released):
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
 
     async def books(self, skus: Sequence[str]) -> dict[str, Counters]:
         found = await asyncio.gather(*(self._inventory.stock(sku) for sku in skus))
@@ -60,6 +77,14 @@ class Bincard:
     async def states(self, reservations: Sequence[str]) -> list[str]:
         found = await asyncio.gather(*(self._inventory.reservation(name) for name in reservations))
         return [reservation.state.value for reservation in found]
+
+
+def _id_of(answer: Reservation | Exception) -> str | None:
+    if isinstance(answer, InsufficientStock):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer.id
 
 
 @asynccontextmanager

@@ -31,10 +31,10 @@ local function cards(keys, args)
   local texts = redis.call('HMGET', stock_key, unpack_table(skus))
   for i = 1, #args do
     local text = texts[i]
-    if overdue and string_byte(args[i]) == 0 then
-      answer[i + 3] = { 'overdue' }
-    elseif not text then
+    if not text then
       answer[i + 3] = ''
+    elseif overdue and string_byte(args[i]) == 0 then
+      answer[i + 3] = { 'overdue' }
     else
       answer[i + 3] = string_byte(text) == DIVIDER and read_all_pages(skus[i]) or text
     end

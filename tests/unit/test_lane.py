@@ -209,6 +209,61 @@ async def test_too_many_wait(server: FakeServer, monkeypatch: pytest.MonkeyPatch
     assert await outcome(again) == (7, 3, 9, 5)
 
 
+async def test_many_at_once_fill_the_calls(server: FakeServer) -> None:
+    """Requests sent together join what waits, spread over as many calls as they need, and each future has
+    the answers of its own, in order.
+    """
+    lane = await server.start()
+    lone, count = ask(lane, 0), limits.CALL_REQUESTS + 9
+    sent = lane.submit_many(RESERVE, [(bulk(b"argument%d" % number), 1) for number in range(1, count)])
+    later = ask(lane, count)
+    first, second = await server.wait_for(2)
+    assert first[4:] + second[4:] == [b"argument%d" % number for number in range(count + 1)]
+    assert [many for many, _ in sent] == [limits.CALL_REQUESTS - 1, 9]
+    server.answer(*range(limits.CALL_REQUESTS))
+    server.answer(*range(limits.CALL_REQUESTS, count + 1))
+    found = [await outcome(future) for _, future in sent]
+    assert [number for answer in found for number in answer[3]] == list(range(1, count))
+    assert [await outcome(lone), await outcome(later)] == [(7, 3, 9, 0), (7, 3, 9, count)]
+    assert (server.metrics.calls, server.metrics.requests) == (2, count + 1)
+
+
+async def test_many_at_once_keep_to_the_positions_of_a_call(server: FakeServer) -> None:
+    """A request that is larger than a call goes alone; nothing waits behind it for ever."""
+    lane = await server.start()
+    sizes = (200, 313, 600, 1, 511, 1)
+    sent = lane.submit_many(RESERVE, [(bulk(b"%d" % size), size) for size in sizes])
+    commands = await server.wait_for(5)
+    assert [command[4:] for command in commands] == [[b"200"], [b"313"], [b"600"], [b"1", b"511"], [b"1"]]
+    assert [many for many, _ in sent] == [1, 1, 1, 2, 1]
+
+
+async def test_many_at_once_are_refused_together(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not all of them may wait, none is sent."""
+    monkeypatch.setattr(limits, "QUEUE_REQUESTS", 3)
+    lane = await server.start()
+    requests = [(bulk(b"%d" % number), 1) for number in range(4)]
+    ((many, future),) = lane.submit_many(RESERVE, requests)
+    assert many == 4
+    assert isinstance(await outcome(future), Overloaded)
+    ((many, future),) = lane.submit_many(RESERVE, requests[:3])
+    await server.wait_for(1)
+    server.answer(1, 2, 3)
+    assert await outcome(future) == (7, 3, 9, [1, 2, 3])
+
+
+async def test_many_at_once_lose_their_connection(server: FakeServer) -> None:
+    """What was sent is unknown; what comes after is refused."""
+    lane = await server.start()
+    ((_, future),) = lane.submit_many(RESERVE, [(bulk(b"%d" % number), 1) for number in range(3)])
+    await server.wait_for(1)
+    server.hang_up()
+    assert isinstance(await outcome(future), Unconfirmed)
+    ((many, refused),) = lane.submit_many(RESERVE, [(bulk(b"1"), 1)] * 2)
+    assert many == 2
+    assert isinstance(await outcome(refused), StorageUnavailable)
+
+
 async def test_a_lost_connection(server: FakeServer) -> None:
     """Written requests are unknown, unwritten ones had no effect; nothing is sent twice."""
     lane = await server.start(turns=1)

@@ -57,13 +57,11 @@ local function has_overdue()
   return first[2] ~= nil and tonumber(first[2]) <= now_ms
 end
 
-local MAX_ENTRIES = 128
-
 -- The entries of the deadline index that are due, the oldest first, until they have `limit` ids, and whether
 -- there are more. `behind` is 0 for holds, BEHIND_HOLDS for memories.
 local function list_due(behind, limit, ids)
   local entries = redis.call('ZRANGE', due_key, string_format('%d', behind),
-    string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, MAX_ENTRIES)
+    string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, limit + 1)
   for i = 1, #entries do
     if #ids >= limit then
       return true
@@ -71,7 +69,7 @@ local function list_due(behind, limit, ids)
     add_ids(ids, entries[i])
     swept_entries[#swept_entries + 1] = entries[i]
   end
-  return #entries == MAX_ENTRIES
+  return false
 end
 
 local function next_sequence()
