@@ -65,16 +65,20 @@ def test_the_proof_finds_what_contradicts(
     assert (finding in found) if finding else (found == "")
 
 
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`bincard serve` on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home = tmp_path_factory.mktemp("serve")
     program = Path(sys.executable).with_name("bincard")
     serving = subprocess.Popen(
-        [program, "serve", "--port", str(port), "--data-dir", home / "data", "--durability", "none"],
+        [program, "serve", "--port", port, "--data-dir", home / "data", "--durability", "none"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=home,
@@ -103,6 +107,9 @@ def test_a_scenario_runs_and_proves_itself(url: str, tmp_path: Path, file: str, 
     with Desk(url) as desk:
         assert prepare(desk, STAGES[stage], "test") == STAGES[stage].skus * STAGES[stage].locations
     command = [sys.executable, "-m", "locust", "-f", f"benchmarks/load/{file}.py", "--headless", "-H", url]
+    # Where Locust's processes meet; two runs at a time must not meet each other.
+    meeting = free_port()
+    command += ["--master-bind-port", meeting, "--master-port", meeting]
     command += ["--clients", "4", "--seconds", "1", "--processes", "2", "--only-summary"]
     command += ["--csv", str(tmp_path / "run"), "--html", str(tmp_path / "run.html")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=90)

@@ -88,6 +88,10 @@ class StubServer:
             await asyncio.sleep(0.001)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None or not self._server.is_serving():
+            # Accepted in the moment before the server went away.
+            writer.transport.abort()
+            return
         self._writers.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
