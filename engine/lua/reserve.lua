@@ -139,16 +139,19 @@ local function reserve(keys, args)
     local prior, card, refusal, blocks = remembered[id] or priors[i - 1], line_position[n]
     if not prior and card and card > 0 and last_line[i] == n and not policy_of[card] then
       local held, room = held_of[card] + line_quantity[n], claim_room[card]
-      if hand_of[card] - unsellable_of[card] - allocated_of[card] >= held and room >= CLAIM_SIZE then
+      local most = hand_of[card] - unsellable_of[card] - allocated_of[card]
+      if most >= held and room >= CLAIM_SIZE then
         local added = added_claims[card]
         held_of[card], claim_room[card], blocks = held, room - CLAIM_SIZE, block_of[card]
         added_claims[card] = added and added .. id or id
         if not is_changed[card] then
           mark_changed(card)
         end
+      elseif most < held and has_swept and not sees_more_overdue then
+        refusal = { 'insufficient_stock', last_seq, 0, math_max(most - held_of[card], 0), line_quantity[n] }
       end
     end
-    if not blocks then
+    if not (blocks or refusal) then
       refusal, blocks = decide_reserve(i, args, prior, retention_ms)
     end
     if refusal then
