@@ -62,15 +62,23 @@ local function page_card(card, place)
   return want_card(field_of[card] .. '\n' .. hash % PAGES)
 end
 
--- Reads the pages of all lines on divided SKUs in one call, and of this place.
-local function read_pages(card, place)
+-- The page that has a place of a divided SKU. The first time it reads the pages of all lines in one call, and
+-- from then on those lines know their pages.
+local function find_page(card, place)
   local page = page_card(card, place)
+  if page <= cards_read then
+    return page
+  end
+  local pages = {}
   for n = 1, line_count do
     if is_divided(line_card[n]) then
-      page_card(line_card[n], line_place[n])
+      pages[n] = page_card(line_card[n], line_place[n])
     end
   end
   read_cards()
+  for n, found in pairs(pages) do
+    line_card[n] = text_of[found] and found or line_card[n]
+  end
   return page
 end
 
@@ -128,7 +136,7 @@ local function load_position(card, place)
   if not text then
     return false
   elseif #text < NAMES_AT then
-    return load_position(read_pages(card, place), place)
+    return load_position(find_page(card, place), place)
   elseif known then
     return load_other(card, place, text)
   end
