@@ -62,46 +62,57 @@ async def prove(url: str, received: int, reserved: int, under_way: int) -> Proof
 
 
 class Session:
-    """The servers of one run, and what each load found, in turns."""
+    """The servers of one run, and what each load found, in turns. Each turn has an API and a store of its
+    own: nobody pays for the millions of holds that earlier turns left.
+    """
 
-    def __init__(self, api: Served, hello: Served, typed: Served, seconds: int) -> None:
-        self.reserved = self.under_way = 0
+    def __init__(self, server: str | None, hello: Served, typed: Served, seconds: int) -> None:
         self.loads: dict[str, list[Load]] = {}
-        self._api = api
+        self.proofs: list[Proof] = []
+        self.store_name = ""
+        self._server = server
+        self._hello = hello
+        self._typed = typed
         self._seconds = seconds
-        self._turns: dict[str, Callable[[], Load]] = {
-            "hello": lambda: load(hello, "hello", seconds=seconds),
-            "reserve": lambda: self._reserve(SKUS),
-            "typed": lambda: load(typed, "reserve", seconds=seconds, arguments=("k", str(SKUS))),
-            "hot": lambda: self._reserve(1),
-            "availability": lambda: load(api, "availability", seconds=seconds, arguments=("", str(SKUS))),
-            "batch": self._batch,
-        }
+        self._reserved = self._under_way = 0
 
     def run(self, pairs: int) -> None:
         """So many turns of each load, in changing order, after one that does not count."""
-        names = list(self._turns)
         for turn in range(-1, pairs):
-            for name in names if turn % 2 else reversed(names):
-                found = self._turns[name]()
-                if turn >= 0:
-                    self.loads.setdefault(name, []).append(found)
-                    print(f"{name}: {found.per_second:,.0f}/s", file=sys.stderr)
+            with servers.api(self._server) as api:
+                self.store_name = api.store_name
+                self._take_turn(turn, api)
 
-    def _reserve(self, skus: int) -> Load:
+    def _take_turn(self, turn: int, api: Served) -> None:
+        seconds, self._reserved, self._under_way = self._seconds, 0, 0
+        loads: dict[str, Callable[[], Load]] = {
+            "hello": lambda: load(self._hello, "hello", seconds=seconds),
+            "reserve": lambda: self._reserve(api, SKUS),
+            "typed": lambda: load(self._typed, "reserve", seconds=seconds, arguments=("k", str(SKUS))),
+            "hot": lambda: self._reserve(api, 1),
+            "availability": lambda: load(api, "availability", seconds=seconds, arguments=("", str(SKUS))),
+            "batch": lambda: self._batch(api),
+        }
+        received = shop.run_loop(fill(api.store_url))
+        for name in loads if turn % 2 else reversed(loads):
+            found = loads[name]()
+            if turn >= 0:
+                self.loads.setdefault(name, []).append(found)
+                print(f"{name}: {found.per_second:,.0f}/s", file=sys.stderr)
+        self.proofs.append(shop.run_loop(prove(api.store_url, received, self._reserved, self._under_way)))
+
+    def _reserve(self, api: Served, skus: int) -> Load:
         arguments = (token_hex(8), str(skus))
-        found = load(self._api, "reserve", seconds=self._seconds, arguments=arguments)
-        self.reserved += found.requests
-        self.under_way += CONNECTIONS
+        found = load(api, "reserve", seconds=self._seconds, arguments=arguments)
+        self._reserved += found.requests
+        self._under_way += CONNECTIONS
         return found
 
-    def _batch(self) -> Load:
+    def _batch(self, api: Served) -> Load:
         arguments = (token_hex(8), str(SKUS), str(BATCH))
-        found = load(
-            self._api, "batch", seconds=self._seconds, arguments=arguments, connections=BATCH_CONNECTIONS
-        )
-        self.reserved += BATCH * found.requests
-        self.under_way += BATCH * BATCH_CONNECTIONS
+        found = load(api, "batch", seconds=self._seconds, arguments=arguments, connections=BATCH_CONNECTIONS)
+        self._reserved += BATCH * found.requests
+        self._under_way += BATCH * BATCH_CONNECTIONS
         return found
 
     def figures(self) -> list[Figure]:
@@ -139,20 +150,14 @@ def main(arguments: Sequence[str]) -> None:
     options = measure.parser_of("http_api", (__doc__ or "").partition("\n")[0]).parse_args(arguments)
     find_wrk()
     seconds, pairs = (1, 1) if options.quick else (SECONDS, options.pairs)
-    with (
-        servers.api(options.server) as api,
-        servers.bare("hello") as hello,
-        servers.bare("typed") as typed,
-    ):
-        received = shop.run_loop(fill(api.store_url))
-        session = Session(api, hello, typed, seconds)
+    with servers.bare("hello") as hello, servers.bare("typed") as typed:
+        session = Session(options.server, hello, typed, seconds)
         session.run(pairs)
-        proof = shop.run_loop(prove(api.store_url, received, session.reserved, session.under_way))
     result = measure.make_result(
         "http_api",
         session.figures(),
-        [proof],
-        server=api.store_name,
+        session.proofs,
+        server=session.store_name,
         workload={
             "connections": CONNECTIONS,
             "seconds": seconds,

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Literal, TypeVar
 
 from msgspec import Struct
@@ -24,7 +25,6 @@ from engine.records import (
     build_reservation,
     decode_record,
     decode_tail,
-    encode_detail,
     first_head,
     is_reservation,
 )
@@ -42,6 +42,8 @@ class Known(Struct, frozen=True, gc=False):
     revision: int
     plan: Plan
     detail: Detail
+    learned: float
+    """When, by the monotonic clock. Once the retention has passed since, the id may have begun a new life."""
 
 
 class _Asked(Struct, frozen=True, gc=False):
@@ -65,6 +67,7 @@ class Reservations(Places):
         super().__init__(dataset)
         self._ids = dataset.ids
         self._known: OrderedDict[str, Known] = OrderedDict()
+        self._trusted_seconds = dataset.retention_seconds / 2
 
     async def reserve(
         self,
@@ -280,7 +283,9 @@ class Reservations(Places):
         now_ms, epoch, _, seq = answered
         assert type(seq) is int
         public_id = reservation_id(asked.partition, asked.operation)
-        self._remember(public_id, Known(asked.partition, asked.operation, 0, asked.plan, asked.detail))
+        self._remember(
+            public_id, Known(asked.partition, asked.operation, 0, asked.plan, asked.detail, monotonic())
+        )
         return planner.new_reservation(public_id, asked.lines, asked.detail, epoch, seq, now_ms)
 
     def _partition_of_plan(self, plan: Plan) -> int:
@@ -307,7 +312,7 @@ class Reservations(Places):
         chooses: bool = True,
         reference: str | None = None,
     ) -> Reservation:
-        known = self._known.get(reservation) or self._first_seen(reservation)
+        known = self._what_is_known(reservation)
         if known.revision == UNKNOWN_REVISION and (lines is not None or reference is not None):
             known = await self._find_known(reservation, known)
         while True:
@@ -316,7 +321,7 @@ class Reservations(Places):
             following, rest = known.detail, b""
             if reference is not None:
                 following = _refer(known.detail, (known.revision + 1) % UNKNOWN_REVISION, reference)
-                rest = encode_detail(following)
+                rest = planner.pack_detail(following)
             operation, mark = NO_OPERATION, _NO_MARK
             if op_id is not None:
                 operation = self._ids.of_request(caller, op_id)
@@ -329,7 +334,7 @@ class Reservations(Places):
                 known=known.revision,
                 operation=operation,
                 fingerprint=mark,
-                positions=len(known.plan.positions) or 1,
+                positions=len(known.plan.positions) or _UNKNOWN_POSITIONS,
             )
             if answered[3] == _STALE:
                 known = await self._find_known(reservation, known)
@@ -345,7 +350,7 @@ class Reservations(Places):
         asked: list[Known | Exception] = []
         for reservation in reservations:
             try:
-                asked.append(self._known.get(reservation) or self._first_seen(reservation))
+                asked.append(self._what_is_known(reservation))
             except ReservationNotFound as error:
                 asked.append(error)
         sent = [
@@ -353,7 +358,10 @@ class Reservations(Places):
                 group,
                 self.dataset.commands[partition].resolve_many(
                     verb,
-                    [(one.operation, one.revision, len(one.plan.positions) or 1) for _, one in group],
+                    [
+                        (one.operation, one.revision, len(one.plan.positions) or _UNKNOWN_POSITIONS)
+                        for _, one in group
+                    ],
                     own,
                 ),
             )
@@ -439,10 +447,13 @@ class Reservations(Places):
             raise _not_found(reservation)
         return routed
 
-    def _first_seen(self, reservation: str) -> Known:
-        """Where a reservation is that the process has not met."""
+    def _what_is_known(self, reservation: str) -> Known:
+        """What the process remembers of a reservation, or just where it is."""
+        known = self._known.get(reservation)
+        if known is not None and monotonic() - known.learned < self._trusted_seconds:
+            return known
         partition, operation = self._route(reservation)
-        return Known(partition, operation, UNKNOWN_REVISION, _NO_PLAN, _NO_DETAIL)
+        return Known(partition, operation, UNKNOWN_REVISION, _NO_PLAN, _NO_DETAIL, 0.0)
 
     def _remember(self, reservation: str, known: Known) -> None:
         self._known[reservation] = known
@@ -455,7 +466,14 @@ class Reservations(Places):
         if record.head.state is State.HELD:
             self._remember(
                 reservation,
-                Known(known.partition, known.operation, record.head.revision, record.plan, record.detail),
+                Known(
+                    known.partition,
+                    known.operation,
+                    record.head.revision,
+                    record.plan,
+                    record.detail,
+                    monotonic(),
+                ),
             )
         return record
 
@@ -467,7 +485,14 @@ class Reservations(Places):
 
     async def _find_known(self, reservation: str, known: Known) -> Known:
         record = await self._find(reservation, known.partition, known.operation)
-        return Known(known.partition, known.operation, record.head.revision, record.plan, record.detail)
+        return Known(
+            known.partition,
+            known.operation,
+            record.head.revision,
+            record.plan,
+            record.detail,
+            monotonic(),
+        )
 
 
 def _by_partition(
@@ -496,6 +521,8 @@ async def _gather_answers(
     return answers
 
 
+_UNKNOWN_POSITIONS = 4
+"""What a reservation of which we know nothing is taken to touch."""
 _NO_ANSWER = ReservationNotFound("not asked")
 _ALL = planner.encode_choice(())
 _NO_MARK = bytes(FINGERPRINT_SIZE)

@@ -8,24 +8,53 @@
 --@arg request... limit(H): about how many
 --@answer forgotten [how many, whether more are due: 1 or 0]
 
--- A reservation that came back to life (a retake) is kept; it is filed anew when it ends.
-local function is_forgettable(record)
+-- When a memory may be forgotten; nil where that is not this index's business any more. A reservation that came
+-- back to life (a retake) is kept; it is filed anew when it ends. While a hold lasts, a repeat of a step on it
+-- must not count again.
+local function forget_at(record)
   if not record then
-    return false
-  elseif string_byte(record) ~= KIND_RESERVATION then
-    return true
+    return nil
+  elseif string_byte(record) == KIND_MOVEMENT then
+    return now_ms
+  elseif string_byte(record) == KIND_OPERATION then
+    local raw = remembered[string_sub(record, 11, 22)]
+    local head = raw and string_byte(raw) == KIND_RESERVATION and decode_head(raw)
+    return head and head.state == STATE.HELD and math_max(head.deadline_ms, now_ms + 1) or now_ms
   end
   local head = decode_head(record)
-  return head.state > STATE.COMMITTED and head.deadline_ms <= now_ms
+  return head.state > STATE.COMMITTED and head.deadline_ms <= now_ms and now_ms or nil
+end
+
+-- The memories of the entries, and the reservations that they are about.
+local function load_memories(listed)
+  local ids, about = {}, {}
+  for i = 1, #listed do
+    swept_entries[#swept_entries + 1] = listed[i].entry
+    for j = 1, #listed[i].ids do
+      ids[#ids + 1] = listed[i].ids[j]
+    end
+  end
+  load_operations(ids)
+  for i = 1, #ids do
+    local record = remembered[ids[i]]
+    if record and string_byte(record) == KIND_OPERATION then
+      about[#about + 1] = string_sub(record, 11, 22)
+    end
+  end
+  load_operations(about)
+  return ids
 end
 
 local function forget(keys, args)
   begin_batch(keys[1], keys[2], keys[3])
-  local answer, ids, gone = begin_answer(#args), {}, {}
-  local more = list_due(BEHIND_HOLDS, unpack_struct('<H', args[1]), ids)
-  load_operations(ids)
+  local answer, gone = begin_answer(#args), {}
+  local listed, more = list_due(BEHIND_HOLDS, unpack_struct('<H', args[1]))
+  local ids = load_memories(listed)
   for i = 1, #ids do
-    if is_forgettable(remembered[ids[i]]) then
+    local moment = forget_at(remembered[ids[i]])
+    if moment and moment > now_ms then
+      add_due('p', moment, ids[i])
+    elseif moment then
       gone[#gone + 1] = ids[i]
       remembered[ids[i]] = false
     end

@@ -14,7 +14,6 @@ from tests.lua.books import (
     Reserved,
     ScriptError,
     cards,
-    choose,
     committing,
     expire,
     extending,
@@ -64,9 +63,8 @@ def test_a_server_without_a_data_set(books: Books, verb: str) -> None:
 
 
 BROKEN: dict[str, Request] = {
-    # Second requests that no caller of ours makes: a choice of a position that there is not, a record
-    # or a card that cannot be read, a position that its card does not have.
-    "choice": resolve("release", B, choose((7, 1))),
+    # Second requests that no caller of ours makes: a record or a card that cannot be read, a position that
+    # its card does not have.
     "record": resolve("release", name(3)),
     "card": resolve("release", name(4)),
     "position": resolve("release", name(5)),

@@ -57,19 +57,21 @@ local function has_overdue()
   return first[2] ~= nil and tonumber(first[2]) <= now_ms
 end
 
--- The entries of the deadline index that are due, the oldest first, until they have `limit` ids, and whether
--- there are more. `behind` is 0 for holds, BEHIND_HOLDS for memories.
-local function list_due(behind, limit, ids)
+-- The entries of the deadline index that are due, the oldest first, until they have `limit` ids, with the ids of
+-- each; and whether there are more. `behind` is 0 for holds, BEHIND_HOLDS for memories.
+local function list_due(behind, limit)
   local entries = redis.call('ZRANGE', due_key, string_format('%d', behind),
     string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, limit + 1)
+  local listed, count = {}, 0
   for i = 1, #entries do
-    if #ids >= limit then
-      return true
+    if count >= limit then
+      return listed, true
     end
-    add_ids(ids, entries[i])
-    swept_entries[#swept_entries + 1] = entries[i]
+    local ids = split_ids(entries[i])
+    listed[i] = { entry = entries[i], ids = ids }
+    count = count + #ids
   end
-  return false
+  return listed, false
 end
 
 local function next_sequence()
@@ -95,15 +97,20 @@ local function delete_fields(key, fields)
   end
 end
 
+-- An entry that was there is moved: its id may have begun a new life with an earlier deadline. One that falls
+-- due twice in a call counts at the later moment.
 local function write_due()
-  local entries, size = {}, 0
+  local latest, entries, size = {}, {}, 0
   for when, ids in pairs(due_ids) do
-    entries[size + 1], entries[size + 2] = when, concat(ids)
+    local entry = concat(ids)
+    latest[entry] = math_max(latest[entry] or 0, when)
+  end
+  for entry, when in pairs(latest) do
+    entries[size + 1], entries[size + 2] = when, entry
     size = size + 2
   end
   if size > 0 then
-    -- GT: where one id falls due twice, the later moment counts.
-    redis.call('ZADD', due_key, 'GT', unpack_table(entries))
+    redis.call('ZADD', due_key, unpack_table(entries))
   end
 end
 
@@ -119,11 +126,13 @@ local function write_batch()
     set_fields(stock_key, fields, size)
     delete_fields(stock_key, gone)
     set_fields(operations_key, written, written_size)
-    write_due()
   end
-  if #swept_entries > 0 then
-    redis.call('ZREM', due_key, unpack_table(swept_entries))
+  -- What is done with goes first: the same entry may be filed anew.
+  for first = 1, #swept_entries, 1000 do
+    redis.call('ZREM', due_key,
+      unpack_table(swept_entries, first, math_min(first + 999, #swept_entries)))
   end
+  write_due()
 end
 
 -- The answer of a batch: when it was decided, in which epoch, up to which sequence; then one answer for

@@ -55,9 +55,9 @@ end
 
 -- The card that has a place of a SKU, given the SKU's own card.
 local function page_card(card, place)
-  local hash = 0
-  for i = 2, #place - 1 do
-    hash = (hash * 31 + string_byte(place, i)) % 65536
+  local hash, bytes = 0, { string_byte(place, 2, -2) }
+  for i = 1, #bytes do
+    hash = (hash * 31 + bytes[i]) % 65536
   end
   return want_card(field_of[card] .. '\n' .. hash % PAGES)
 end

@@ -12,12 +12,33 @@ local function lapse_by_units(reservation, request)
   close_step(reservation, VERB.EXPIRE, request)
 end
 
+local MOST_LINES = 2048 -- of one call, but an entry is never cut
+
 -- Gives back about so many of the holds that are due; how many there were, and whether there are more. Their
 -- lines get the indexes from `at` on.
 local function lapse_due(limit, retention_ms, at)
-  local ids, count = {}, 0
-  local more = list_due(0, limit, ids)
-  load_operations(ids)
+  local listed, more = list_due(0, limit)
+  local asked, ids, lines, count = {}, {}, 0, 0
+  for i = 1, #listed do
+    for j = 1, #listed[i].ids do
+      asked[#asked + 1] = listed[i].ids[j]
+    end
+  end
+  load_operations(asked)
+  for i = 1, #listed do
+    if lines >= MOST_LINES then
+      more = true
+      break
+    end
+    swept_entries[#swept_entries + 1] = listed[i].entry
+    for j = 1, #listed[i].ids do
+      local id = listed[i].ids[j]
+      local raw = remembered[id]
+      if raw and string_byte(raw) == KIND_RESERVATION then
+        ids[#ids + 1], lines = id, lines + string_byte(raw, POSITIONS_AT - 1)
+      end
+    end
+  end
   load_lines(ids, at)
   local request = {
     retention_ms = retention_ms, operation = NO_OPERATION, fingerprint = '', known = UNKNOWN_REVISION,

@@ -24,12 +24,18 @@ end
 
 -- The claims of a card, the oldest first, and the fields of its blocks.
 local function list_claims(card)
-  local ids, fields = {}, {}
+  local ids, fields, texts = {}, {}, {}
   local _, _, first, block, _, claims = split_card(card)
-  local texts = {}
   for number = first, block - 1 do
     fields[#fields + 1] = block_field(card, number)
-    texts[#texts + 1] = read_block(fields[#fields])
+  end
+  for from = 1, #fields, 1000 do
+    local to = math_min(from + 999, #fields)
+    local stored = redis.call('HMGET', stock_key, unpack_table(fields, from, to))
+    for i = from, to do
+      texts[i] = block_texts[fields[i]] or stored[i - from + 1] or ''
+      block_texts[fields[i]] = texts[i]
+    end
   end
   texts[#texts + 1] = claims
   local all = concat(texts)

@@ -79,9 +79,11 @@ local function tail_of(raw)
   return string_sub(raw, #raw - HEAD_SIZE - progress * PROGRESS_SIZE + 1)
 end
 
--- The ids of an entry of the deadline index: a kind, then ids of 12 bytes. Adds them to a list.
-local function add_ids(ids, entry)
+-- The ids of an entry of the deadline index: a kind, then ids of 12 bytes.
+local function split_ids(entry)
+  local ids = {}
   for at = 2, #entry, OPERATION_SIZE do
     ids[#ids + 1] = string_sub(entry, at, at + OPERATION_SIZE - 1)
   end
+  return ids
 end

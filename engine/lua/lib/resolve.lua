@@ -91,6 +91,9 @@ local function choose_units(args, at, source)
   for _ = 1, count do
     local index, quantity
     index, quantity, cursor = unpack_struct('<BI5', args, cursor)
+    if not source[index + 1] then
+      return nil, { 'stale' }
+    end
     chosen[index + 1] = quantity
     if quantity > source[index + 1] then
       refusal = refusal or { 'exceeds_open_quantity', last_seq }
@@ -306,7 +309,7 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
     for n = first, last do
       local card = card_of(line_position[n])
       -- Positions on one card share a claim.
-      if n == first or not has_line(card, first, n) then
+      if n == first or not other_positions[card] or not has_line(card, first, n) then
         end_claim(card, id, string_sub(raw, at, at + 2))
       end
       at = at + BLOCK_NUMBER_SIZE
