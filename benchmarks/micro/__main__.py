@@ -17,7 +17,7 @@ from benchmarks.servers import Log, Store
 from benchmarks.yardstick import BareScript
 from engine import connect
 
-BATCHES = (1, 8, 64, 128)
+BATCHES = (1, 8, 64)
 TARGET_BATCH = 64
 TARGETS: dict[tuple[str, Log], float] = {
     ("reserve", "off"): 1.6,
