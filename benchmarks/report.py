@@ -42,7 +42,7 @@ details { margin: .7rem 0 } .no { color: #c43f3f } .small { opacity: .75 }
 
 def read_all(folder: Path) -> list[Result]:
     """Every result in a folder, in the order of the page. Raises `BenchmarkError` where there is none."""
-    found = [read_result(path) for path in sorted(folder.glob("*.json")) if path.stem != "baseline"]
+    found = [read_result(path) for path in sorted(folder.glob("*.json")) if path.stem in TITLES]
     if not found:
         raise BenchmarkError(f"{folder} has no results: run python -m benchmarks.canonical first")
     order = list(TITLES)

@@ -126,7 +126,7 @@ class Lane(asyncio.Protocol):
         self._full: list[_Call] = []
         self._under_way: deque[_Call] = deque()
         self._waiting = 0
-        self._flush_is_due = False
+        self._flush_is_due = self._is_draining = False
         self._watch: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -246,10 +246,19 @@ class Lane(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        while True:
-            reply = self._reader.gets()
-            if reply is False:
-                return
+        if not self._is_draining:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Takes the answers that came, one call at a time. What its callers ask next is written before their
+        neighbours wake, so that the server works while they do: it answers together what it got together.
+        """
+        self._is_draining = False
+        if self._flush_is_due:
+            self._is_draining = True
+            self._loop.call_soon(self._drain)
+            return
+        while (reply := self._reader.gets()) is not False:
             if self._greetings_due:
                 self._greetings_due -= 1
                 if isinstance(reply, hiredis.ReplyError):
@@ -258,6 +267,10 @@ class Lane(asyncio.Protocol):
                     return
                 continue
             self._take_reply(reply)
+            if self._under_way:
+                self._is_draining = True
+                self._loop.call_soon(self._drain)
+                return
 
     def _take_reply(self, reply: Answer) -> None:
         call = self._under_way.popleft()

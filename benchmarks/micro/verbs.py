@@ -23,7 +23,7 @@ from benchmarks.shop import Answered
 from engine import Inventory, Line, Movement, MovementKind
 from engine.errors import InsufficientStock
 
-SKUS = 1000
+SKUS = 10_000
 BASKET_LINES = 10
 SOLD_OUT_SKUS = 100
 WIDE = {3: 200, 100: 20, 2000: 2}

@@ -209,6 +209,29 @@ async def test_too_many_wait(server: FakeServer, monkeypatch: pytest.MonkeyPatch
     assert await outcome(again) == (7, 3, 9, 5)
 
 
+async def test_answers_that_come_together_are_taken_call_by_call(server: FakeServer) -> None:
+    """A server answers together what it got together. What the callers of the first call ask next is on its
+    way before those of the second wake: else server and callers would work in turns for ever.
+    """
+    lane = await server.start(turns=2)
+    calls_at_waking: list[int] = []
+
+    async def caller(number: int) -> None:
+        await ask(lane, number)
+        calls_at_waking.append(server.metrics.calls)
+        await ask(lane, number + 10)
+
+    first = asyncio.ensure_future(caller(1))
+    await server.wait_for(1)
+    second = asyncio.ensure_future(caller(2))
+    await server.wait_for(2)
+    server.say(reply(1) + reply(2))
+    await server.wait_for(4)
+    assert calls_at_waking == [2, 3]
+    server.say(reply(11) + reply(12))
+    await asyncio.gather(first, second)
+
+
 async def test_many_at_once_fill_the_calls(server: FakeServer) -> None:
     """Requests sent together join what waits, spread over as many calls as they need, and each future has
     the answers of its own, in order.
