@@ -79,6 +79,9 @@ class StubServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     async def _quiet(self) -> None:
+        # A connection that is being accepted while its server closes would be dropped half made.
+        while accepting := [task for task in asyncio.all_tasks() if "accept" in str(task.get_coro())]:
+            await asyncio.wait(accepting)
         if self._server is not None:
             self._server.close()
         await asyncio.sleep(0)  # A connection accepted just now gets its task first.
