@@ -97,15 +97,17 @@ class Books:
         self.clock = time
         while self._due_seconds and self._due_seconds[0] * SECOND <= time:
             for life in self._due.pop(heapq.heappop(self._due_seconds)):
-                if life.deadline // SECOND * SECOND > time:
-                    self._file_deadline(life)
-                elif not life.may_expire and any(units[HELD] for base in life.bases for units in base.units):
-                    life.may_expire = True
-                    self.unseen += 1
-                    self._settle(life)
+                self._file_deadline(life)
 
     def _file_deadline(self, life: Life) -> None:
+        """Marks a hold that may have lapsed by now; one that cannot have is looked at again when it may."""
         second = life.deadline // SECOND
+        if second * SECOND <= self.clock:
+            if not life.may_expire and any(units[HELD] for base in life.bases for units in base.units):
+                life.may_expire = True
+                self.unseen += 1
+                self._settle(life)
+            return
         waiting = self._due.get(second)
         if waiting is None:
             heapq.heappush(self._due_seconds, second)
@@ -128,7 +130,7 @@ class Books:
         if deadline > life.deadline:
             life.deadline = deadline
             self._file_deadline(life)
-        if deadline > self.clock and life.may_expire:
+        if deadline // SECOND * SECOND > self.clock and life.may_expire:
             life.may_expire = False
             self._settle(life)
 
@@ -172,24 +174,28 @@ class Books:
         """A reserve took effect."""
         self.claim(version, life.id, operation)
         life.last = operation
-        if not life.is_followed or life.version:
+        if life.bases:
             return
-        life.positions = tuple(self.position(sku, location) for sku, location, _ in lines)
         life.bases = _single(new_stand(quantity for _, _, quantity in lines))
         life.version = life.ahead = version
-        self._file_deadline(life)
         self._settle(life)
+        self._file_deadline(life)
         for position in life.positions:
             if not is_late:
                 self._check_promise(position, version, operation)
             position.last = operation
+
+    def place(self, lines: Sequence[tuple[str, str, int]]) -> tuple[Position, ...]:
+        """The positions of a reservation."""
+        return tuple([self.position(sku, location) for sku, location, _ in lines])
 
     def adopt(self, life: Life, lines: Sequence[tuple[str, str, int]]) -> None:
         """A reservation that was made outside of what was recorded: its life is not judged."""
         life.is_followed = False
         self.unseen += 2
         if not life.positions:
-            life.positions = tuple(self.position(sku, location) for sku, location, _ in lines)
+            life.positions = self.place(lines)
+        if not life.bases and lines:
             life.bases = (new_stand(quantity for _, _, quantity in lines),)
             self._settle(life)
 

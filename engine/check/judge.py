@@ -81,6 +81,8 @@ class Memory(Struct, gc=False):
     """Its first request, member for member."""
     content: int = 0
     """The request that had the effect, as far as it is compared; 0 while that is not known."""
+    is_learnt: bool = False
+    """Whether the effect is known from a repeat alone."""
     attempts: int = 0
     is_mixed: bool = False
     """Whether it came with more than one content."""
@@ -90,8 +92,8 @@ class Memory(Struct, gc=False):
     """Of its effect; 0 while none is known."""
     answer: int = 0
     operation: int = -1
-    doubt: "_Doubt | None" = None
-    """What the books hold open because the outcome is unknown."""
+    doubts: "tuple[tuple[int, _Doubt], ...]" = ()
+    """What the books hold open because the outcome is unknown, for each content that was sent."""
 
 
 class Operation(Struct):
@@ -372,6 +374,8 @@ class Judge:
         life.told = max(life.told, version)
         life.touched = max(life.touched, operation.begun)
         lines = _sum_lines(arguments.lines)
+        if not life.positions:
+            life.positions = books.place(lines)
         is_late = version <= books.version
         _settle_doubt(memory)
         self._tell(
@@ -440,6 +444,10 @@ class Judge:
                 )
             if memory.version > 0:
                 return False
+        elif is_known and memory.is_learnt and (version, answer) == (memory.version, memory.answer):
+            # A repeat overtook the first answer.
+            memory.is_learnt, memory.content = False, operation.content
+            return False
         elif is_known:
             self.findings.blame(
                 "I2",
@@ -452,7 +460,7 @@ class Judge:
         if memory.version:
             memory.begun = operation.begun
         memory.version, memory.answer, memory.operation = version, answer, operation.number
-        memory.content = 0 if replayed else operation.content
+        memory.content, memory.is_learnt = 0 if replayed else operation.content, replayed
         return True
 
     def _is_whole(self, operation: Operation) -> bool:
@@ -691,14 +699,14 @@ class Judge:
                     books.adopt(life, ())
         elif memory is not None and name in {"reserve", "record"}:
             books.unseen += 2
-            if memory.doubt is None:
-                memory.doubt = _Doubt(books, arguments)
+            if all(content != operation.content for content, _ in memory.doubts):
+                memory.doubts = (*memory.doubts, (operation.content, _Doubt(books, arguments)))
 
 
 def _settle_doubt(memory: Memory) -> None:
-    if memory.doubt is not None:
-        memory.doubt.close()
-        memory.doubt = None
+    for _, doubt in memory.doubts:
+        doubt.close()
+    memory.doubts = ()
 
 
 class _Doubt:
