@@ -77,6 +77,8 @@ class Books:
         self.counts_numbers = is_whole
         self.findings = findings
         self.lives: dict[str, Life] = {}
+        self.lost = set[str]()
+        """Reservations that are not known and that something may have happened to."""
         self.positions: dict[str, dict[str, Position]] = {}
         self.version = begin
         self.holes = set[int]()
@@ -198,6 +200,14 @@ class Books:
         if not life.bases and lines:
             life.bases = (new_stand(quantity for _, _, quantity in lines),)
             self._settle(life)
+
+    def lose(self, reservation: str) -> None:
+        """Something may have happened to a reservation that cannot be followed."""
+        life = self.lives.get(reservation)
+        if life is None:
+            self.lost.add(reservation)
+        else:
+            self._lose(life)
 
     def _lose(self, life: Life) -> None:
         """Gives up following a reservation."""

@@ -368,7 +368,7 @@ class Judge:
             )
         life = books.lives.get(told.id)
         if life is None:
-            life = books.lives[told.id] = Life(told.id)
+            life = books.lives[told.id] = Life(told.id, is_followed=told.id not in books.lost)
         life.deadline = max(life.deadline, _deadline(memory.begun, arguments.ttl_seconds))
         life.expires_ms = told.expires_ms or 0
         life.told = max(life.told, version)
@@ -695,8 +695,7 @@ class Judge:
                 books.hide(life, operation.key, request)
             else:
                 books.unseen += 1
-                if life is not None:
-                    books.adopt(life, ())
+                books.lose(arguments.reservation)
         elif memory is not None and name in {"reserve", "record"}:
             books.unseen += 2
             if all(content != operation.content for content, _ in memory.doubts):
