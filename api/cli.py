@@ -244,7 +244,7 @@ def check(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...", help="Recorded histories of one data set, or what BINCARD_HISTORY named."
+            metavar="FILE", help="Recorded histories of one data set, or what BINCARD_HISTORY named."
         ),
     ],
     *,

@@ -77,7 +77,7 @@ def _as_json(violation: Violation, shown: Shown) -> dict[str, object]:
 
 
 def render_check(report: Report, shown: Shown) -> str:
-    """The report as text: each violation with the operations that show it, what was looked at, the verdict."""
+    """The report as text: violations with the operations that show them, what was looked at, the verdict."""
     lines = []
     for violation in report.violations[:SHOWN_VIOLATIONS]:
         lines.append(

@@ -392,7 +392,7 @@ class Books:
                 self.findings.blame(
                     "I4",
                     position.name,
-                    f"{name} {number} was told at version {show(version)}; the history adds up to {words(bounds)}",
+                    f"{name} {number} was told at {show(version)}; the history adds up to {words(bounds)}",
                     operation,
                     before,
                 )
@@ -430,8 +430,8 @@ class Books:
         self.findings.blame(
             "I3",
             position.name,
-            f"oversold at version {show(version)}: at the least {position.taken_least} units were promised or "
-            f"sold of at the most {position.moved + position.moved_most}",
+            f"oversold at version {show(version)}: at the least {position.taken_least} units were promised "
+            f"or sold of at the most {position.moved + position.moved_most}",
             operation,
             *holders[-5:],
         )
@@ -527,7 +527,7 @@ class Books:
             self.findings.blame(
                 invariant,
                 position.name,
-                f"{name} {number} was told at version {show(version)}; the history adds up to {words(bounds)}",
+                f"{name} {number} was told at {show(version)}; the history adds up to {words(bounds)}",
                 operation,
                 position.last,
             )
@@ -569,8 +569,8 @@ class Books:
         self.findings.blame(
             "I10",
             f"partition {self.partition}",
-            f"{len(self.holes)} effects have no answer that tells them, and only {self.unseen} are explained by "
-            f"lapsed holds and lost answers; the first are {first}. Was a caller not recorded?",
+            f"{len(self.holes)} effects have no answer that tells them, and only {self.unseen} are explained "
+            f"by lapsed holds and lost answers; the first are {first}. Was a caller not recorded?",
         )
 
 

@@ -39,6 +39,7 @@ class Request(NamedTuple):
     retake: bool = False
 
 
+RESOLVING = frozenset({"commit", "release", "extend", "fulfil", "cancel"})
 REPEATED = "repeated"
 EXPIRE = Request("expire")
 
@@ -73,7 +74,7 @@ def view_of(stand: Stand) -> tuple[str, View]:
 
 
 @lru_cache(maxsize=65_536)
-def step(stand: Stand, request: Request) -> Stand | str:
+def step(stand: Stand, request: Request) -> Stand | str:  # noqa: PLR0911 - a rule a line
     """What a verb makes of a stand; or the word that it is refused with, or `REPEATED`."""
     verb, state = request.verb, state_of(stand)
     if verb == "expire":
@@ -105,7 +106,7 @@ _CONFLICTS = {
 }
 
 
-def _is_repeat(stand: Stand, request: Request, state: str) -> bool:
+def _is_repeat(stand: Stand, request: Request, state: str) -> bool:  # noqa: PLR0911 - a verb a line
     """Whether the whole reservation already is as asked, by the same verb."""
     if request.chosen is not None or state == "held":
         return False

@@ -37,7 +37,10 @@ RETENTION_SECONDS = 7200
 Fate = Literal["told", "lost", "never came", "cut off"]
 """What becomes of a request: its answer is told, its answer is lost, it is lost itself, or its caller is."""
 
-Change = Callable[[Any], Any]
+Anything = Any
+"""Answers are of many kinds, and tests tamper with them."""
+
+Change = Callable[[Anything], Anything]
 
 
 class ModelShop(Model):
@@ -85,16 +88,16 @@ class HistoryShop:
             self.model.sequences[0] = self.model.sequence(0) + 1
             self._write("save_location", {"location": saved}, saved)
 
-    def receive(self, sku: str, quantity: int, location: str = "s1") -> Any:
+    def receive(self, sku: str, quantity: int, location: str = "s1") -> Anything:
         """Goods come in."""
         return self.do(Call("receive", f"receive {sku} {location}", ((sku, quantity, location),)))
 
-    def reserve(self, key: str, quantity: int, sku: str = "mug", **more: Any) -> Any:
+    def reserve(self, key: str, quantity: int, sku: str = "mug", **more: Anything) -> Anything:
         """One line at s1."""
         ttl_seconds = more.pop("ttl_seconds", 900)
         return self.do(Call("reserve", key, ((sku, quantity, "s1"),), ttl_seconds=ttl_seconds), **more)
 
-    def verb(self, verb: Any, reservation: str, key: str | None = None, **more: Any) -> Any:
+    def verb(self, verb: Anything, reservation: str, key: str | None = None, **more: Anything) -> Anything:
         """A verb on a reservation. What `do` does not know goes into the call."""
         known = {name: more.pop(name) for name in ("change", "fate", "before", "after") if name in more}
         return self.do(Call(verb, key, reservation=reservation, **more), **known)
@@ -103,7 +106,7 @@ class HistoryShop:
 
     def do(
         self, call: Call, change: Change | None = None, fate: Fate = "told", before: int = 0, after: int = 0
-    ) -> Any:
+    ) -> Anything:
         """Sends a request: begun so many steps before it is decided, answered so many steps after."""
         answer = None if fate == "never came" else self._answer(call, self.model.apply(call))
         if change is not None:
@@ -114,7 +117,7 @@ class HistoryShop:
 
     def ask_availability(
         self, sku: str = "mug", change: Change | None = None, before: int = 0, after: int = 0
-    ) -> Any:
+    ) -> Anything:
         """Reads what is available."""
         told = self.model.available(sku)
         if isinstance(told, Refusal):
@@ -127,12 +130,10 @@ class HistoryShop:
         self._write("availability", {"sku": sku}, answer, "told", before, after)
         return answer
 
-    def ask_stock(self, sku: str = "mug", change: Change | None = None, after: int = 0) -> Any:
+    def ask_stock(self, sku: str = "mug", change: Change | None = None, after: int = 0) -> Anything:
         """Reads the counters."""
         rows = [
-            Position(
-                location, p.on_hand, p.held, p.allocated, 0, 0, 0, 0, 0, p.available, self._version()
-            )
+            Position(location, p.on_hand, p.held, p.allocated, 0, 0, 0, 0, 0, p.available, self._version())
             for (name, location), p in self.model.positions.items()
             if name == sku
         ]
@@ -144,7 +145,7 @@ class HistoryShop:
 
     def ask_reservation(
         self, name: str, change: Change | None = None, before: int = 0, after: int = 0
-    ) -> Any:
+    ) -> Anything:
         """Reads a reservation."""
         known = self.model.reservations.get(name)
         told = Refusal("reservation_not_found") if known is None else known.told()
@@ -245,7 +246,7 @@ class HistoryShop:
 
     def _refusal(self, call: Call, told: Refusal) -> BincardError:
         version = None if told.version is None else self._version(told.version)
-        named: Any = told.named
+        named: Anything = told.named
         if told.word == "insufficient_stock":
             return InsufficientStock("", [Shortage(*one) for one in named], version=version)
         if told.word == "exceeds_open_quantity":

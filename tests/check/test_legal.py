@@ -23,7 +23,11 @@ def calls(draw: st.DrawFn) -> Call:
         verb = draw(st.sampled_from(("receive", "receive", "sale", "adjust")))
         sku, units, location = draw(place)
         units = -units if verb == "adjust" and draw(st.booleans()) else units
-        return Call(verb, "m" + draw(st.sampled_from(KEYS * 2)) + draw(st.sampled_from("12345")), ((sku, units, location),))
+        return Call(
+            verb,
+            "m" + draw(st.sampled_from(KEYS * 2)) + draw(st.sampled_from("12345")),
+            ((sku, units, location),),
+        )
     lines = draw(st.lists(place, min_size=1, max_size=3, unique_by=lambda line: (line[0], line[2])))
     ttl_seconds = draw(st.sampled_from((1, 5, 900)))
     if kind == "reserve":
