@@ -36,7 +36,6 @@ from engine.inventory import Inventory
 
 log = getLogger("bincard.history")
 
-HISTORY_VARIABLE: Final = "BINCARD_HISTORY"
 FORMAT: Final = 1
 CHUNK_BYTES: Final = 1 << 22
 """How much of the file is mapped at a time; a multiple of the page size."""

@@ -29,8 +29,10 @@ from engine import (
 )
 from engine.check import UnreadableHistoryError, check
 from engine.check.reading import find_files
-from engine.history import HistoryFile
+from engine.dataset import open_dataset
+from engine.history import HistoryFile, open_recorded
 from engine.keys import partition_of
+from engine.script import assemble, read_sources
 from engine.topology.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
@@ -282,3 +284,31 @@ def test_a_full_disk_ends_the_history_and_nothing_else(
     file.close()
     with pytest.raises(UnreadableHistoryError, match="breaks off"):
         check([file.path])
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "invariant"),
+    [
+        ("position", "backorder_limit(i) >= quantity", "backorder_limit(i) >= quantity - 1", "I3"),
+        ("position", "backorder_limit(i) >= quantity", "backorder_limit(i) > quantity", "I9"),
+        ("reserve", "local prior = remembered[id]", "local prior = nil", "I2"),
+        ("position", "return policy and free", "free = free + 1 return policy and free", "I4"),
+    ],
+)
+async def test_a_broken_engine_is_found(
+    server: EmbeddedServer, tmp_path: Path, file: str, right: str, wrong: str, invariant: str
+) -> None:
+    """Scripts with a fault in them, on a real server: the callers' history shows it."""
+    includes, verbs = read_sources()
+    sources = includes if file in includes else verbs
+    assert sources[file].count(right) == 1
+    sources = {**sources, file: sources[file].replace(right, wrong)}
+    broken = assemble(sources, verbs) if file in includes else assemble(includes, sources)
+    dataset = await open_dataset(server.url, partitions=1, scripts=broken)
+    inventory = await open_recorded(dataset, str(tmp_path / "shop.jsonl"))
+    await stock_up(inventory, ["mug", "cup"], 30)
+    callers = [Caller(inventory, ["mug", "cup"], f"caller {number}") for number in range(16)]
+    await asyncio.gather(*(caller.go() for caller in callers))
+    await inventory.close()
+    report = check(find_files(tmp_path / "shop.jsonl"))
+    assert invariant in {violation.invariant for violation in report.violations}
