@@ -30,6 +30,7 @@ from engine import (
 from engine.check import UnreadableHistoryError, check
 from engine.check.reading import find_files
 from engine.dataset import open_dataset
+from engine.errors import InsufficientStock
 from engine.history import HistoryFile, open_recorded
 from engine.keys import partition_of
 from engine.script import assemble, read_sources
@@ -130,7 +131,18 @@ async def test_sixty_four_callers(server: EmbeddedServer, partitions: int, histo
     skus = [sku for sku in skus if partition_of(sku, partitions) == 0][:3]
     await stock_up(inventories[0], skus, 2 * CALLERS)
     callers = [Caller(inventories[number % 2], skus, f"caller {number}") for number in range(CALLERS)]
-    await asyncio.gather(*(caller.go() for caller in callers))
+    await inventories[0].record(Movement("last", MovementKind.RECEIVE, "last", PLACES[0], 1))
+    last = [Line("last", 1, PLACES[0])]
+    answers = await asyncio.gather(
+        *(caller.go() for caller in callers),
+        *(inventories[n % 2].reserve(f"last {n}", last) for n in range(CALLERS)),
+        return_exceptions=True,
+    )
+    assert Counter(map(type, answers)) == {
+        type(None): CALLERS,
+        Reservation: 1,
+        InsufficientStock: CALLERS - 1,
+    }
     for inventory in inventories:
         await inventory.close()
     report = check(find_files(history))
