@@ -23,7 +23,7 @@ from engine.inventory import Inventory
 from engine.ledger import Promise, Replay, Violation, decode_counters, remembered_crc
 from engine.lifecycle import OPEN_STATES
 from engine.records import Head, decode_head, decode_plan
-from engine.topology import Standalone
+from engine.topology import Topology
 from engine.types import State
 
 GROUP_SKUS = 100
@@ -102,7 +102,7 @@ async def audit(source: Dataset | Inventory, *, retention_seconds: int | None = 
 
 
 async def _list_keys(
-    topology: Standalone, partitions: int, report: AuditReport
+    topology: Topology, partitions: int, report: AuditReport
 ) -> tuple[list[list[str]], list[list[str]]]:
     """The SKUs and the locations that each partition has keys of; notes keys that we do not know."""
     skus: list[list[str]] = [[] for _ in range(partitions)]
@@ -133,7 +133,7 @@ class _PartitionAudit:
     """The audit of one partition."""
 
     def __init__(
-        self, topology: Standalone, partition: int, report: AuditReport, retention_seconds: int | None
+        self, topology: Topology, partition: int, report: AuditReport, retention_seconds: int | None
     ) -> None:
         self.partition = partition
         self.topology = topology

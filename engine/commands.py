@@ -11,9 +11,9 @@ from typing import Literal
 from msgspec import Struct
 
 from engine import keys
+from engine.cluster_link import HotLink
 from engine.ids import NO_OPERATION, OPERATION_ID_SIZE
 from engine.lane import Answer, Script, bulk
-from engine.link import Link
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
@@ -52,7 +52,7 @@ class Resolve(Struct, frozen=True, gc=False):
 class Commands:
     """The verbs of one partition."""
 
-    def __init__(self, link: Link, library: Library, partition: int, *, retention_ms: int) -> None:
+    def __init__(self, link: HotLink, library: Library, partition: int, *, retention_ms: int) -> None:
         self._link = link
         self.partition = partition
         effects = (

@@ -80,7 +80,7 @@ class Script:
 class _Call:
     """The requests that leave as one script call."""
 
-    __slots__ = ("arguments", "futures", "is_last", "keys", "positions", "reloaded", "script")
+    __slots__ = ("arguments", "futures", "is_last", "keys", "positions", "reloaded", "script", "tries")
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -90,6 +90,7 @@ class _Call:
         self.positions = 0
         self.is_last = False
         self.reloaded = False
+        self.tries = 0
 
     def encode(self) -> bytes:
         script, keys = self.script, self.keys
