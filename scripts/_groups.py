@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -25,6 +26,7 @@ from _resp import Client, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Executor
     from types import TracebackType
 
 HOST = "127.0.0.1"
@@ -67,9 +69,11 @@ class Node:
         port: int,
         settings: Mapping[str, str],
         *,
+        starter: Executor,
         is_sentinel: bool = False,
     ) -> None:
         self.port = port
+        self._starter = starter
         self._directory = directory
         self._is_sentinel = is_sentinel
         self._program = program
@@ -94,14 +98,15 @@ class Node:
         """Starts the server; it may take a moment until it answers."""
         command = [str(self._program), "server.conf", *(["--sentinel"] if self._is_sentinel else [])]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = self._starter.submit(
+                subprocess.Popen,
                 [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-            )
+            ).result()
 
     def client(self) -> Client:
         """A connection of one's own. Raises `ServerError`."""
@@ -153,6 +158,8 @@ class Group:
         self.directory = directory
         self.nodes: list[Node] = []
         self.url = ""
+        # The kernel's signal follows the thread that started a process, so that thread stays.
+        self._starter = ThreadPoolExecutor(max_workers=1)
 
     def __enter__(self) -> Self:
         return self
@@ -166,13 +173,21 @@ class Group:
         """Ends every process and removes the directory."""
         for node in self.nodes:
             node.kill()
+        self._starter.shutdown()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def add(
         self, program: Path, port: int, settings: Mapping[str, str], *, is_sentinel: bool = False
     ) -> Node:
         """A further server, started."""
-        node = Node(program, self.directory / str(port), port, settings, is_sentinel=is_sentinel)
+        node = Node(
+            program,
+            self.directory / str(port),
+            port,
+            settings,
+            starter=self._starter,
+            is_sentinel=is_sentinel,
+        )
         self.nodes.append(node)
         node.start()
         return node
@@ -272,18 +287,28 @@ class SentinelGroup(Group):
         """Has the Sentinels make the replica the primary, though nothing is broken."""
         self.sentinels[0].call("SENTINEL", "FAILOVER", SERVICE)
 
+    def bring_back(self, node: Node) -> None:
+        """Starts a server that was killed, as a replica."""
+        node.start()
+        wait_until(node.answers, f"port {node.port} answers")
+        self.demote(node)
+
+    def demote(self, node: Node) -> None:
+        """Makes an old primary a replica. The Sentinels see to that themselves, in about 10 s."""
+        node.call("REPLICAOF", HOST, self.primary().port)
+
     def wait_until_replicated(self) -> None:
-        """Until the replica follows the primary, and every Sentinel knows of it."""
+        """Until the replica has all that the primary has, and every Sentinel knows of it."""
 
         def is_so() -> bool:
             try:
-                return self.primary().info().get("connected_slaves") == "1" and all(
+                return has_replica(self.primary()) and all(
                     ",slaves=1," in sentinel.info().get("master0", "") for sentinel in self.sentinels
                 )
             except ServerError:
                 return False
 
-        wait_until(is_so, "the replica follows the primary")
+        wait_until(is_so, "the replica has what the primary has")
 
 
 def start_cluster(
@@ -310,6 +335,13 @@ def free_ports(count: int) -> list[int]:
                 continue
             found.append(port)
         return found
+
+
+def has_replica(node: Node) -> bool:
+    """Whether a replica has confirmed all that a primary has. Raises `ServerError`."""
+    told = node.info()
+    replica = dict(part.split("=", 1) for part in told.get("slave0", "").split(",") if "=" in part)
+    return replica.get("state") == "online" and replica.get("offset") == told["master_repl_offset"]
 
 
 def wait_until(is_so: Callable[[], bool], what: str, *, seconds: float = START_SECONDS) -> None:

@@ -219,6 +219,17 @@ class Standalone:
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
 
+    async def listen(self, channel: str) -> AsyncIterator[None]:
+        """Yields at each message of a channel. Raises `StorageUnavailable`, also after 30 s of silence."""
+        async with self._client.pubsub() as pubsub:
+            try:
+                await pubsub.subscribe(channel)
+                async for message in pubsub.listen():
+                    if message["type"] == "message":
+                        yield
+            except (RedisError, OSError) as error:
+                raise StorageUnavailable(f"{self.name} gives no answer: {error}") from error
+
     async def user_flags(self, user: str) -> Sequence[str]:
         """What the server's access list says of a user: `on`, `nopass`, … Raises `StorageUnavailable`."""
         try:
