@@ -52,6 +52,9 @@ _LAUNCHER = (
 )
 
 
+Entry = tuple[()] | tuple[str, str]
+"""User and password, or nothing where the servers are open."""
+
 _G = TypeVar("_G", bound="Group")
 
 
@@ -70,18 +73,21 @@ class Node:
         settings: Mapping[str, str],
         *,
         starter: Executor,
+        entry: Entry = (),
         is_sentinel: bool = False,
     ) -> None:
         self.port = port
+        self._entry = entry
         self._starter = starter
         self._directory = directory
         self._is_sentinel = is_sentinel
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir()
-        lines = [f"port {port}", f"bind {HOST}", *(f"{name} {value}" for name, value in settings.items())]
-        if not is_sentinel:
-            lines += ['save ""', "appendonly no", "repl-diskless-sync-delay 0"]
+        lines = [] if is_sentinel else ['save ""', "appendonly no", "repl-diskless-sync-delay 0"]
+        lines += [f"{name} {value}" for name, value in settings.items()]
+        # Last, so that a file that the settings include cannot have the say.
+        lines += [f"port {port}", f"bind {HOST}", 'dir "."']
         # A file of its own: Sentinel and the cluster write into it.
         (directory / "server.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -110,7 +116,10 @@ class Node:
 
     def client(self) -> Client:
         """A connection of one's own. Raises `ServerError`."""
-        return Client(HOST, self.port)
+        client = Client(HOST, self.port)
+        if self._entry:
+            client.call("AUTH", *self._entry)
+        return client
 
     def call(self, *words: str | bytes | int) -> Any:  # noqa: ANN401 - a reply is whatever the server says
         """One command, and its reply. Raises `ServerError`."""
@@ -154,8 +163,9 @@ class Node:
 class Group:
     """Servers that belong together. Build one with `start_cluster` or `start_sentinels`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, entry: Entry = ()) -> None:
         self.directory = directory
+        self._entry = entry
         self.nodes: list[Node] = []
         self.url = ""
         # The kernel's signal follows the thread that started a process, so that thread stays.
@@ -186,6 +196,7 @@ class Group:
             port,
             settings,
             starter=self._starter,
+            entry=() if is_sentinel else self._entry,
             is_sentinel=is_sentinel,
         )
         self.nodes.append(node)
@@ -201,6 +212,7 @@ class ClusterGroup(Group):
     """A cluster. `primaries` are those that were primaries at the start."""
 
     program: Path
+    settings: Mapping[str, str]
 
     @property
     def primaries(self) -> list[Node]:
@@ -218,7 +230,7 @@ class ClusterGroup(Group):
     def add_node(self) -> Node:
         """A further primary, without slots."""
         port, bus = free_ports(2)
-        node = self.add(self.program, port, _cluster_settings(bus))
+        node = self.add(self.program, port, {**self.settings, **_cluster_settings(bus)})
         wait_until(node.answers, "the new node answers")
         first = next(other for other in self.nodes if other is not node and other.answers())
         node.call("CLUSTER", "MEET", HOST, first.port, _bus_port(first))
@@ -242,7 +254,8 @@ class ClusterGroup(Group):
         with source.client() as client:
             while keys := client.call("CLUSTER", "GETKEYSINSLOT", slot, 10):
                 for key in keys:
-                    client.call("MIGRATE", HOST, target.port, key, 0, 5000)
+                    entry = ("AUTH2", *self._entry) if self._entry else ()
+                    client.call("MIGRATE", HOST, target.port, "", 0, 5000, *entry, "KEYS", key)
                     moved += 1
                     time.sleep(pause_seconds)
         for node in (target, source, *self.nodes):
@@ -312,15 +325,33 @@ class SentinelGroup(Group):
 
 
 def start_cluster(
-    program: Path, *, primaries: int = 3, settings: Mapping[str, str] | None = None
+    program: Path,
+    *,
+    primaries: int = 3,
+    settings: Mapping[str, str] | None = None,
+    entry: Entry = (),
 ) -> ClusterGroup:
-    """A cluster with a replica for each primary, whole when this returns (about 3 s). Raises `GroupError`."""
-    return _attempt(lambda directory: _start_cluster(program, directory, primaries, settings or {}))
+    """A cluster with a replica for each primary, whole when this returns (about 3 s). Raises `GroupError`.
+
+    `settings` go to every server; `entry` is the user and password with which this module may do all.
+    """
+    return _attempt(lambda directory: _start_cluster(program, directory, primaries, settings or {}, entry))
 
 
-def start_sentinels(program: Path, *, settings: Mapping[str, str] | None = None) -> SentinelGroup:
-    """A primary, its replica and three Sentinels, ready to promote (about 1 s). Raises `GroupError`."""
-    return _attempt(lambda directory: _start_sentinels(program, directory, settings or {}))
+def start_sentinels(
+    program: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    sentinel_settings: Mapping[str, str] | None = None,
+    entry: Entry = (),
+) -> SentinelGroup:
+    """A primary, its replica and three Sentinels, ready to promote (about 1 s). Raises `GroupError`.
+
+    `settings` go to the primary and the replica; `entry` is as for `start_cluster`.
+    """
+    return _attempt(
+        lambda directory: _start_sentinels(program, directory, settings or {}, sentinel_settings or {}, entry)
+    )
 
 
 def free_ports(count: int) -> list[int]:
@@ -366,15 +397,15 @@ def _attempt(start: Callable[[Path], _G]) -> _G:
 
 
 def _start_cluster(
-    program: Path, directory: Path, primaries: int, settings: Mapping[str, str]
+    program: Path, directory: Path, primaries: int, settings: Mapping[str, str], entry: Entry
 ) -> ClusterGroup:
-    group = ClusterGroup(directory)
-    group.program = program
+    group = ClusterGroup(directory, entry)
+    group.program, group.settings = program, settings
     try:
         count = 2 * primaries
         ports = free_ports(2 * count)
         for index in range(count):
-            group.add(program, ports[index], {**_cluster_settings(ports[count + index]), **settings})
+            group.add(program, ports[index], {**settings, **_cluster_settings(ports[count + index])})
         nodes = group.nodes
         for index, node in enumerate(nodes):
             wait_until(node.answers, f"port {node.port} answers")
@@ -403,8 +434,14 @@ def _start_cluster(
     return group
 
 
-def _start_sentinels(program: Path, directory: Path, settings: Mapping[str, str]) -> SentinelGroup:
-    group = SentinelGroup(directory)
+def _start_sentinels(
+    program: Path,
+    directory: Path,
+    settings: Mapping[str, str],
+    sentinel_settings: Mapping[str, str],
+    entry: Entry,
+) -> SentinelGroup:
+    group = SentinelGroup(directory, entry)
     try:
         ports = free_ports(5)
         primary = group.add(program, ports[0], settings)
@@ -429,6 +466,7 @@ def _start_sentinels(program: Path, directory: Path, settings: Mapping[str, str]
                     f"sentinel down-after-milliseconds {SERVICE}": str(DOWN_AFTER_MS),
                     f"sentinel failover-timeout {SERVICE}": str(FAILOVER_TIMEOUT_MS),
                     **lines,
+                    **sentinel_settings,
                 },
                 is_sentinel=True,
             )

@@ -133,7 +133,10 @@ async def test_a_slot_that_stays_half_moved_is_unavailable(
     ids = [node.call("CLUSTER", "MYID").decode() for node in (source, target)]
     target.call("CLUSTER", "SETSLOT", moving, "IMPORTING", ids[0])
     source.call("CLUSTER", "SETSLOT", moving, "MIGRATING", ids[1])
-    source.call("MIGRATE", "127.0.0.1", target.port, keys.meta(keys.partition_of(sku, 64)), 0, 5000)
+    source.call(
+        *("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH2", "admin", "change-me-admin"),
+        *("KEYS", keys.meta(keys.partition_of(sku, 64))),
+    )
     with pytest.raises(StorageUnavailable, match="TRYAGAIN"):
         await inventory.reserve("half", [Line(sku, 1, PLACE)])
     await inventory.reserve("whole", [Line(other, 1, PLACE)])

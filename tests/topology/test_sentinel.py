@@ -107,4 +107,4 @@ async def test_one_sentinel_is_enough_and_an_unknown_service_is_told(
     finally:
         sentinels.sentinels[0].resume()
     with pytest.raises(StorageUnavailable, match="no Sentinel names a primary of nobody: check"):
-        await engine.connect(f"redis+sentinel://{addresses}/nobody")
+        await engine.connect(f"redis+sentinel://bincard:change-me-bincard@{addresses}/nobody")
