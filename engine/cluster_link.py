@@ -16,13 +16,14 @@ from engine.link import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Link
 from engine.metrics import LaneMetrics
 from engine.script import Library
 from engine.topology import Cluster, Standalone, Topology
-from engine.topology.slots import slot_of
+from engine.topology.slots import SlotMap, slot_of
 from engine.topology.url import Address, read_address
 
 log = getLogger("bincard.lane")
 
 MOST_TRIES = 12
 """How often a call is sent elsewhere: about 1.7 s with the pauses between, about what a promotion takes."""
+OPEN_SECONDS = 5.0
 SHORTEST_WAIT_SECONDS = 0.005
 LONGEST_WAIT_SECONDS = 0.2
 WATCH_SECONDS = 1.0
@@ -89,6 +90,7 @@ class NodeLink(Link):
     ) -> None:
         super().__init__(server, library, metrics)
         self.address = address
+        self.error = "no connection yet"
         self._redirect = redirect
         self._lost = lost
 
@@ -99,6 +101,7 @@ class NodeLink(Link):
             try:
                 await self.open()
             except BincardError as error:
+                self.error = str(error)
                 log.warning("%s cannot be used yet: %s", self.address, error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -124,7 +127,7 @@ class ClusterLink:
         self._topology = topology
         self._library = library
         self._metrics = metrics
-        self._map = topology.slots
+        self._map = SlotMap()
         self._links: dict[Address, NodeLink] = {}
         self._routes: dict[Script, NodeLink] = {}
         self._slots: dict[Script, int] = {}
@@ -135,16 +138,28 @@ class ClusterLink:
         self._is_closing = False
 
     async def open(self) -> None:
-        """Connects to every primary. Raises `StorageUnavailable`."""
+        """Connects to every primary that has slots. Raises `StorageUnavailable` where that takes over 5 s."""
+        ends = asyncio.get_running_loop().time() + OPEN_SECONDS
         try:
-            await self._topology.refresh()
-            self._map = self._topology.slots
-            links = [self._link_to(address) for address in self._map.primaries()]
-            await asyncio.gather(*(link.open() for link in links))
+            await self._refresh()
+            self._start(self._watch())
+            while (lacking := self._lacking()) is not None:
+                if asyncio.get_running_loop().time() > ends:
+                    raise StorageUnavailable(lacking)
+                await asyncio.sleep(SHORTEST_WAIT_SECONDS)
         except BaseException:
             await self.close()
             raise
-        self._start(self._watch())
+
+    def _lacking(self) -> str | None:
+        """What keeps us from sending calls to every slot that has an owner."""
+        if not self._map.claims:
+            return "no node of the cluster serves any slot"
+        for *_, address in self._map.claims:
+            link = self._links.get(address)
+            if link is None or not link.is_open:
+                return f"{address} cannot be used: {link.error if link else 'no connection yet'}"
+        return None
 
     def submit(
         self, script: Script, keys: Sequence[bytes], argument: bytes, positions: int = 1
@@ -159,8 +174,8 @@ class ClusterLink:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection to every primary at this moment."""
-        return bool(self._links) and all(link.is_open for link in self._links.values())
+        """Whether there is a connection to every primary that has slots at this moment."""
+        return self._lacking() is None
 
     async def close(self) -> None:
         """Closes the connections for good; what is under way becomes unknown."""

@@ -7,7 +7,7 @@ import pytest
 
 import engine
 import engine.audit
-from engine import Inventory, Line, keys
+from engine import Inventory, Line, cluster_link, keys
 from engine.doctor import Severity, examine
 from engine.errors import DatasetUnfit, StorageUnavailable
 from engine.topology.slots import slot_of
@@ -123,9 +123,10 @@ async def test_a_slot_moved_at_once_is_followed(
 
 
 async def test_a_slot_that_stays_half_moved_is_unavailable(
-    inventory: Inventory, cluster: ClusterGroup
+    inventory: Inventory, cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tries are bounded; the rest of the data set works on."""
+    monkeypatch.setattr(cluster_link, "LONGEST_WAIT_SECONDS", 0.02)
     moving = busiest(inventory)
     sku = next(sku for sku in SKUS if slot(keys.partition_of(sku, 64)) == moving)
     other = next(sku for sku in SKUS if slot(keys.partition_of(sku, 64)) != moving)
@@ -156,6 +157,24 @@ async def test_a_primary_that_joins_later_is_used(inventory: Inventory, cluster:
     assert cluster.owner(moving) is joined
     await traffic.prove(inventory)
     await asyncio.to_thread(cluster.move_slot, moving, cluster.primaries[0])
+
+
+async def test_a_planned_promotion_loses_and_refuses_nothing(
+    inventory: Inventory, cluster: ClusterGroup
+) -> None:
+    """The primary holds calls back until its replica has everything, then sends them there."""
+    old = cluster.owner(busiest(inventory))
+    replica = next(node for node in cluster.nodes if node.info().get("master_port") == str(old.port))
+    traffic = Traffic(inventory, "planned")
+    await traffic.until_answered(100)
+    await asyncio.to_thread(replica.call, "CLUSTER", "FAILOVER")
+    await asyncio.to_thread(
+        wait_until, lambda: cluster.owner(busiest(inventory)) is replica, "the replica is promoted"
+    )
+    await traffic.until_answered(300)
+    await traffic.stop()
+    assert set(traffic.answers) == {"ok"}
+    await traffic.prove(inventory)
 
 
 async def test_writes_go_on_after_a_primary_is_killed(inventory: Inventory, cluster: ClusterGroup) -> None:
