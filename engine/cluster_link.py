@@ -180,11 +180,16 @@ class ClusterLink:
     async def close(self) -> None:
         """Closes the connections for good; what is under way becomes unknown."""
         self._is_closing = True
-        while self._tasks:
+        ends = asyncio.get_running_loop().time() + OPEN_SECONDS
+        # Cancelling once is not enough: the client may take it for a lost connection of its own.
+        while self._tasks and asyncio.get_running_loop().time() < ends:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks, timeout=LONGEST_PAUSE_SECONDS)
-        await asyncio.gather(*(link.close() for link in self._links.values()))
+        closing = [asyncio.ensure_future(link.close()) for link in self._links.values()]
+        if closing:
+            # A node that is gone does not keep us.
+            await asyncio.wait(closing, timeout=OPEN_SECONDS)
 
     # ---------------------------------------------------------------- where things are
 

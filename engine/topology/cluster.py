@@ -6,7 +6,7 @@ from itertools import chain
 from logging import getLogger
 
 from engine.errors import StorageUnavailable
-from engine.topology.routed import NoPrimary, Routed
+from engine.topology.routed import NoPrimary, Routed, cancel_all, close_all
 from engine.topology.slots import Node, SlotMap, read_nodes, slot_of
 from engine.topology.standalone import Standalone
 from engine.topology.url import Address, ServerUrl
@@ -91,8 +91,7 @@ class Cluster(Routed):
 
     async def close(self) -> None:
         """Closes the client's connections."""
-        for server in self._servers.values():
-            await server.close()
+        await close_all(self._servers.values())
 
     async def _ask_nodes(self) -> list[Node]:
         known = list(dict.fromkeys(chain(self.slots.nodes, self._url.addresses)))
@@ -125,8 +124,7 @@ class Cluster(Routed):
                 nodes += chain.from_iterable(one.result() for one in done)
             return nodes
         finally:
-            for one in asked:
-                one.cancel()
+            await cancel_all(asked)
 
     async def _ask_one(self, address: Address) -> list[Node]:
         """What a node knows; nothing where it does not answer."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from engine import keys
@@ -14,6 +14,7 @@ PATIENCE_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.3
 PARTITIONS_AT_ONCE = 256
+CLOSE_SECONDS = 1.0
 
 _Answer = TypeVar("_Answer")
 
@@ -127,3 +128,19 @@ class _Patience:
         await asyncio.sleep(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         await self._topology.look_again()
+
+
+async def cancel_all(asked: Iterable[asyncio.Future[_Answer]]) -> None:
+    """Ends questions whose answers are not wanted any more, and waits until they let go of the client."""
+    running = [one for one in asked if not one.done()]
+    for one in running:
+        one.cancel()
+    if running:
+        await asyncio.wait(running, timeout=CLOSE_SECONDS)
+
+
+async def close_all(servers: Iterable[Standalone]) -> None:
+    """Closes clients; one that hangs on a server that is gone does not keep us."""
+    closing = [asyncio.ensure_future(server.close()) for server in servers]
+    if closing:
+        await asyncio.wait(closing, timeout=CLOSE_SECONDS)

@@ -14,7 +14,7 @@ from logging import getLogger
 from msgspec import Struct
 
 from engine.errors import StorageUnavailable
-from engine.topology.routed import NoPrimary, Routed
+from engine.topology.routed import NoPrimary, Routed, cancel_all, close_all
 from engine.topology.standalone import Standalone
 from engine.topology.url import Address, ServerUrl
 
@@ -120,8 +120,7 @@ class Sentinel(Routed):
                 task.cancel()
             _, running = await asyncio.wait(self._tasks, timeout=ASK_TIMEOUT_SECONDS)
             self._tasks = list(running)
-        for server in (*self._sentinels, *self._servers.values()):
-            await server.close()
+        await close_all((*self._sentinels, *self._servers.values()))
 
     async def _ask_sentinels(self) -> Address:
         asked = {
@@ -150,8 +149,7 @@ class Sentinel(Routed):
                 f"name, and sentinel_username and sentinel_password; {'; '.join(told)}"
             )
         finally:
-            for one in asked:
-                one.cancel()
+            await cancel_all(asked)
 
     async def _keep_watching(self) -> None:
         """Cuts connections to servers that are no longer the primary."""
