@@ -80,11 +80,6 @@ class Routed(ABC):
         async for item in self._scan(key, lambda server: server.scan_hash(key)):
             yield item
 
-    async def scan_set(self, key: str) -> AsyncIterator[bytes]:
-        """See `Standalone.scan_set`. A server that is lost on the way starts it over."""
-        async for item in self._scan(key, lambda server: server.scan_set(key)):
-            yield item
-
     async def scan_keys(self, pattern: str) -> AsyncIterator[str]:
         """See `Standalone.scan_keys`. A server that is lost on the way starts it over."""
         async for key in self._scan(keys.dataset(), lambda server: server.scan_keys(pattern)):
