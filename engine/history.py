@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import wraps
-from inspect import Parameter, iscoroutinefunction, signature
+from inspect import Parameter, getmembers, iscoroutinefunction, signature
 from itertools import count
 from logging import getLogger
 from pathlib import Path
@@ -33,6 +33,7 @@ from engine.errors import (
 )
 from engine.ids import NO_OPERATION
 from engine.inventory import Inventory
+from engine.types import ReserveRequest
 
 log = getLogger("bincard.history")
 
@@ -40,6 +41,8 @@ FORMAT: Final = 1
 CHUNK_BYTES: Final = 1 << 22
 """How much of the file is mapped at a time; a multiple of the page size."""
 NOT_RECORDED: Final = frozenset({"close"})
+OF_MANY: Final = {"reserve_many": "reserve", "commit_many": "commit", "release_many": "release"}
+"""Methods that ask for several operations at once, and what each of these is recorded as."""
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
@@ -212,13 +215,8 @@ Method = Callable[..., Awaitable[Any]]
 
 
 def _recorded(operation: str, method: Method) -> Method:
-    parameters = list(signature(method).parameters.values())[1:]
-    names = [parameter.name for parameter in parameters]
-    defaults = {
-        parameter.name: parameter.default
-        for parameter in parameters
-        if parameter.default not in {Parameter.empty, None, ()}
-    }
+    names = list(signature(method).parameters)[1:]
+    defaults = _defaults_of(method)
 
     @wraps(method)
     async def record(self: RecordedInventory, *given: object, **named: object) -> Any:  # noqa: ANN401 - as method
@@ -236,8 +234,55 @@ def _recorded(operation: str, method: Method) -> Method:
     return record
 
 
-for _name, _method in vars(Inventory).items():
-    if iscoroutinefunction(_method) and not _name.startswith("_") and _name not in NOT_RECORDED:
+def _recorded_many(operation: str, method: Method) -> Method:
+    """Each request as if it had been asked for by itself: all begin together and end together."""
+    form = signature(method)
+    requests = list(form.parameters)[1]
+    defaults = _defaults_of(getattr(Inventory, operation))
+
+    @wraps(method)
+    async def record(self: RecordedInventory, *given: object, **named: object) -> Any:  # noqa: ANN401 - as method
+        arguments, append = form.bind(self.inner, *given, **named).arguments, self.file.append
+        arguments[requests] = asked = list(arguments[requests])
+        common = {**defaults, **named}
+        common.pop(requests, None)
+        numbers = [next(self.numbers) for _ in asked]
+        for number, one in zip(numbers, asked, strict=True):
+            append(encode_call(read_clock(), number, operation, {**common, **_arguments_of(one)}))
+        try:
+            answers = await method(**arguments)
+        except BaseException as fault:
+            for number in numbers:
+                append(encode_failure(read_clock(), number, fault))
+            raise
+        for number, answer in zip(numbers, answers, strict=True):
+            encode = encode_failure if isinstance(answer, Exception) else encode_answer
+            append(encode(read_clock(), number, answer))
+        return answers
+
+    return record
+
+
+def _defaults_of(method: Method) -> dict[str, object]:
+    return {
+        parameter.name: parameter.default
+        for parameter in signature(method).parameters.values()
+        if parameter.default not in {Parameter.empty, None, ()}
+    }
+
+
+def _arguments_of(request: object) -> dict[str, object]:
+    """What one of several requests would be asked with by itself."""
+    if not isinstance(request, ReserveRequest):
+        return {"reservation": request}
+    given = msgspec.structs.asdict(request)
+    return {name: value for name, value in given.items() if value is not None}
+
+
+for _name, _method in getmembers(Inventory, iscoroutinefunction):
+    if _name in OF_MANY:
+        setattr(RecordedInventory, _name, _recorded_many(OF_MANY[_name], _method))
+    elif not _name.startswith("_") and _name not in NOT_RECORDED:
         setattr(RecordedInventory, _name, _recorded(_name, _method))
 
 
@@ -260,7 +305,7 @@ async def open_recorded(dataset: Dataset, path: str) -> Inventory:
         dataset=dataset.ids.of_movement("", "").hex(),
         partitions=dataset.partitions,
         retention_seconds=dataset.retention_seconds,
-        begins=[f"{reply.epoch}.{reply.answer[0]}" for reply in replies],
+        begins=[f"{epoch}.{answer[0]}" for _, epoch, _, answer in replies],
         time=read_clock(),
     )
     file.append(encode_begin(begin))

@@ -24,6 +24,7 @@ from engine import (
     MovementKind,
     Refused,
     Reservation,
+    ReserveRequest,
     Unavailable,
     Unconfirmed,
 )
@@ -264,6 +265,54 @@ async def test_recorded_answers_are_the_engines(server: EmbeddedServer, history:
     assert (report.violations, report.unknown) == ([], 1)
 
 
+async def test_requests_sent_together_are_recorded_one_by_one(server: EmbeddedServer, history: Path) -> None:
+    """Each as if it had been asked for by itself, with its own answer."""
+    inventory = await engine.connect(server.url)
+    await stock_up(inventory, ["mug"], 5)
+    lines = [Line("mug", 3, "s1")]
+    asked = [
+        ReserveRequest("a", lines, reference="order"),
+        ReserveRequest("b", []),
+        ReserveRequest("c", lines),
+    ]
+    held, *_ = await inventory.reserve_many([*asked, asked[0]], caller="till")
+    assert isinstance(held, Reservation)
+    assert isinstance(await inventory.reserve("a", lines, reference="order", caller="till"), Reservation)
+    await inventory.commit_many([held.id, "nobody's"], fulfil=True)
+    await inventory.commit(held.id, fulfil=True)
+    await inventory.release_many(reservations=[held.id])
+    task = asyncio.ensure_future(
+        inventory.reserve_many([ReserveRequest("d", lines), ReserveRequest("e", lines)])
+    )
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(TypeError):
+        await inventory.commit_many()  # type: ignore[call-arg]
+    await inventory.close()
+    (path,) = find_files(history)
+    entries = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()][1:]
+    began = [line for line in entries if "operation" in line][4:]
+    told = {line["number"]: line.get("word", "ok") for line in entries if "outcome" in line}
+    assert [(line["operation"], told[line["number"]]) for line in began] == [
+        ("reserve", "ok"),
+        ("reserve", "invalid_request"),
+        ("reserve", "insufficient_stock"),
+        *[("reserve", "ok")] * 2,
+        ("commit", "ok"),
+        ("commit", "reservation_not_found"),
+        ("commit", "ok"),
+        ("release", "already_fulfilled"),
+        *[("reserve", "CancelledError")] * 2,
+    ]
+    alike = began[0], began[3], began[4]
+    assert alike[0]["arguments"] == alike[1]["arguments"] == alike[2]["arguments"]
+    assert began[5]["arguments"] == began[7]["arguments"]
+    report = check([path])
+    assert (report.violations, report.unknown) == ([], 2)
+    assert report.counts["replays judged"] >= 2
+
+
 def test_a_history_outgrows_its_first_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of any size follow one another without a gap; the end is cut."""
     monkeypatch.setattr("engine.history.CHUNK_BYTES", 1 << 16)
@@ -301,26 +350,46 @@ def test_a_full_disk_ends_the_history_and_nothing_else(
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "invariant"),
     [
-        ("position", "backorder_limit(i) >= quantity", "backorder_limit(i) >= quantity - 1", "I3"),
-        ("position", "backorder_limit(i) >= quantity", "backorder_limit(i) > quantity", "I9"),
-        ("reserve", "local prior = remembered[id]", "local prior = nil", "I2"),
-        ("position", "return policy and free", "free = free + 1 return policy and free", "I4"),
+        # The usual case of a reserve, then the general one.
+        ("reserve", "allocated_of[card] >= held and", "allocated_of[card] >= held - 1 and", "I3"),
+        ("card", "return free >= quantity", "return free >= quantity - 1", "I3"),
+        ("card", "return free >= quantity", "return free > quantity", "I9"),
+        ("reserve", "remembered[id] or priors[i - 1]", "nil", "I2"),
+        ("reserve", "remembered[id] or priors[i - 1]", "priors[i - 1]", "I2"),
+        ("commit", "STATE.FULFILLED, -1, 0, -1)", "STATE.FULFILLED, -1, 0, 0)", "I4"),
     ],
 )
 async def test_a_broken_engine_is_found(
     server: EmbeddedServer, tmp_path: Path, file: str, right: str, wrong: str, invariant: str
 ) -> None:
     """Scripts with a fault in them, on a real server: the callers' history shows it."""
-    includes, verbs = read_sources()
-    sources = includes if file in includes else verbs
-    assert sources[file].count(right) == 1
-    sources = {**sources, file: sources[file].replace(right, wrong)}
-    broken = assemble(sources, verbs) if file in includes else assemble(includes, sources)
-    dataset = await open_dataset(server.url, partitions=1, scripts=broken)
-    inventory = await open_recorded(dataset, str(tmp_path / "shop.jsonl"))
+    inventory = await open_broken(server, tmp_path / "shop.jsonl", file, right, wrong)
     await stock_up(inventory, ["mug", "cup"], 30)
     callers = [Caller(inventory, ["mug", "cup"], f"caller {number}") for number in range(16)]
     await asyncio.gather(*(caller.go() for caller in callers))
     await inventory.close()
     report = check(find_files(tmp_path / "shop.jsonl"))
     assert invariant in {violation.invariant for violation in report.violations}
+
+
+async def test_a_fault_in_what_was_sent_together_is_found(server: EmbeddedServer, tmp_path: Path) -> None:
+    """One unit too many, promised within one call."""
+    fault = "allocated_of[card] >= held and", "allocated_of[card] >= held - 1 and"
+    inventory = await open_broken(server, tmp_path / "shop.jsonl", "reserve", *fault)
+    await stock_up(inventory, ["mug"], 30)
+    asked = [ReserveRequest(f"cart {number}", [Line("mug", 1, "s1")]) for number in range(40)]
+    answers = await inventory.reserve_many(asked)
+    assert Counter(map(type, answers)) == {Reservation: 31, InsufficientStock: 9}
+    await inventory.close()
+    report = check(find_files(tmp_path / "shop.jsonl"))
+    assert "I3" in {violation.invariant for violation in report.violations}
+
+
+async def open_broken(server: EmbeddedServer, path: Path, file: str, right: str, wrong: str) -> Inventory:
+    """A recorded inventory whose scripts have one fault."""
+    includes, verbs = read_sources()
+    sources = includes if file in includes else verbs
+    assert sources[file].count(right) == 1
+    sources = {**sources, file: sources[file].replace(right, wrong)}
+    broken = assemble(sources, verbs) if file in includes else assemble(includes, sources)
+    return await open_recorded(await open_dataset(server.url, partitions=1, scripts=broken), str(path))
