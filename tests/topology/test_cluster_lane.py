@@ -11,6 +11,7 @@ from engine import cluster_link
 from engine.cluster_link import MOST_TRIES, ClusterLink
 from engine.errors import StorageUnavailable, Unconfirmed
 from engine.lane import Answer, Script, bulk
+from engine.limits import CALL_REQUESTS
 from engine.metrics import LaneMetrics
 from engine.script import Library
 from engine.topology import Cluster
@@ -20,7 +21,8 @@ from engine.topology.url import parse_server_url
 KEY = "inv:{5}:meta"
 SLOT = slot_of(KEY.encode())
 RESERVE = Script("reserve", (KEY,), priority=2)
-DONE = b"*3\r\n:7\r\n:3\r\n:1\r\n"
+DONE = b"*4\r\n:7\r\n:3\r\n:9\r\n:1\r\n"
+"""The moment, the epoch, the sequence and the answer to one request."""
 
 
 class FakeNode:
@@ -94,14 +96,20 @@ async def link(nodes: list[FakeNode]) -> AsyncIterator[ClusterLink]:
     await cluster.close()
 
 
+def reply(first: int, count: int) -> bytes:
+    """A call's answer that counts from a number on."""
+    numbers = b"".join(b":%d\r\n" % number for number in range(first, first + count))
+    return b"*%d\r\n:7\r\n:3\r\n:9\r\n%b" % (count + 3, numbers)
+
+
 async def ask(link: ClusterLink) -> Answer:
     """One request."""
     async with asyncio.timeout(10):
-        return await link.submit(RESERVE, (), bulk(b"x"))
+        return await link.submit(RESERVE, bulk(b"x"))
 
 
 async def test_a_call_goes_to_the_owner(link: ClusterLink, nodes: list[FakeNode]) -> None:
-    assert await ask(link) == (7, 3, 1)
+    assert await ask(link) == (7, 3, 9, 1)
     assert [node.calls for node in nodes] == [[b"FCALL"], []]
 
 
@@ -111,17 +119,17 @@ async def test_moved_is_followed_after_asking_who_has_the_slot(
     """And from then on the new owner is asked first."""
     nodes[0].answers = [b"-MOVED %d 127.0.0.1:%d\r\n" % (SLOT, nodes[1].port)]
     nodes[0].has_slot, nodes[1].has_slot = False, True
-    assert await ask(link) == (7, 3, 1)
-    assert await ask(link) == (7, 3, 1)
+    assert await ask(link) == (7, 3, 9, 1)
+    assert await ask(link) == (7, 3, 9, 1)
     assert [node.calls for node in nodes] == [[b"FCALL"], [b"FCALL", b"FCALL"]]
 
 
 async def test_ask_is_followed_once_with_the_word(link: ClusterLink, nodes: list[FakeNode]) -> None:
     """ASKING goes right before the call, and the slot's owner stays the one to ask."""
     nodes[0].answers = [b"-ASK %d 127.0.0.1:%d\r\n" % (SLOT, nodes[1].port), DONE]
-    assert await ask(link) == (7, 3, 1)
+    assert await ask(link) == (7, 3, 9, 1)
     assert nodes[1].calls == [b"ASKING", b"FCALL"]
-    assert await ask(link) == (7, 3, 1)
+    assert await ask(link) == (7, 3, 9, 1)
     assert [node.calls for node in nodes] == [[b"FCALL", b"FCALL"], [b"ASKING", b"FCALL"]]
 
 
@@ -130,9 +138,45 @@ async def test_many_requests_are_sent_elsewhere_as_the_one_call_that_they_were(
 ) -> None:
     """Every request gets the answer of its own place."""
     nodes[0].answers = [b"-ASK %d :%d\r\n" % (SLOT, nodes[1].port)]
-    nodes[1].answers = [b"*5\r\n:7\r\n:3\r\n:1\r\n:2\r\n:3\r\n"]
-    answers = await asyncio.gather(*(link.submit(RESERVE, (), bulk(b"x")) for _ in range(3)))
-    assert [answer[2] for answer in answers] == [1, 2, 3]
+    nodes[1].answers = [b"*6\r\n:7\r\n:3\r\n:9\r\n:1\r\n:2\r\n:3\r\n"]
+    answers = await asyncio.gather(*(link.submit(RESERVE, bulk(b"x")) for _ in range(3)))
+    assert [answer[3] for answer in answers] == [1, 2, 3]
+
+
+async def test_calls_of_many_follow_their_slot_one_by_one(link: ClusterLink, nodes: list[FakeNode]) -> None:
+    """The slot moves between two calls of one batch: what is not answered yet is answered elsewhere."""
+    nodes[0].answers = [reply(1, CALL_REQUESTS), b"-MOVED %d 127.0.0.1:%d\r\n" % (SLOT, nodes[1].port)]
+    nodes[1].answers = [reply(CALL_REQUESTS + 1, 2)]
+    single = link.submit(RESERVE, bulk(b"x"))
+    nodes[0].has_slot, nodes[1].has_slot = False, True
+    sent = link.submit_many(RESERVE, [(bulk(b"x"), 1)] * (CALL_REQUESTS + 1))
+    async with asyncio.timeout(10):
+        answers = [await waiting for _, waiting in sent]
+    assert [size for size, _ in sent] == [CALL_REQUESTS - 1, 2]
+    assert await single == (7, 3, 9, 1)
+    assert answers == [
+        (7, 3, 9, list(range(2, CALL_REQUESTS + 1))),
+        (7, 3, 9, [CALL_REQUESTS + 1, CALL_REQUESTS + 2]),
+    ]
+    assert [node.calls for node in nodes] == [[b"FCALL"] * 2, [b"FCALL"]]
+
+
+async def test_many_that_nobody_takes_are_refused(
+    link: ClusterLink, nodes: list[FakeNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All requests of a call share its fate; so do those of a slot without an owner."""
+    monkeypatch.setattr(cluster_link, "LONGEST_WAIT_SECONDS", 0.01)
+    nodes[0].answers = [b"-TRYAGAIN half moved\r\n"] * 99
+    ((size, waiting),) = link.submit_many(RESERVE, [(bulk(b"x"), 1)] * 3)
+    assert size == 3
+    with pytest.raises(StorageUnavailable, match="is moving"):
+        await waiting
+    nodes[0].has_slot = False
+    await link._refresh()
+    ((size, waiting),) = link.submit_many(RESERVE, [(bulk(b"x"), 1)] * 3)
+    assert size == 3
+    with pytest.raises(StorageUnavailable, match="no primary"):
+        await waiting
 
 
 @pytest.mark.parametrize("word", [b"TRYAGAIN", b"CLUSTERDOWN", b"MOVED 1 127.0.0.1:1"])
@@ -142,7 +186,7 @@ async def test_a_call_is_tried_again_for_a_while(
     """Then it is refused, and it had no effect."""
     monkeypatch.setattr(cluster_link, "LONGEST_WAIT_SECONDS", 0.01)
     nodes[0].answers = [b"-%b half moved\r\n" % word] * 3
-    assert await ask(link) == (7, 3, 1)
+    assert await ask(link) == (7, 3, 9, 1)
     assert len(nodes[0].calls) == 4
     nodes[0].answers = [b"-%b half moved\r\n" % word] * 99
     with pytest.raises(StorageUnavailable, match="has no primary that takes writes, or is moving"):
@@ -161,7 +205,7 @@ async def test_an_error_after_asking_is_the_calls_own(link: ClusterLink, nodes: 
 async def test_closing_answers_what_is_on_its_way_elsewhere(link: ClusterLink, nodes: list[FakeNode]) -> None:
     """Nobody waits for ever."""
     nodes[0].answers = [b"-TRYAGAIN half moved\r\n"] * 99
-    waiting = link.submit(RESERVE, (), bulk(b"x"))
+    waiting = link.submit(RESERVE, bulk(b"x"))
     await asyncio.sleep(0.05)
     await link.close()
     with pytest.raises(StorageUnavailable, match="closing"):
