@@ -24,6 +24,8 @@ log = getLogger("bincard.lane")
 MOST_TRIES = 12
 """How often a call is sent elsewhere: about 1.7 s with the pauses between, about what a promotion takes."""
 OPEN_SECONDS = 5.0
+MOST_OPENING_SECONDS = 1.0
+"""How long new owners of slots are given to let us in, before calls are meant for them."""
 SHORTEST_WAIT_SECONDS = 0.005
 LONGEST_WAIT_SECONDS = 0.2
 WATCH_SECONDS = 1.0
@@ -248,14 +250,22 @@ class ClusterLink:
             log.warning("%s", error.detail)
             return
         # Cold questions refresh the map too: ours is compared with what it was when we looked last.
-        before, self._map = self._map, self._topology.slots
-        if self._map.is_like(before):
+        found = self._topology.slots
+        if found.is_like(self._map):
+            self._map = found
             return
-        self._routes.clear()
-        primaries, linked = set(self._map.primaries()), set(self._links)
+        primaries, linked = set(found.primaries()), set(self._links)
+        owners, opening = {claim[-1] for claim in found.claims}, []
         for address in primaries - linked:
             log.warning("%s is a primary of the cluster now", address)
-            self._start(self._link_to(address).keep_opening())
+            task = self._start(self._link_to(address).keep_opening())
+            if address in owners:
+                opening.append(task)
+        if opening:
+            # Until then calls go where they went, and are told of the new owner: nobody is refused.
+            await asyncio.wait(opening, timeout=MOST_OPENING_SECONDS)
+        self._map = found
+        self._routes.clear()
         for address in linked - primaries:
             log.warning("%s is no primary of the cluster any more", address)
             self._start(self._retire(self._links.pop(address)))

@@ -1,13 +1,15 @@
 """A data set of 64 partitions on three primaries: verbs, slots that move, a primary that dies."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import chain
 
 import pytest
 
 import engine
 import engine.audit
-from engine import Inventory, Line, cluster_link, keys
+from engine import Inventory, Line, Reservation, ReserveRequest, cluster_link, keys
 from engine.doctor import Severity, examine
 from engine.errors import DatasetUnfit, StorageUnavailable
 from engine.topology.slots import slot_of
@@ -104,6 +106,32 @@ async def test_a_slot_moved_key_by_key_is_followed(inventory: Inventory, cluster
     assert set(traffic.answers) == {"ok"}
     await traffic.prove(inventory)
     await prove_books(inventory)
+
+
+async def test_many_at_a_time_follow_a_slot_that_moves(inventory: Inventory, cluster: ClusterGroup) -> None:
+    """Calls that were sent together have different fates, and every request has the answer of its own."""
+    committed, moving = Counter[str](), busiest(inventory)
+    move = asyncio.create_task(
+        asyncio.to_thread(cluster.move_slot, moving, await elsewhere(cluster, moving), pause_seconds=0.05)
+    )
+    turn = 0
+    while turn < 4 or not move.done():
+        asked = [ReserveRequest(f"{turn} {sku} {n}", [Line(sku, 1, PLACE)]) for sku in SKUS for n in range(4)]
+        ids = [id_in(answer) for answer in await inventory.reserve_many(asked)]
+        answers = await asyncio.gather(inventory.commit_many(ids[::2]), inventory.release_many(ids[1::2]))
+        assert [id_in(answer) for answer in chain(*answers)] == ids[::2] + ids[1::2]
+        committed.update(one.lines[0].sku for one in asked[::2])
+        turn += 1
+    assert await move > 4
+    found = await inventory.availability_of(SKUS)
+    assert {one.sku: one.available for one in found if one} == {sku: STOCK - committed[sku] for sku in SKUS}
+    await prove_books(inventory)
+
+
+def id_in(answer: Reservation | Exception) -> str:
+    """The id of a reservation that was made or changed."""
+    assert isinstance(answer, Reservation), answer
+    return answer.id
 
 
 async def test_a_slot_moved_at_once_is_followed(

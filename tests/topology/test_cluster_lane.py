@@ -34,6 +34,7 @@ class FakeNode:
         self.answers: list[bytes] = []
         self.calls: list[bytes] = []
         self.has_slot = False
+        self.load_seconds = 0.0
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -44,6 +45,8 @@ class FakeNode:
         while chunk := await reader.read(1 << 16):
             parser.feed(chunk)
             while (words := parser.gets()) is not False:
+                if words[0] == b"FUNCTION":
+                    await asyncio.sleep(self.load_seconds)
                 writer.write(self._answer(words))
         writer.close()
 
@@ -91,6 +94,8 @@ async def link(nodes: list[FakeNode]) -> AsyncIterator[ClusterLink]:
     cluster = Cluster(parse_server_url(f"redis+cluster://127.0.0.1:{nodes[0].port}"))
     opened = ClusterLink(cluster, Library("test", "", {}), LaneMetrics())
     await opened.open()
+    while not all(node.is_open for node in opened._links.values()):
+        await asyncio.sleep(0.001)
     yield opened
     await opened.close()
     await cluster.close()
@@ -122,6 +127,24 @@ async def test_moved_is_followed_after_asking_who_has_the_slot(
     assert await ask(link) == (7, 3, 9, 1)
     assert await ask(link) == (7, 3, 9, 1)
     assert [node.calls for node in nodes] == [[b"FCALL"], [b"FCALL", b"FCALL"]]
+
+
+async def test_a_new_primary_is_asked_as_soon_as_it_lets_us_in(
+    link: ClusterLink, nodes: list[FakeNode]
+) -> None:
+    """Until then the old one sends us away, and nobody is refused."""
+    promoted = FakeNode()
+    promoted.load_seconds = 0.2
+    await promoted.start()
+    nodes.append(promoted)
+    nodes[0].answers = [b"-MOVED %d 127.0.0.1:%d\r\n" % (SLOT, promoted.port)] * 99
+    nodes[0].has_slot, promoted.has_slot = False, True
+    waiting = []
+    for _ in range(5):
+        waiting.append(asyncio.ensure_future(ask(link)))
+        await asyncio.sleep(0.03)
+    assert await asyncio.gather(*waiting) == [(7, 3, 9, 1)] * 5
+    assert len(promoted.calls) == len(nodes[0].calls) == 5
 
 
 async def test_ask_is_followed_once_with_the_word(link: ClusterLink, nodes: list[FakeNode]) -> None:
