@@ -61,6 +61,14 @@ async def stock_up(inventory: Inventory, skus: list[str], units: int) -> None:
             await inventory.record(Movement(f"in {sku} {place}", MovementKind.RECEIVE, sku, place, units))
 
 
+async def first_of(answers: Awaitable[list[Reservation | Exception]]) -> Reservation:
+    """The first of what came together, returned or raised."""
+    first = (await answers)[0]
+    if isinstance(first, Exception):
+        raise first
+    return first
+
+
 class Caller:
     """Asks for what others want, too, and sends a quarter of all requests twice."""
 
@@ -78,7 +86,14 @@ class Caller:
             for _ in range(random.randint(1, 3))
         ]
         ttl_seconds = random.choice((1, 900))
-        held = await self.send(lambda: inventory.reserve(key, lines, ttl_seconds=ttl_seconds))
+        same = [ReserveRequest(key, lines, ttl_seconds)] * 2
+        reserve = random.choice(
+            (
+                lambda: inventory.reserve(key, lines, ttl_seconds=ttl_seconds),
+                lambda: first_of(inventory.reserve_many(same)),
+            )
+        )
+        held = await self.send(reserve)
         for step in range(random.randint(0, 3)) if isinstance(held, Reservation) else ():
             assert isinstance(held, Reservation)
             await self.send(self.choose(held.id, lines, key, random.choice((None, f"{key} {step}"))))
@@ -103,6 +118,8 @@ class Caller:
             lambda: inventory.fulfil(reservation, op_id=own),
             lambda: inventory.cancel(reservation, op_id=own),
             lambda: inventory.reservation(reservation),
+            lambda: first_of(inventory.commit_many([reservation] * 2)),
+            lambda: first_of(inventory.release_many([reservation] * 2)),
         ]
         return self.random.choice(requests)
 
