@@ -17,6 +17,7 @@ from engine.script import Library
 from engine.topology import Cluster
 from engine.topology.slots import slot_of
 from engine.topology.url import parse_server_url
+from tests.topology.groups import wait_until
 
 KEY = "inv:{5}:meta"
 SLOT = slot_of(KEY.encode())
@@ -94,8 +95,8 @@ async def link(nodes: list[FakeNode]) -> AsyncIterator[ClusterLink]:
     cluster = Cluster(parse_server_url(f"redis+cluster://127.0.0.1:{nodes[0].port}"))
     opened = ClusterLink(cluster, Library("test", "", {}), LaneMetrics())
     await opened.open()
-    while not all(node.is_open for node in opened._links.values()):
-        await asyncio.sleep(0.001)
+    links = opened._links.values()
+    await asyncio.to_thread(wait_until, lambda: all(one.is_open for one in links), "both are connected")
     yield opened
     await opened.close()
     await cluster.close()
