@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import engine
-from engine import Line
+from engine import Line, Location, LocationKind
 from engine.doctor import Severity, examine
 from engine.errors import StorageUnavailable
+from engine.explain import explain
 from engine.topology import Standalone
 from engine.workers import Sweeper
 from tests.conftest import find_program
@@ -93,6 +94,9 @@ async def test_the_engines_user_has_the_rights_it_needs_and_no_others(server: No
         await asyncio.sleep(1.1)
         await Sweeper(inventory).tick()
         assert (await inventory.stock(SKUS[0]))[0].held == 0
+        await inventory.save_location(Location("gone", LocationKind.STORE))
+        await inventory.delete_location("gone")
+        await explain(inventory, SKUS[0])
         await prove_books(inventory)
         findings = await examine(inventory.dataset, "local")
         assert {finding.severity for finding in findings} == {Severity.OK}, findings
