@@ -221,7 +221,7 @@ def _recorded(operation: str, method: Method) -> Method:
     @wraps(method)
     async def record(self: RecordedInventory, *given: object, **named: object) -> Any:  # noqa: ANN401 - as method
         number, append = next(self.numbers), self.file.append
-        arguments = {**defaults, **dict(zip(names, given, strict=False)), **named}
+        arguments = {**defaults, **_given(dict(zip(names, given, strict=False))), **_given(named)}
         append(encode_call(read_clock(), number, operation, arguments))
         try:
             answer = await method(self.inner, *given, **named)
@@ -244,8 +244,7 @@ def _recorded_many(operation: str, method: Method) -> Method:
     async def record(self: RecordedInventory, *given: object, **named: object) -> Any:  # noqa: ANN401 - as method
         arguments, append = form.bind(self.inner, *given, **named).arguments, self.file.append
         arguments[requests] = asked = list(arguments[requests])
-        common = {**defaults, **named}
-        common.pop(requests, None)
+        common = {**defaults, **{name: value for name, value in named.items() if name != requests}}
         numbers = [next(self.numbers) for _ in asked]
         for number, one in zip(numbers, asked, strict=True):
             append(encode_call(read_clock(), number, operation, {**common, **_arguments_of(one)}))
@@ -275,8 +274,12 @@ def _arguments_of(request: object) -> dict[str, object]:
     """What one of several requests would be asked with by itself."""
     if not isinstance(request, ReserveRequest):
         return {"reservation": request}
-    given = msgspec.structs.asdict(request)
-    return {name: value for name, value in given.items() if value is not None}
+    return _given(msgspec.structs.asdict(request))
+
+
+def _given(arguments: Mapping[str, object]) -> dict[str, object]:
+    """None is what an argument that is not given has."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 for _name, _method in getmembers(Inventory, iscoroutinefunction):

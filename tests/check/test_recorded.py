@@ -294,7 +294,8 @@ async def test_requests_sent_together_are_recorded_one_by_one(server: EmbeddedSe
     ]
     held, *_ = await inventory.reserve_many([*asked, asked[0]], caller="till")
     assert isinstance(held, Reservation)
-    assert isinstance(await inventory.reserve("a", lines, reference="order", caller="till"), Reservation)
+    again = await inventory.reserve("a", lines, owner=None, reference="order", caller="till")
+    assert (again.id, again.replayed) == (held.id, True)
     await inventory.commit_many([held.id, "nobody's"], fulfil=True)
     await inventory.commit(held.id, fulfil=True)
     await inventory.release_many(reservations=[held.id])
@@ -322,9 +323,8 @@ async def test_requests_sent_together_are_recorded_one_by_one(server: EmbeddedSe
         ("release", "already_fulfilled"),
         *[("reserve", "CancelledError")] * 2,
     ]
-    alike = began[0], began[3], began[4]
-    assert alike[0]["arguments"] == alike[1]["arguments"] == alike[2]["arguments"]
-    assert began[5]["arguments"] == began[7]["arguments"]
+    for alike in ((0, 3, 4), (5, 7)):
+        assert len({msgspec.json.encode(began[place]["arguments"]) for place in alike}) == 1
     report = check([path])
     assert (report.violations, report.unknown) == ([], 2)
     assert report.counts["replays judged"] >= 2
