@@ -112,7 +112,7 @@ async def test_many_at_a_time_follow_a_slot_that_moves(inventory: Inventory, clu
     """Calls that were sent together have different fates, and every request has the answer of its own."""
     committed, moving = Counter[str](), busiest(inventory)
     move = asyncio.create_task(
-        asyncio.to_thread(cluster.move_slot, moving, await elsewhere(cluster, moving), pause_seconds=0.05)
+        asyncio.to_thread(cluster.move_slot, moving, await elsewhere(cluster, moving), pause_seconds=0.02)
     )
     turn = 0
     while turn < 4 or not move.done():
