@@ -1,10 +1,12 @@
 """Who may enter, and how: users with few rights, TLS, sockets."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from engine import Line, Location, LocationKind
 from engine.doctor import Severity, examine
 from engine.errors import StorageUnavailable
 from engine.explain import explain
+from engine.script import read_sources
 from engine.topology import Standalone
 from engine.workers import Sweeper
 from tests.conftest import find_program
-from tests.topology.conftest import ADMIN, US, deployed_settings
+from tests.topology.conftest import ADMIN, DEPLOY, US, deployed_settings
 from tests.topology.groups import Group, Node, free_ports, wait_until
 from tests.topology.traffic import PLACE, SKUS, prove_books, stock_up
 
@@ -31,6 +34,11 @@ FORBIDDEN = (
     ("FUNCTION", "FLUSH"),
     ("HGET", "other", "x"),
     ("SHUTDOWN",),
+)
+
+NOT_IN_SCRIPTS = (
+    "fcall function|load multi exec ping hello auth select client|setname role info config|get acl|getuser",
+    "exists hgetall hscan hsetnx scan xrange xrevrange zrangebyscore asking cluster|nodes",
 )
 
 
@@ -81,6 +89,19 @@ def make_certificate(folder: Path, name: str, signer: str | None) -> None:
         check=True,
         capture_output=True,
     )
+
+
+def test_the_engines_user_may_call_what_the_scripts_do_and_little_else() -> None:
+    """A command that a script begins to call, or calls no more, is found without a server."""
+    called = {
+        name.lower()
+        for verb in chain(*map(dict.values, read_sources()))
+        for name in re.findall(r"redis\.call\('(\w+)'", verb)
+    }
+    lines = (DEPLOY / "users.acl").read_text(encoding="utf-8").splitlines()
+    (ours,) = (line for line in lines if line.startswith("user bincard "))
+    rights = {word[1:] for word in ours.split() if word.startswith("+")}
+    assert rights == called | set(" ".join(NOT_IN_SCRIPTS).split())
 
 
 async def test_the_engines_user_has_the_rights_it_needs_and_no_others(server: Node) -> None:
