@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ from api.options import (
 from api.settings import (
     Auth,
     BooksSettings,
+    CheckSettings,
     ClientSettings,
     DoctorSettings,
     Durability,
@@ -235,6 +237,27 @@ def doctor(
 
     settings = told(DoctorSettings, redis_url=redis_url, data_dir=data_dir, durability=durability, json=json)
     raise typer.Exit(run(settings))
+
+
+@app.command(epilog=EPILOG)
+def check(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="Recorded histories of one data set, or what BINCARD_HISTORY named."
+        ),
+    ],
+    *,
+    json: Json = None,
+) -> None:
+    """Check recorded histories: whether any answer that a caller got breaks a promise.
+
+    Bincard records where the environment has BINCARD_HISTORY=FILE, a file for each process beside that one.
+    The exit status is 0 if all is well, 1 if a promise was broken, 2 if there is nothing to check.
+    """
+    from api.commands.histories import check_histories  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(check_histories(files, told(CheckSettings, json=json)))
 
 
 @app.command(epilog=EPILOG)

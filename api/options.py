@@ -19,7 +19,9 @@ EPILOG = (
 RedisUrl = Annotated[
     str | None,
     typer.Option(
-        "--redis-url", metavar="URL", help="The server that holds the stock: redis://, rediss:// or unix://."
+        "--redis-url",
+        metavar="URL",
+        help="The server that holds the stock: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
     ),
 ]
 DataDir = Annotated[

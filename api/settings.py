@@ -92,6 +92,12 @@ class BooksSettings(StorageSettings, frozen=True, kw_only=True):
     json: Switch = False
 
 
+class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `bincard check` is told."""
+
+    json: Switch = False
+
+
 class DoctorSettings(BooksSettings, frozen=True, kw_only=True):
     """What `bincard doctor` is told."""
 
@@ -126,7 +132,7 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
     json_file: File | None = None
 
 
-ALL = (ServeSettings, DoctorSettings, LoadSettings, ReplaySettings)
+ALL = (ServeSettings, CheckSettings, DoctorSettings, LoadSettings, ReplaySettings)
 Told = TypeVar("Told", bound=msgspec.Struct)
 
 

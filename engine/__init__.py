@@ -5,6 +5,8 @@ held = await inventory.reserve("cart-81", [Line("A-1", 2, "s7")])
 await inventory.commit(held.id)
 """
 
+from os import environ
+
 from engine import limits
 from engine.dataset import open_dataset
 from engine.errors import (
@@ -68,8 +70,15 @@ async def connect(
     """Opens the data set of a server, made now if there is none and `create` allows.
 
     `partitions` is for a new data set (default 1). Raises `StorageUnavailable` where the server cannot
-    be reached, `DatasetUnfit` where its data set does not fit.
+    be reached, `DatasetUnfit` where its data set does not fit. Where the environment has `BINCARD_HISTORY`,
+    every operation is recorded beside the file it names, for `bincard check`.
     """
-    return Inventory(
-        await open_dataset(url, partitions=partitions, retention_seconds=retention_seconds, create=create)
+    dataset = await open_dataset(
+        url, partitions=partitions, retention_seconds=retention_seconds, create=create
     )
+    path = environ.get("BINCARD_HISTORY")
+    if not path:
+        return Inventory(dataset)
+    from engine.history import open_recorded  # noqa: PLC0415 - costs nothing where nothing is recorded
+
+    return await open_recorded(dataset, path)

@@ -32,7 +32,7 @@ from engine.inventory import Inventory
 from engine.ledger import COUNTERS, Claims, Promise, Replay, Violation, remembered_crc
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, TTL, Head, decode_tail, split_record
-from engine.topology import Standalone
+from engine.topology import Topology
 from engine.types import State
 
 GROUP_SKUS = 100
@@ -111,7 +111,7 @@ async def audit(source: Dataset | Inventory, *, retention_seconds: int | None = 
     return report
 
 
-async def _note_unknown_keys(topology: Standalone, partitions: int, report: AuditReport) -> None:
+async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
     names = (keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked)
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
@@ -128,7 +128,7 @@ class _PartitionAudit:
     """The audit of one partition."""
 
     def __init__(
-        self, topology: Standalone, partition: int, report: AuditReport, retention_seconds: int | None
+        self, topology: Topology, partition: int, report: AuditReport, retention_seconds: int | None
     ) -> None:
         self.partition = partition
         self.topology = topology

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from engine import keys, limits
 from engine.cards import place_of
+from engine.cluster_link import HotLink
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, OPERATION_ID_SIZE
 from engine.lane import Answer, Script, bulk
-from engine.link import Link
 from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION
 from engine.script import Library
 
@@ -46,7 +46,7 @@ class Reply(Struct, frozen=True, gc=False):
 class Commands:
     """The verbs of one partition."""
 
-    def __init__(self, link: Link, library: Library, partition: int, *, retention_ms: int) -> None:
+    def __init__(self, link: HotLink, library: Library, partition: int, *, retention_ms: int) -> None:
         self._submit, self._submit_many = link.submit, link.submit_many
         self.partition = partition
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)

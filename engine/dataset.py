@@ -3,13 +3,13 @@
 from secrets import token_bytes
 
 from engine import limits
+from engine.cluster_link import HotLink, new_link
 from engine.commands import Commands
 from engine.errors import DatasetUnfit
 from engine.ids import OperationIds
-from engine.link import Link
 from engine.metrics import EngineMetrics
 from engine.script import Library, library
-from engine.topology import Standalone, open_topology
+from engine.topology import Topology, open_topology
 
 FORMAT = 2
 MAX_PARTITIONS = 16_384
@@ -21,8 +21,8 @@ class Dataset:
 
     def __init__(
         self,
-        topology: Standalone,
-        link: Link,
+        topology: Topology,
+        link: HotLink,
         *,
         partitions: int,
         secret: bytes,
@@ -57,9 +57,10 @@ async def open_dataset(
 ) -> Dataset:
     """Opens the data set of a server, made now if there is none and `create` allows.
 
-    `partitions` applies to a new data set; of an old one it must be the number that it has. `scripts`
-    stands in for those of this release: tests pass some whose clock they can turn. Raises
-    `StorageUnavailable` where the server cannot be reached, `DatasetUnfit` where its data set does not fit.
+    `partitions` applies to a new data set (default 1, on a cluster 64); of an old one it must be the number
+    that it has. `scripts` stands in for those of this release: tests pass some whose clock they can turn.
+    Raises `StorageUnavailable` where the server cannot be reached, `DatasetUnfit` where its data set does
+    not fit, `ValueError` for a URL that cannot be read.
     """
     if partitions is not None and not 1 <= partitions <= MAX_PARTITIONS:
         raise ValueError(f"partitions is from 1 to {MAX_PARTITIONS}")
@@ -73,7 +74,7 @@ async def open_dataset(
         found = int(fixed["partitions"])
         if partitions is not None and partitions != found:
             raise DatasetUnfit(f"the data set has {found} partitions, not {partitions}: leave the option out")
-        link = Link(topology, scripts, metrics.lane)
+        link = new_link(topology, scripts, metrics.lane)
         await link.open()
     except BaseException:
         await topology.close()

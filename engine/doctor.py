@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine import keys
 from engine.dataset import FORMAT, SECRET_SIZE, Dataset
@@ -57,9 +58,24 @@ async def examine(dataset: Dataset, durability: Durability) -> list[Finding]:
     """Looks at the server's real settings, its health and the data set. Never raises for what it finds:
     a server that is out of reach, or that does not let us look, is a finding too.
     """
-    topology = dataset.topology
+    findings: list[Finding] = []
     try:
-        info = await topology.server_info()
+        servers = await dataset.topology.servers()
+    except StorageUnavailable as error:
+        return [_refuse("server", error.detail, "a primary", "start the servers, or mend the address")]
+    for server in servers:
+        found = await _examine_server(server, durability)
+        several = len(servers) > 1
+        findings += [replace(one, found=f"{server.name}: {one.found}") for one in found] if several else found
+    if any(finding.name == "server" for finding in findings):
+        return findings
+    findings.append(await _check_dataset(dataset))
+    return findings
+
+
+async def _examine_server(server: Standalone, durability: Durability) -> list[Finding]:
+    try:
+        info = await server.server_info()
     except StorageUnavailable as error:
         return [
             _refuse(
@@ -67,9 +83,7 @@ async def examine(dataset: Dataset, durability: Durability) -> list[Finding]:
             )
         ]
     findings = [_check_version(info), *_check_health(info, durability), _check_memory(info)]
-    findings += await _check_settings(topology, info, durability)
-    findings.append(await _check_dataset(dataset))
-    return findings
+    return [*findings, *await _check_settings(server, info, durability)]
 
 
 def _refuse(name: str, found: str, expected: str, remedy: str) -> Finding:

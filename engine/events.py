@@ -17,7 +17,7 @@ from engine import keys, records
 from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, Head, Plan, Record
-from engine.topology import Standalone
+from engine.topology import Topology
 from engine.types import Location, MovementKind, State, Uncovered
 
 PAGE_ENTRIES = 200
@@ -393,7 +393,7 @@ class LedgerReader:
     reader goes on from there, also from the middle of an entry.
     """
 
-    def __init__(self, topology: Standalone, partition: int, *, after: Version = START) -> None:
+    def __init__(self, topology: Topology, partition: int, *, after: Version = START) -> None:
         self.version = after
         self._topology = topology
         self._partition = partition
@@ -414,7 +414,7 @@ class LedgerReader:
 
 
 async def read_events(
-    topology: Standalone, partition: int, *, after: Version = START, until: Version | None = None
+    topology: Topology, partition: int, *, after: Version = START, until: Version | None = None
 ) -> AsyncIterator[LedgerItem]:
     """Everything that the ledger holds by now, in order. Raises `StorageUnavailable`."""
     reader = LedgerReader(topology, partition, after=after)

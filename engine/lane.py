@@ -66,7 +66,7 @@ class Script:
     Lower `priority` leaves first when several verbs wait: 0 commit, 1 release, 2 reserve, 3 read.
     """
 
-    __slots__ = ("parts", "prefix", "priority")
+    __slots__ = ("first_key", "parts", "prefix", "priority")
 
     def __init__(
         self, function: str, keys: Sequence[str], arguments: Sequence[str] = (), *, priority: int
@@ -74,13 +74,14 @@ class Script:
         words = ["FCALL", function, str(len(keys)), *keys, *arguments]
         self.prefix = b"".join([bulk(word.encode()) for word in words])
         self.parts = len(words)
+        self.first_key = keys[0]
         self.priority = priority
 
 
 class _Call:
     """The requests that leave as one script call."""
 
-    __slots__ = ("arguments", "counts", "futures", "is_last", "positions", "reloaded", "script")
+    __slots__ = ("arguments", "counts", "futures", "is_last", "positions", "reloaded", "script", "tries")
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -91,6 +92,7 @@ class _Call:
         self.positions = 0
         self.is_last = False
         self.reloaded = False
+        self.tries = 0
 
     def encode(self) -> bytes:
         count = b"*%d\r\n" % (self.script.parts + len(self.arguments))

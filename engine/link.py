@@ -8,7 +8,7 @@ from engine.errors import BincardError, StorageUnavailable
 from engine.lane import Answer, Lane, Script
 from engine.metrics import LaneMetrics
 from engine.script import Library
-from engine.topology import Standalone
+from engine.topology import Sentinel, Standalone
 
 log = getLogger("bincard.lane")
 
@@ -19,7 +19,7 @@ LONGEST_PAUSE_SECONDS = 1.0
 class Link:
     """The hot connection to one server, for as long as the engine is open."""
 
-    def __init__(self, topology: Standalone, library: Library, metrics: LaneMetrics) -> None:
+    def __init__(self, topology: Standalone | Sentinel, library: Library, metrics: LaneMetrics) -> None:
         self._topology = topology
         self._library = library
         self._metrics = metrics
@@ -68,9 +68,12 @@ class Link:
         await self._topology.load_library(self._library.text)
 
     async def _connect(self) -> None:
-        lane = Lane(greeting=self._topology.greeting, load_library=self._load_library, metrics=self._metrics)
+        lane = self._new_lane()
         await self._topology.connect(lambda: lane)
         self._lane = lane
+
+    def _new_lane(self) -> Lane:
+        return Lane(greeting=self._topology.greeting, load_library=self._load_library, metrics=self._metrics)
 
     async def _keep(self) -> None:
         while not self._is_closing:

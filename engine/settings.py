@@ -3,7 +3,7 @@
 import msgspec
 
 from engine import keys
-from engine.topology import Standalone
+from engine.topology import Topology
 from engine.types import Location
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -15,7 +15,7 @@ def encode_location(location: Location) -> bytes:
     return _encode(location)
 
 
-async def read_locations(topology: Standalone) -> list[Location]:
+async def read_locations(topology: Topology) -> list[Location]:
     """All locations, by id."""
     stored = await topology.read_hash(keys.locations(0))
     return sorted((_decode(packed) for packed in stored.values()), key=lambda location: location.id)

@@ -27,6 +27,7 @@ EXTRAS = ("test", "data", "load")
 TOOLS = {
     "redis-server": ("redis-server", "redis"),
     "luacheck": ("lua-check", "luacheck"),
+    "openssl": ("openssl", "openssl"),
     "wrk": ("wrk", "wrk"),
     "postgres": ("postgresql", "postgresql"),
 }

@@ -119,10 +119,11 @@ class _Tapped(Standalone):
         self._wire = wire
         self.tap: Tap | None = None
 
-    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
         made = protocol()
         self.tap = Tap(self._wire, made)
         made.connection_made(self.tap)
+        return self.tap
 
     async def load_library(self, text: str) -> None:
         """It was loaded by whoever filled the data set."""

@@ -1,23 +1,42 @@
 """One server, reached by `redis://`, `rediss://` or `unix://`."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import cast
+from typing import Any, Self, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine import keys
 from engine.errors import DatasetUnfit, StorageUnavailable
+from engine.topology.url import ServerUrl, parse_server_url
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_CLIENT_CONNECTIONS = 16
 FORMAT = b"2"
 """The version of the stored layout. A release refuses a data set of another."""
+
+_ELSEWHERE = (
+    AskError,  # of which MOVED is a kind
+    ClusterDownError,
+    OSError,
+    ReadOnlyError,
+    RedisConnectionError,
+    RedisTimeoutError,
+    TryAgainError,
+)
 
 
 class Standalone:
@@ -26,47 +45,59 @@ class Standalone:
     The client never retries: a call whose reply was lost is not sent again behind our back.
     """
 
-    def __init__(self, url: str) -> None:
+    default_partitions = 1
+
+    def __init__(self, url: str | ServerUrl) -> None:
+        """`url` names one server. Raises `ValueError` where it cannot be read."""
         self.url = url
-        self._options = parse_url(url)
+        self._server = parse_server_url(url) if isinstance(url, str) else url
+        access = self._server.access
+        # Read now, so that a certificate that cannot be used is told of at once.
+        self._tls = access.tls.context() if access.tls is not None else None
+        options: dict[str, Any] = access.client_options()
+        connection: type[Connection | SSLConnection | UnixDomainSocketConnection] = Connection
+        if self._server.path is not None:
+            connection = UnixDomainSocketConnection
+            options["path"] = self._server.path
+        else:
+            connection = Connection if self._tls is None else SSLConnection
+            options["host"], options["port"] = self._server.addresses[0]
         # A pool that waits: the usual one raises once its connections are out.
-        pool = BlockingConnectionPool.from_url(
-            url,
+        pool = BlockingConnectionPool(
             max_connections=MAX_CLIENT_CONNECTIONS,
             timeout=CONNECT_TIMEOUT_SECONDS,
+            connection_class=connection,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_timeout=30.0,
+            **options,
         )
         self._client: Redis = Redis.from_pool(pool)
 
     @property
+    def name(self) -> str:
+        """Where the server is, without its password."""
+        return self._server.path or str(self._server.addresses[0])
+
+    @property
     def greeting(self) -> Sequence[Sequence[bytes]]:
         """The commands that a new connection starts with."""
-        commands: list[list[bytes]] = []
-        password = self._options.get("password")
-        if password is not None:
-            user = self._options.get("username") or "default"
-            commands.append([b"AUTH", str(user).encode(), str(password).encode()])
-        database = self._options.get("db")
-        if database:
-            commands.append([b"SELECT", str(database).encode()])
-        return commands
+        return self._server.access.greeting()
 
-    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+    async def servers(self) -> Sequence[Self]:
+        """Every server that takes writes: this one."""
+        return (self,)
+
+    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
         """Opens a connection and gives it to the protocol. Raises `OSError`, `TimeoutError`."""
-        loop, options = asyncio.get_running_loop(), self._options
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            if "path" in options:
-                await loop.create_unix_connection(protocol, str(options["path"]))
-                return
-            secure = self.url.startswith("rediss://")
-            await loop.create_connection(
-                protocol,
-                str(options.get("host", "localhost")),
-                int(str(options.get("port", 6379))),
-                ssl=ssl.create_default_context() if secure else None,
-            )
+            if self._server.path is not None:
+                transport, _ = await loop.create_unix_connection(protocol, self._server.path)
+            else:
+                host, port = self._server.addresses[0]
+                transport, _ = await loop.create_connection(protocol, host, port, ssl=self._tls)
+        return transport
 
     async def load_library(self, text: str) -> None:
         """Gives the server our functions; a library of the same name has the same text."""
@@ -83,22 +114,42 @@ class Standalone:
         Every field is set only if absent, so that several may start at once and a start that was cut
         short is completed by the next. Raises `StorageUnavailable`.
         """
+        fixed = await self.fix_dataset(partitions or self.default_partitions, secret, create=create)
+        await self.begin_partitions(range(int(fixed["partitions"])))
+        return fixed
+
+    async def fix_dataset(self, partitions: int, secret: bytes, *, create: bool) -> Mapping[str, bytes]:
+        """The part of `open_dataset` that concerns the whole data set."""
         client = self._client
         try:
             if not create and not await client.exists(keys.dataset()):
                 raise DatasetUnfit("the server holds no data set of Bincard's: is it the right one?")
-            wanted = {"format": FORMAT, "partitions": str(partitions or 1).encode(), "secret": secret}
+            wanted = {"format": FORMAT, "partitions": str(partitions).encode(), "secret": secret}
             for field, value in wanted.items():
                 await client.hsetnx(keys.dataset(), field, value)
             found = cast("dict[bytes, bytes]", await client.hgetall(keys.dataset()))
-            pipeline = client.pipeline(transaction=False)
-            for partition in range(int(found[b"partitions"])):
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+        return {field.decode(): value for field, value in found.items()}
+
+    async def begin_partitions(self, partitions: Sequence[int]) -> None:
+        """The part of `open_dataset` that concerns partitions."""
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            for partition in partitions:
                 pipeline.hsetnx(keys.meta(partition), "epoch", "1")
                 pipeline.hsetnx(keys.meta(partition), "seq", "0")
             await pipeline.execute()
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
-        return {field.decode(): value for field, value in found.items()}
+
+    async def ask(self, *words: str) -> object:
+        """The reply to a command of administration, as the server gives it. Raises `StorageUnavailable`."""
+        try:
+            # The client leaves this method untyped.
+            return await cast("Any", self._client).execute_command(*words)
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"{self.name} gives no answer: {error}") from error
 
     async def server_settings(self, *names: str) -> Mapping[str, str]:
         """Settings as the server has them. Raises `StorageUnavailable`."""
@@ -125,13 +176,19 @@ class Standalone:
 
     async def scan_keys(self, pattern: str) -> AsyncIterator[str]:
         """Keys that match, each at least once."""
-        async for key in self._client.scan_iter(match=pattern, count=1000):
-            yield _text(key)
+        try:
+            async for key in self._client.scan_iter(match=pattern, count=1000):
+                yield _text(key)
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
 
     async def scan_hash(self, key: str) -> AsyncIterator[tuple[bytes, bytes]]:
         """The fields of a large hash, each at least once."""
-        async for field, value in self._client.hscan_iter(key, count=1000):
-            yield field, value
+        try:
+            async for field, value in self._client.hscan_iter(key, count=1000):
+                yield field, value
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
 
     async def read_stream(
         self, key: str, after: str, count: int, *, until: str = "+"
@@ -144,16 +201,6 @@ class Standalone:
         entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", found)
         return [(entry.decode(), fields.get(b"e", b"")) for entry, fields in entries]
 
-    async def read_together(self, *key_list: str) -> list[dict[bytes, bytes]]:
-        """Several hashes as they stand at one moment."""
-        try:
-            pipeline = self._client.pipeline(transaction=True)
-            for key in key_list:
-                pipeline.hgetall(key)
-            return cast("list[dict[bytes, bytes]]", await pipeline.execute())
-        except (RedisError, OSError) as error:
-            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
-
     async def read_at_once(self, *requests: Sequence[str | bytes | int]) -> list[object]:
         """The replies to reading commands, all as of one moment. Raises `StorageUnavailable`."""
         try:
@@ -163,6 +210,17 @@ class Standalone:
             return cast("list[object]", await pipeline.execute())
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+
+    async def listen(self, channel: str) -> AsyncIterator[None]:
+        """Yields at each message of a channel. Raises `StorageUnavailable`, also after 30 s of silence."""
+        async with self._client.pubsub() as pubsub:
+            try:
+                await pubsub.subscribe(channel)
+                async for message in pubsub.listen():
+                    if message["type"] == "message":
+                        yield
+            except (RedisError, OSError) as error:
+                raise StorageUnavailable(f"{self.name} gives no answer: {error}") from error
 
     async def user_flags(self, user: str) -> Sequence[str]:
         """What the server's access list says of a user: `on`, `nopass`, … Raises `StorageUnavailable`."""
@@ -175,6 +233,12 @@ class Standalone:
     async def close(self) -> None:
         """Closes the client's connections."""
         await self._client.aclose()
+
+
+def is_elsewhere(error: StorageUnavailable) -> bool:
+    """Whether another server, or the same one a moment later, may give the answer that this one did not."""
+    cause = error.__cause__
+    return isinstance(cause, _ELSEWHERE) and not isinstance(cause, AuthenticationError | AuthorizationError)
 
 
 def _text(value: object) -> str:

@@ -1,0 +1,75 @@
+"""What a position can hold, as far as a history tells: every number from its least to its most."""
+
+from msgspec import Struct
+
+from engine.check.lives import Share
+
+NOTHING: Share = (0, 0, 0, 0, 0, 0, 0, 0)
+
+
+class Position(Struct):
+    """The sums of one SKU at one location over all movements and reservations of a history.
+
+    `free` is what was moved less what reservations took: fulfilling changes neither. Pairs are least and
+    most; they differ by what nobody was told.
+    """
+
+    sku: str
+    location: str
+    exists: bool = False
+    moved: int = 0
+    moved_least: int = 0
+    """What unconfirmed movements may add, not above zero; `moved_most` not below."""
+    moved_most: int = 0
+    held_least: int = 0
+    held_most: int = 0
+    committed_least: int = 0
+    committed_most: int = 0
+    fulfilled_least: int = 0
+    fulfilled_most: int = 0
+    taken_least: int = 0
+    taken_most: int = 0
+    is_judged: bool = True
+    last: int = 0
+    """The operation that changed it last."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.sku} at {self.location}"
+
+    @property
+    def free(self) -> tuple[int, int]:
+        return (
+            self.moved + self.moved_least - self.taken_most,
+            self.moved + self.moved_most - self.taken_least,
+        )
+
+    @property
+    def on_hand(self) -> tuple[int, int]:
+        return (
+            self.moved + self.moved_least - self.fulfilled_most,
+            self.moved + self.moved_most - self.fulfilled_least,
+        )
+
+    @property
+    def available(self) -> tuple[int, int]:
+        """As it is shown: not below zero."""
+        least, most = self.free
+        return max(0, least), max(0, most)
+
+    def change(self, before: Share, after: Share) -> None:
+        """Takes one reservation's share for another."""
+        self.held_least += after[0] - before[0]
+        self.held_most += after[1] - before[1]
+        self.committed_least += after[2] - before[2]
+        self.committed_most += after[3] - before[3]
+        self.fulfilled_least += after[4] - before[4]
+        self.fulfilled_most += after[5] - before[5]
+        self.taken_least += after[6] - before[6]
+        self.taken_most += after[7] - before[7]
+
+
+def words(bounds: tuple[int, int]) -> str:
+    """`5`, or `from 3 to 5`."""
+    least, most = bounds
+    return f"{least}" if least == most else f"from {least} to {most}"

@@ -1,0 +1,32 @@
+"""The groups of `scripts/dev.py`, for tests: scripts/ is no package, so its folder is looked into last."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from _groups import (
+    SERVICE,
+    ClusterGroup,
+    Group,
+    Node,
+    SentinelGroup,
+    free_ports,
+    has_replica,
+    start_cluster,
+    start_sentinels,
+    wait_until,
+)
+
+__all__ = [
+    "SERVICE",
+    "ClusterGroup",
+    "Group",
+    "Node",
+    "SentinelGroup",
+    "free_ports",
+    "has_replica",
+    "start_cluster",
+    "start_sentinels",
+    "wait_until",
+]
