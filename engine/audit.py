@@ -330,7 +330,8 @@ class _PartitionAudit:
         ours, theirs = dict(found), claims.blocks
         different = {*ours.items()} ^ {*theirs.items()}
         for reservation in sorted({reservation for reservation, _ in different}):
-            holder = reservation_id(self.partition, reservation)
+            promise = self.replay.reservations.get(reservation)
+            holder = reservation_id(promise.route, reservation) if promise else reservation.hex()
             places = [
                 _NOT_THERE if block is None else f"block {block}"
                 for block in (ours.get(reservation), theirs.get(reservation))
@@ -397,7 +398,7 @@ class _PartitionAudit:
             self._compare_reservation(operation, stored, promise)
             kind = _DUE_KINDS.get(promise.state, b"p")
             if stored and kind and (kind, promise.deadline_ms, operation) not in due:
-                subject = f"deadline of {reservation_id(self.partition, operation)}"
+                subject = f"deadline of {reservation_id(promise.route, operation)}"
                 self.differ(subject, "no entry in the index", promise.deadline_ms)
         return moved
 
@@ -412,7 +413,7 @@ class _PartitionAudit:
             and crc32(stored[len(body) : -len(end)]) == promise.detail_crc
         ):
             return
-        subject, head = reservation_id(self.partition, operation), promise.read_head()
+        subject, head = reservation_id(promise.route, operation), promise.read_head()
         if stored is None:
             if head.state in OPEN_STATES or head.deadline_ms > self.now_ms:
                 self.differ(subject, _NOT_THERE, head.state)

@@ -11,7 +11,7 @@ from engine.metrics import EngineMetrics
 from engine.script import Library, library
 from engine.topology import Topology, open_topology
 
-FORMAT = 2
+FORMAT = 3
 MAX_PARTITIONS = 16_384
 SECRET_SIZE = 32
 

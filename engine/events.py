@@ -26,9 +26,10 @@ PAGE_ENTRIES = 200
 DELTA_SIZE = 18
 _ENTRY_HEAD_SIZE = 8
 _EVENT_HEAD_SIZE = 4
-_PLAN_AT = 2 * OPERATION_ID_SIZE
+_ROUTE_AT = 2 * OPERATION_ID_SIZE
+_PLAN_AT = _ROUTE_AT + 2
 _MOVEMENT_RESULT_SIZE = 21
-_UNCOVERED_SIZE = 18
+_UNCOVERED_SIZE = 20
 
 
 def _signed(packed: bytes) -> int:
@@ -77,10 +78,11 @@ class Event(Struct, frozen=True, gc=False):
 
 class _OfReservation(Event, frozen=True, gc=False):
     id: bytes
+    route: int
 
     @property
     def reservation(self) -> str:
-        return reservation_id(self.partition, self.id)
+        return reservation_id(self.route, self.id)
 
 
 class Reserved(_OfReservation, frozen=True, gc=False):
@@ -201,8 +203,8 @@ class Moved(Event, frozen=True, gc=False):
         raw = self.result
         return [
             Uncovered(
-                reservation_id(self.partition, raw[at : at + 12]),
-                int.from_bytes(raw[at + 12 : at + 18], "little"),
+                reservation_id(int.from_bytes(raw[at : at + 2], "little"), raw[at + 2 : at + 14]),
+                int.from_bytes(raw[at + 14 : at + 20], "little"),
             )
             for at in range(_MOVEMENT_RESULT_SIZE, len(raw), _UNCOVERED_SIZE)
         ]
@@ -292,7 +294,9 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
     if resolved is not None:
         return _decode_resolved(resolved, common, body)
     if kind == _RESERVE:
-        return Reserved(*common, body[:OPERATION_ID_SIZE], packed)
+        return Reserved(
+            *common, body[:OPERATION_ID_SIZE], int.from_bytes(packed[records.ROUTE], "little"), packed
+        )
     if kind == _MOVEMENT:
         return _decode_moved(common, body)
     if kind == _LOCATION:
@@ -317,7 +321,8 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
     return kind(
         *common,
         body[:OPERATION_ID_SIZE],
-        body[OPERATION_ID_SIZE:_PLAN_AT],
+        int.from_bytes(body[_ROUTE_AT:_PLAN_AT], "little"),
+        body[OPERATION_ID_SIZE:_ROUTE_AT],
         tail,
         is_whole,
         body[deltas_at:deltas_end],

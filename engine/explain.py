@@ -241,7 +241,7 @@ def _list_holders(
             if (name, place) == (sku, location) and units[HELD] + units[COMMITTED]:
                 listed.append(
                     Holder(
-                        reservation_id(partition, operation),
+                        reservation_id(record.route, operation),
                         head.state,
                         units[HELD],
                         units[COMMITTED],

@@ -2,8 +2,8 @@
 
 An operation id is 12 bytes: a keyed hash of who calls and the id that the caller chose. A reservation
 is filed under the operation id of the reserve that made it, so its public id is that hash together with
-the partition: it routes without a look-up, cannot be guessed without the data set's secret, and the
-same caller's same key always gives the same reservation.
+the route of its first SKU: it needs no look-up, holds for any number of partitions, and cannot be guessed
+without the data set's secret.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -43,26 +43,25 @@ def fingerprint(content: bytes) -> bytes:
     return blake2b(content, digest_size=FINGERPRINT_SIZE).digest()
 
 
-def reservation_id(partition: int, operation: bytes) -> str:
-    """The public id: `r_` and 20 characters for partition (2 bytes), operation id, check byte."""
-    routed = partition.to_bytes(2, "big") + operation
+def reservation_id(route: int, operation: bytes) -> str:
+    """The public id: `r_` and 20 characters for route (2 bytes), operation id, check byte."""
+    routed = route.to_bytes(2, "big") + operation
     return RESERVATION_PREFIX + urlsafe_b64encode(routed + _check(routed)).decode()
 
 
-def parse_reservation_id(text: str, partitions: int) -> tuple[int, bytes] | None:
-    """Partition and operation id; None where no data set of so many partitions gave out such an id."""
+def parse_reservation_id(text: str) -> tuple[int, bytes] | None:
+    """Route and operation id; None where no data set gave out such an id."""
     if len(text) != _TEXT_LENGTH or not text.startswith(RESERVATION_PREFIX):
         return None
     try:
         raw = urlsafe_b64decode(text[len(RESERVATION_PREFIX) :])
     except (Base64Error, ValueError):
         return None
-    partition = int.from_bytes(raw[:2], "big")
-    if len(raw) != OPERATION_ID_SIZE + 3 or raw[-1:] != _check(raw[:-1]) or partition >= partitions:
+    if len(raw) != OPERATION_ID_SIZE + 3 or raw[-1:] != _check(raw[:-1]):
         return None
-    operation = raw[2:-1]
+    route, operation = int.from_bytes(raw[:2], "big"), raw[2:-1]
     # Base64 has several spellings of the same bytes; a reservation has one id.
-    return (partition, operation) if reservation_id(partition, operation) == text else None
+    return (route, operation) if reservation_id(route, operation) == text else None
 
 
 def _check(routed: bytes) -> bytes:

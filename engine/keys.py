@@ -20,9 +20,14 @@ from zlib import crc32
 PREFIX = "inv:{"
 
 
+def route_of(sku: str) -> int:
+    """Where a SKU belongs in a data set of any size: a stable hash of 16 bits, the same in every release."""
+    return crc32(sku.encode()) & 0xFFFF
+
+
 def partition_of(sku: str, partitions: int) -> int:
-    """The partition that a SKU's stock lives in: a stable hash, the same in every release."""
-    return crc32(sku.encode()) % partitions if partitions > 1 else 0
+    """The partition that a SKU's stock lives in."""
+    return route_of(sku) % partitions if partitions > 1 else 0
 
 
 def dataset() -> str:

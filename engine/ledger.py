@@ -16,10 +16,12 @@ from engine import events, limits
 from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
 from engine.events import Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, reservation_id
+from engine.keys import route_of
 from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, positions_of, units_of
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
+    ROUTE,
     STATES,
     TTL,
     Detail,
@@ -124,6 +126,10 @@ class Promise(Struct, gc=False):
 
     def read_head(self) -> Head:
         return decode_tail(self.tail)
+
+    @property
+    def route(self) -> int:
+        return int.from_bytes(self.front[ROUTE], "little")
 
     @property
     def state(self) -> State:
@@ -258,7 +264,7 @@ class Replay:
             ):
                 quantity = min(short, held + committed)
                 if quantity > 0 and (sku, location) == (event.sku, event.location):
-                    broken.append((reservation_id(self.partition, reservation), quantity))
+                    broken.append((reservation_id(promise.route, reservation), quantity))
                     short -= quantity
         named = [(uncovered.reservation, uncovered.quantity) for uncovered in event.read_uncovered()]
         if named != broken:
@@ -322,9 +328,11 @@ class Replay:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
         ttl = parts.front[TTL]
-        if ttl != ttl_ms.to_bytes(6, "little"):
+        if ttl != ttl_ms.to_bytes(4, "little"):
             self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if parts.front[FINGERPRINT] != fingerprint(ttl + plan + parts.detail):
+        if event.route != route_of(lines[0][0]):
+            self.blame("I5", event.seq, event.reservation, "its route is not that of its first SKU")
+        if parts.front[FINGERPRINT] != fingerprint(ttl + parts.front[ROUTE] + plan + parts.detail):
             self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
         prior = self.reservations.get(event.id)
         if prior is not None and (prior.state in OPEN_STATES or event.at_ms < prior.deadline_ms):
@@ -380,7 +388,7 @@ class Replay:
                 f"{type(event).__name__} of a reservation that was never made",
             )
             return
-        if event.plan != promise.plan:
+        if (event.route, event.plan) != (promise.route, promise.plan):
             self.blame("I5", event.seq, event.reservation, "its lines are not those that were reserved")
             return
         try:

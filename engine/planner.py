@@ -173,17 +173,15 @@ def encode_movement_detail(movement: Movement) -> bytes:
     return _encode_movement((movement.kind, movement.reason, movement.reference, movement.occurred_ms))
 
 
-def decode_movement_result(
-    packed: bytes, partition: int, epoch: int, *, replayed: bool = False
-) -> MovementResult:
+def decode_movement_result(packed: bytes, epoch: int, *, replayed: bool = False) -> MovementResult:
     """The result of a movement as `lua/movement.lua` packs it."""
     seq = int.from_bytes(packed[:7], "little")
     uncovered = [
         Uncovered(
-            reservation_id(partition, packed[at : at + 12]),
-            int.from_bytes(packed[at + 12 : at + 18], "little"),
+            reservation_id(int.from_bytes(packed[at : at + 2], "little"), packed[at + 2 : at + 14]),
+            int.from_bytes(packed[at + 14 : at + 20], "little"),
         )
-        for at in range(21, len(packed), 18)
+        for at in range(21, len(packed), 20)
     ]
     return MovementResult(
         int.from_bytes(packed[7:14], "little", signed=True),

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.cards import place_of
+from engine.keys import route_of
 from engine.types import Line, Reservation, ReservationLine, State
 
 STATES = tuple(State)
@@ -19,7 +20,7 @@ HEAD_SIZE = 36
 PROGRESS_SIZE = 20
 BLOCK_SIZE = 3
 PLAN_AT = 30
-ID, FINGERPRINT, TTL = slice(4, 16), slice(16, 24), slice(24, PLAN_AT)
+ID, FINGERPRINT, TTL, ROUTE = slice(4, 16), slice(16, 24), slice(24, 28), slice(28, PLAN_AT)
 """Where a reservation's record has these."""
 KIND_RESERVATION = 1
 UNKNOWN_REVISION = 65_535
@@ -48,6 +49,11 @@ class Plan(Struct, frozen=True, gc=False):
     positions: tuple[Line, ...]
     packed: bytes
 
+    @property
+    def route(self) -> int:
+        """The route of the reservation that has this plan: that of its first SKU."""
+        return route_of(self.positions[0].sku)
+
 
 class Head(Struct, frozen=True, gc=False):
     """The part of a reservation's record that changes. `progress` has held, committed, fulfilled and
@@ -70,6 +76,7 @@ class Head(Struct, frozen=True, gc=False):
 class Record(Struct, frozen=True):
     """A reservation as it is stored."""
 
+    route: int
     head: Head
     plan: Plan
     detail: Detail
@@ -202,7 +209,8 @@ def decode_record(raw: bytes) -> Record:
     """A reservation's record."""
     plan, plan_end = decode_plan(raw, PLAN_AT)
     blocks_at = len(raw) - tail_size(raw) - BLOCK_SIZE * len(plan.positions)
-    return Record(decode_tail(raw), plan, _decode_detail(raw[plan_end:blocks_at]))
+    route = int.from_bytes(raw[ROUTE], "little")
+    return Record(route, decode_tail(raw), plan, _decode_detail(raw[plan_end:blocks_at]))
 
 
 def is_reservation(raw: bytes) -> bool:

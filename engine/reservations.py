@@ -247,7 +247,12 @@ class Reservations(Places):
         plan, shares = planner.plan_lines(lines)
         detail = Detail(ttl_seconds, owner, reference, channel, metadata or {}, shares)
         body = b"".join(
-            ((ttl_seconds * 1000).to_bytes(6, "little"), plan.packed, planner.pack_detail(detail))
+            (
+                (ttl_seconds * 1000).to_bytes(4, "little"),
+                plan.route.to_bytes(2, "little"),
+                plan.packed,
+                planner.pack_detail(detail),
+            )
         )
         partition = self._partition_of_plan(plan) if self._partitions > 1 else 0
         operation = self._ids.of_request(caller, op_id)
@@ -271,7 +276,7 @@ class Reservations(Places):
             record = decode_record(reply.answer[1])
             self.metrics.count("reserve", Outcome.REPLAYED)
             return build_reservation(
-                reservation_id(asked.partition, asked.operation),
+                reservation_id(asked.plan.route, asked.operation),
                 first_head(record.head, record.detail),
                 record.plan,
                 record.detail,
@@ -282,7 +287,7 @@ class Reservations(Places):
     def _new_reservation(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
         now_ms, epoch, _, seq = answered
         assert type(seq) is int
-        public_id = reservation_id(asked.partition, asked.operation)
+        public_id = reservation_id(asked.plan.route, asked.operation)
         self._remember(
             public_id, Known(asked.partition, asked.operation, 0, asked.plan, asked.detail, monotonic())
         )
@@ -442,10 +447,11 @@ class Reservations(Places):
     # ---------------------------------------------------------------- what a process knows
 
     def _route(self, reservation: str) -> tuple[int, bytes]:
-        routed = parse_reservation_id(reservation, self._partitions)
+        routed = parse_reservation_id(reservation)
         if routed is None:
             raise _not_found(reservation)
-        return routed
+        route, operation = routed
+        return route % self._partitions, operation
 
     def _what_is_known(self, reservation: str) -> Known:
         """What the process remembers of a reservation, or just where it is."""

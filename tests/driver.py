@@ -110,15 +110,14 @@ class Shop:
         self.set_clock(self.model.now_ms + round(seconds * 1000))
 
     def id_of(self, name: str, sku: str | None = None) -> str:
-        """The public id of the reservation that was, or would have been, made under this key."""
-        if name not in self.names:
-            partition = keys.partition_of(sku, self.partitions) if sku else 0
-            operation = self.inventory.dataset.ids.of_request("", name)
-            made = reservation_id(partition, operation)
-            if sku is None:
-                return made
+        """The public id of the reservation that was made under this key, `sku` first, or of one that never was."""
+        if sku is None and name in self.names:
+            return self.names[name]
+        operation = self.inventory.dataset.ids.of_request("", name)
+        made = reservation_id(keys.route_of(sku) if sku else 0, operation)
+        if sku is not None:
             self.names[name] = made
-        return self.names[name]
+        return made
 
     async def send(self, call: Call, inventory: Inventory | None = None) -> Answer:
         """Sends a request to the engine; the answer in the model's words."""
@@ -139,11 +138,10 @@ class Shop:
         if call.verb == "reserve":
             assert lines
             assert call.key is not None
-            self.id_of(call.key, lines[0].sku)
             held = await inventory.reserve(
                 call.key, lines, ttl_seconds=call.ttl_seconds, reference=call.reference
             )
-            assert held.id == self.id_of(call.key)
+            assert held.id == self.id_of(call.key, lines[0].sku)
             return tell_reservation(held)
         target = self.id_of(call.reservation)
         if call.verb == "commit":

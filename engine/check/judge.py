@@ -238,8 +238,8 @@ class Judge:
 
     def _find_partitions(self, name: str, arguments: Arguments) -> tuple[int, ...]:
         if name in RESOLVING or name == "reservation":
-            routed = parse_reservation_id(arguments.reservation, self._partitions)
-            return () if routed is None else (routed[0],)
+            routed = parse_reservation_id(arguments.reservation)
+            return () if routed is None else (routed[0] % self._partitions,)
         if name == "reserve" and arguments.lines:
             skus = [arguments.lines[0].sku]
         elif name == "record" and arguments.movement is not None:
@@ -361,10 +361,10 @@ class Judge:
     def _take_reserved(self, operation: Operation, entry: Entry) -> None:
         told = reading.read_reservation(entry.answer)
         arguments, memory = operation.arguments, operation.memory
-        routed = parse_reservation_id(told.id, self._partitions)
+        routed = parse_reservation_id(told.id)
         if memory is None or routed is None or arguments.lines is None:
             return
-        partition = routed[0]
+        partition = routed[0] % self._partitions
         self._check_own(operation, told)
         version = number_of(told.version)
         books = self._orders[partition].books

@@ -25,7 +25,7 @@
 --@answer overdue [word]: as in reserve, for a retake
 --@answer insufficient_stock [word, seq, position index, available, requested, ...]: a retake
 --@answer committed string: the record's new tail; or [seq, record] where the caller does not know the record
---@event commit id(12) operation(12) plan positions with progress(B) tail whole(B) deltas, then the
+--@event commit id(12) operation(12) route(H) plan positions with progress(B) tail whole(B) deltas, then the
 --  caller's part where it changed
 
 local CHOICE_AT = RESOLVE_ARGS_AT + 3

@@ -10,7 +10,7 @@
 --@arg retention_ms how long a finished reservation is remembered
 --@arg request... limit(H): about how many; what fell due together is given back together
 --@answer expired [how many, whether more are due: 1 or 0]
---@event expire id(12) operation(12) plan positions with progress(B) tail whole(B) deltas
+--@event expire id(12) operation(12) route(H) plan positions with progress(B) tail whole(B) deltas
 
 local function expire(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])

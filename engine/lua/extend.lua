@@ -18,7 +18,7 @@
 --@answer already_fulfilled [word, seq]
 --@answer already_cancelled [word, seq]
 --@answer extended string: the record's new tail; or [seq, record] where the caller does not know the record
---@event extend id(12) operation(12) plan positions with progress(B) tail whole(B) deltas
+--@event extend id(12) operation(12) route(H) plan positions with progress(B) tail whole(B) deltas
 
 local function decide_extend(args, reservation)
   local head = reservation.head

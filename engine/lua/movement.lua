@@ -18,7 +18,7 @@
 --@answer location_not_found [word, seq]
 --@answer quantity_out_of_range [word, seq, on_hand]
 --@answer recorded string: result: seq(I7) on_hand(i7) available(i7), then the newest uncovered promises, 100 at most, of
---  { reservation(12) quantity(I6) }
+--  { route(H) reservation(12) quantity(I6) }
 --@event movement id(12) result size(I4) result quantity(i7) place sku rest
 
 local LIMIT_ON_HAND = 1e15
@@ -59,7 +59,7 @@ local function name_uncovered(position, sku, place, short)
     load_operations({ ids[i] })
     local quantity = math_min(short, open_units(ids[i], sku, place))
     if quantity > 0 then
-      parts[#parts + 1] = ids[i] .. pack('<I6', quantity)
+      parts[#parts + 1] = string_sub(remembered[ids[i]], ROUTE_AT, PLAN_AT - 1) .. ids[i] .. pack('<I6', quantity)
       short = short - quantity
     end
     i = i - 1

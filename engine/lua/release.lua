@@ -22,7 +22,7 @@
 --@answer already_cancelled [word, seq]
 --@answer exceeds_open_quantity [word, seq, position index, open, ...]
 --@answer released string: the record's new tail; or [seq, record] where the caller does not know the record
---@event release id(12) operation(12) plan positions with progress(B) tail whole(B) deltas
+--@event release id(12) operation(12) route(H) plan positions with progress(B) tail whole(B) deltas
 
 local function decide_release(args, reservation, request)
   local head, units = reservation.head, reservation.units

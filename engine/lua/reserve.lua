@@ -8,7 +8,7 @@
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash rw
 --@arg retention_ms how long a finished reservation is remembered
---@arg request... kind(B) size(I3) id(12) fingerprint(8) ttl_ms(I6) plan, what only the caller reads: the record as
+--@arg request... kind(B) size(I3) id(12) fingerprint(8) ttl_ms(I4) route(H) plan, what only the caller reads: the record as
 --  far as the caller makes it, see lib/record.lua
 --@answer replayed [word, record]
 --@answer idempotency_mismatch [word]
@@ -29,7 +29,7 @@ local function load_requests(args)
   local n = 0
   for i = 2, #args do
     local id, ttl, count, quantity, place, sku, cursor =
-      unpack_struct('<c12xxxxxxxxI6xxBI5Bc0Hc0', args[i], ID_AT)
+      unpack_struct('<c12xxxxxxxxI4xxxxBI5Bc0Hc0', args[i], ID_AT)
     n = n + 1
     request_id[i], request_ttl[i], first_line[i] = id, ttl, n
     line_quantity[n], line_place[n], line_card[n] = quantity, place, card_index[sku] or want_card(sku)

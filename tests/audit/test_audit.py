@@ -352,7 +352,7 @@ async def test_every_corruption_is_found(inventory: Inventory, control: "Redis[b
     await inventory.release(finished.id)
     await inventory.record(Movement("last", MovementKind.RECEIVE, SKUS[1], "s1", 1))
     assert (await audit(inventory)).is_clean
-    ids = [parse_reservation_id(made.id, 1) for made in (held, finished)]
+    ids = [parse_reservation_id(made.id) for made in (held, finished)]
     assert ids[0] is not None
     assert ids[1] is not None
     corrupt, expected = CORRUPTIONS[name]

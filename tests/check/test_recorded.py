@@ -145,7 +145,7 @@ async def test_sixty_four_callers(server: EmbeddedServer, partitions: int, histo
     """Two connections, duplicates, contention on every unit, lapsing holds: the engine keeps its promises."""
     inventories = [await engine.connect(server.url, partitions=partitions)]
     inventories.append(await engine.connect(server.url))
-    skus = [f"mug-{number}" for number in range(200)]
+    skus = [f"mug-{number}" for number in range(1000)]
     skus = [sku for sku in skus if partition_of(sku, partitions) == 0][:3]
     await stock_up(inventories[0], skus, 2 * CALLERS)
     callers = [Caller(inventories[number % 2], skus, f"caller {number}") for number in range(CALLERS)]

@@ -63,7 +63,7 @@ async def test_lines_of_the_first_life_choose_nothing_of_the_second(
     """Another process made the second life; who remembers the first one asks before it chooses."""
     clock = [0.0]
     monkeypatch.setattr("engine.reservations.monotonic", lambda: clock[0])
-    await receive(shop, 9, "mug", "pot", "pan")
+    await receive(shop, 9, "mug", "pot")
     inventory, other = shop.inventory, await shop.another_inventory()
     first = await inventory.reserve("cart", [Line("mug", 1, "s1"), Line("pot", 2, "s1")], ttl_seconds=5)
     clock[0] += RETENTION_SECONDS + 20
@@ -71,12 +71,12 @@ async def test_lines_of_the_first_life_choose_nothing_of_the_second(
     await other.sweep()
     shop.wait(RETENTION_SECONDS + 1)
     await other.sweep()
-    second = await other.reserve("cart", [Line("pan", 5, "s1")])
+    second = await other.reserve("cart", [Line("mug", 5, "s1")])
     assert second.id == first.id
     with pytest.raises(InvalidRequest):
-        await inventory.commit(first.id, lines=[Line("mug", 1, "s1")])
+        await inventory.commit(first.id, lines=[Line("pot", 1, "s1")])
     committed = await inventory.commit(first.id)
-    assert [(line.sku, line.committed) for line in committed.lines] == [("pan", 5)]
+    assert [(line.sku, line.committed) for line in committed.lines] == [("mug", 5)]
     await other.close()
 
 

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
+from zlib import crc32
 
 import hiredis
 
@@ -150,6 +151,11 @@ class Hold(NamedTuple):
         return _int(sum(map(len, parts)), 2) + b"".join(parts)
 
     @property
+    def route(self) -> bytes:
+        """Where the reservation belongs: where its first SKU does."""
+        return route_of(self.lines[0][0])
+
+    @property
     def head(self) -> bytes:
         """The end of the record, of 36 bytes."""
         return b"".join(
@@ -178,7 +184,7 @@ class Hold(NamedTuple):
     def request(self, name: bytes) -> bytes:
         """What a reserve asks for; with blocks and head it is the record."""
         detail = self.detail if self.first_detail is None else self.first_detail
-        begin = name + self.fingerprint + _int(self.ttl_ms, 6) + self.plan
+        begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route + self.plan
         return b"\1" + _int(len(begin) + len(detail) + 3 * len(self.lines) + 36, 3) + begin + self.detail
 
     def packed(self, name: bytes) -> bytes:
@@ -201,18 +207,23 @@ class Memory(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What is kept of a movement, and what it answered. `uncovered` is (reservation, units)."""
+    """What is kept of a movement, and what it answered. `uncovered` is (reservation, units), `first` the SKU
+    that a reservation begins with where that is no shoe.
+    """
 
     fingerprint: bytes
     seq: int
     on_hand: int
     available: int
     uncovered: tuple[tuple[bytes, int], ...] = ()
+    first: Mapping[bytes, str] = {}
 
     @property
     def result(self) -> bytes:
         head = _int(self.seq, 7) + _signed(self.on_hand) + _signed(self.available)
-        return head + b"".join(name + _int(units, 6) for name, units in self.uncovered)
+        return head + b"".join(
+            route_of(self.first.get(name, "shoe")) + name + _int(units, 6) for name, units in self.uncovered
+        )
 
     def packed(self, _name: bytes = b"") -> bytes:
         return b"\3" + self.fingerprint + self.result
@@ -247,7 +258,7 @@ class Resolved(NamedTuple):
     def packed(self) -> tuple[int, bytes]:
         deltas = b"".join(delta.to_bytes(6, "little", signed=True) for row in self.deltas for delta in row)
         progress, whole = bytes((len(self.hold.progress),)), b"\0" if self.deltas else b"\1"
-        begin = self.id + self.operation + self.hold.plan
+        begin = self.id + self.operation + self.hold.route + self.hold.plan
         return self.verb, begin + progress + self.hold.tail + whole + deltas + self.rest
 
 
@@ -553,6 +564,11 @@ def pack_place(location: str) -> bytes:
 def pack_sku(sku: str) -> bytes:
     """A SKU in a plan or a movement."""
     return _int(len(sku.encode()), 2) + sku.encode()
+
+
+def route_of(sku: str) -> bytes:
+    """Where a SKU belongs, in a data set of any size."""
+    return _int(crc32(sku.encode()) & 0xFFFF, 2)
 
 
 def page_of(location: str) -> int:

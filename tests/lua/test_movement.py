@@ -230,7 +230,7 @@ def test_the_promises_that_a_fact_breaks(
     """Newest promise first, each by what it still claims at this very position, up to what is short."""
     before = CLAIMS[claims]._replace(positions={"W": Position(8, 3, 5), "S": Position(16, 16)})
     books.seed(seq=9, locations=PLACES, stock={"shoe": before}, operations=HOLDS, stocked={"W": 1})
-    fact = Fact(MARK, 10, 8 + quantity, max(0, quantity), uncovered)
+    fact = Fact(MARK, 10, 8 + quantity, max(0, quantity), uncovered, {A: "hat"})
     assert books.one(move(M, quantity)) == fact.result
     positions = {"W": Position(8 + quantity, 3, 5), "S": Position(16, 16)}
     books.expect(

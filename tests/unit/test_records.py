@@ -76,7 +76,9 @@ def tails(draw: st.DrawFn, count: int) -> tuple[bytes, tuple[object, ...]]:
 
 def record_of(tail: bytes, positions: Sequence[Line], detail: Detail) -> bytes:
     """A record as it is stored."""
-    body = bytes(20) + (900_000).to_bytes(6, "little") + encode_plan(positions) + encode_detail(detail)
+    body = (
+        bytes(20) + (900_000).to_bytes(4, "little") + b"\7\1" + encode_plan(positions) + encode_detail(detail)
+    )
     body += bytes(3 * len(positions)) + tail
     return b"\1" + len(body).to_bytes(3, "little") + body
 
@@ -89,6 +91,7 @@ def test_a_record(data: st.DataObject, positions: list[Line]) -> None:
     raw = record_of(tail, positions, detail)
     record = decode_record(raw)
     assert tuple(getattr(record.head, field) for field in record.head.__struct_fields__) == fields
+    assert record.route == 263
     assert record.plan.positions == tuple(positions)
     assert record.detail.metadata == detail.metadata
     assert decode_tail(tail) == record.head

@@ -2,7 +2,7 @@
 -- id. The first byte tells the kind. A reservation's record is also the memory of the reserve that
 -- made it, so that one look-up answers "have we seen this id?".
 --
--- Reservation: kind (1) | size (3) | id (12) | fingerprint (8) | ttl (6) | plan | what only the caller
+-- Reservation: kind (1) | size (3) | id (12) | fingerprint (8) | ttl (4) | route (2) | plan | what only the caller
 -- reads | blocks | progress | head. All before the blocks is what the caller sent; when it is made it is the
 -- event as well, and the size is the event's. What is behind is found from the end:
 --   plan: size (2) | positions (1) | positions of { quantity (5), place (1 + n), SKU (2 + n) }
@@ -21,7 +21,7 @@ local VERB = {
 
 local HEAD_FORMAT, HEAD_SIZE = '<I7I7I6I6HHHBBBB', 36
 local PROGRESS_SIZE, BLOCK_NUMBER_SIZE = 20, 3
-local ID_AT, FINGERPRINT_AT, PLAN_AT, POSITIONS_AT = 5, 17, 31, 34
+local ID_AT, FINGERPRINT_AT, ROUTE_AT, PLAN_AT, POSITIONS_AT = 5, 17, 29, 31, 34
 local POSITION_FORMAT = '<I5Bc0Hc0'
 local DELTA_FORMAT = '<i6i6i6' -- of an event: held, allocated, on_hand of a position
 local OPERATION_SIZE = 12

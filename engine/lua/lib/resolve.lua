@@ -261,7 +261,7 @@ local function close_step(reservation, verb, request)
     remember_answer(request.operation, verb, id, request, tail, head.state == STATE.HELD and head.deadline_ms or 0)
   end
   local changes = concat(deltas)
-  local body = id .. request.operation .. plan .. pack('<B', head.progress) .. tail
+  local body = id .. request.operation .. string_sub(raw, ROUTE_AT, PLAN_AT - 1) .. plan .. pack('<B', head.progress) .. tail
     .. (changes == '' and '\1' or '\0') .. changes .. (rest or '')
   add_event(pack('<BI3', verb, #body) .. body)
   if rest or revision_of(raw) == request.known then
@@ -321,7 +321,7 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
   last_seq = seq
   local head = pack(HEAD_FORMAT, created_seq, seq, deadline_ms, created_ms, created_epoch, epoch_now,
     revision, 0, to, from == STATE.HELD and verb or held_end, closed_by)
-  local record, plan = string_sub(raw, 1, size - HEAD_SIZE) .. head, string_sub(raw, PLAN_AT, plan_end[index])
+  local record, plan = string_sub(raw, 1, size - HEAD_SIZE) .. head, string_sub(raw, ROUTE_AT, plan_end[index])
   local written_before = written_size
   remembered[id], written[written_before + 1], written[written_before + 2] = record, id, record
   written_size, event_count = written_before + 2, event_count + 1
