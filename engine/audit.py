@@ -31,7 +31,7 @@ from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.inventory import Inventory
 from engine.ledger import COUNTERS, Claims, Promise, Replay, Violation, remembered_crc
 from engine.lifecycle import OPEN_STATES
-from engine.records import FINGERPRINT, TTL, Head, decode_tail, split_record
+from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
 from engine.topology import Topology
 from engine.types import State
 
@@ -42,10 +42,11 @@ SHOWN_BYTES = 24
 BLOCKS_AHEAD = 8
 """Blocks that are read before the ledger has them: a card may fill some while we ask."""
 _NOT_THERE = "nothing"
+BOUND_KIND = b"\4"
 # The kind of a reservation's entry in the deadline index; finished ones (`p`) wait to be forgotten.
 BEHIND_HOLDS = 2**50
 """As in `lua/lib/batch.lua`."""
-_DUE_KINDS = {State.HELD: b"h", State.COMMITTED: b""}
+_DUE_KINDS = {State.HELD: b"h", Undecided.PENDING: b"h", State.COMMITTED: b""}
 
 _Item = TypeVar("_Item")
 
@@ -354,7 +355,10 @@ class _PartitionAudit:
     async def _compare_records(self) -> None:
         replay = self.replay
         strangers: list[bytes] = []
-        async for operation, _ in self.topology.scan_hash(keys.operations(self.partition)):
+        async for operation, stored in self.topology.scan_hash(keys.operations(self.partition)):
+            # That an id is bound to its content is no effect, and no event tells of it.
+            if stored[:1] == BOUND_KIND:
+                continue
             if operation not in replay.reservations and operation not in replay.operations:
                 strangers.append(operation)
         for group in _groups([*replay.reservations, *replay.operations, *strangers], GROUP_RECORDS):
@@ -397,6 +401,9 @@ class _PartitionAudit:
                 continue
             self._compare_reservation(operation, stored, promise)
             kind = _DUE_KINDS.get(promise.state, b"p")
+            if promise.kind == KIND_PART and promise.state in OPEN_STATES:
+                # Its basket has the deadline.
+                kind = b""
             if stored and kind and (kind, promise.deadline_ms, operation) not in due:
                 subject = f"deadline of {reservation_id(promise.route, operation)}"
                 self.differ(subject, "no entry in the index", promise.deadline_ms)
@@ -415,7 +422,8 @@ class _PartitionAudit:
             return
         subject, head = reservation_id(promise.route, operation), promise.read_head()
         if stored is None:
-            if head.state in OPEN_STATES or head.deadline_ms > self.now_ms:
+            is_open = head.state in OPEN_STATES or head.state is Undecided.PENDING
+            if is_open or head.deadline_ms > self.now_ms:
                 self.differ(subject, _NOT_THERE, head.state)
             return
         try:

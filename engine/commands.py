@@ -16,7 +16,7 @@ from engine.cards import place_of
 from engine.cluster_link import HotLink
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, OPERATION_ID_SIZE
 from engine.lane import Answer, Script, bulk
-from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION
+from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION, encode_version
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
@@ -65,6 +65,14 @@ class Commands:
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
         }
+        self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
+        self._hold_part = script("hold_part", effects, RESERVE, retention)
+        self._decide = script("decide", effects, COMMIT)
+        self._follow = script("follow", effects, COMMIT, retention)
+        self._repair = script("repair", (meta, operations, due), RELEASE)
+        self._settle = script("settle", (meta, operations, due), READ)
+        self._bind = script("bind", (meta, operations, due), RESERVE)
+        self._unbind = script("unbind", (meta, operations), RESERVE)
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
@@ -72,13 +80,22 @@ class Commands:
         self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
         self._cards = script("cards", (meta, due, stock), READ)
 
-    def encode_reserve(self, operation: bytes, fingerprint: bytes, body: bytes, positions: int) -> bytes:
-        """The argument of `reserve`. `body` is the time to live, a packed plan and a packed detail.
+    def encode_reserve(
+        self,
+        operation: bytes,
+        fingerprint: bytes,
+        body: bytes,
+        positions: int,
+        *,
+        kind: int = KIND_RESERVATION,
+    ) -> bytes:
+        """The argument of `reserve`, `open_basket` and `hold_part`. `body` is the time to live, the route, a
+        packed plan and what only the caller reads.
 
         The request is the record, but for its end: the blocks of its positions and its head.
         """
         size = _IDS_SIZE + len(body) + BLOCK_SIZE * positions + HEAD_SIZE
-        return bulk(b"".join((_RESERVATION, size.to_bytes(3, "little"), operation, fingerprint, body)))
+        return bulk(b"".join((bytes((kind,)), size.to_bytes(3, "little"), operation, fingerprint, body)))
 
     def reserve(self, argument: bytes, positions: int) -> Answered:
         """`lua/reserve.lua`."""
@@ -117,8 +134,44 @@ class Commands:
             ],
         )
 
+    def open_basket(self, argument: bytes, positions: int) -> Answered:
+        """`lua/open_basket.lua`."""
+        return self._submit(self._open_basket, argument, positions)
+
+    def hold_part(self, argument: bytes, positions: int) -> Answered:
+        """`lua/hold_part.lua`."""
+        return self._submit(self._hold_part, argument, positions)
+
+    def decide(self, basket: bytes, opened: tuple[int, int], *, hold: bool) -> Answered:
+        """`lua/decide.lua`; `opened` is the version at which the attempt began."""
+        return self._submit(self._decide, bulk(basket + encode_version(opened) + bytes((hold,))))
+
+    def follow(
+        self, part: bytes, version: tuple[int, int], units: Sequence[tuple[int, int, int, int]]
+    ) -> Answered:
+        """`lua/follow.lua`; `units` are held, committed, fulfilled and released of each position."""
+        packed = b"".join([number.to_bytes(5, "little") for row in units for number in row])
+        argument = b"".join((part, encode_version(version), bytes((len(units),)), packed))
+        return self._submit(self._follow, bulk(argument), len(units))
+
+    def repair(self, limit: int) -> Answered:
+        """`lua/repair.lua`: `[id, record, …]`."""
+        return self._submit(self._repair, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
+
+    def settle(self, basket: bytes, version: tuple[int, int]) -> Answered:
+        """`lua/settle.lua`."""
+        return self._submit(self._settle, bulk(basket + encode_version(version)))
+
+    def bind(self, operation: bytes, fingerprint: bytes, keep_ms: int) -> Answered:
+        """`lua/bind.lua`."""
+        return self._submit(self._bind, bulk(operation + fingerprint + keep_ms.to_bytes(6, "little")))
+
+    def unbind(self, operation: bytes, fingerprint: bytes) -> Answered:
+        """`lua/unbind.lua`."""
+        return self._submit(self._unbind, bulk(operation + fingerprint))
+
     def expire(self, limit: int) -> Answered:
-        """`lua/expire.lua`: `[count, more]`."""
+        """`lua/expire.lua`: `[count, more, repairs]`."""
         return self._submit(self._expire, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
 
     def forget(self, limit: int) -> Answered:
@@ -129,12 +182,12 @@ class Commands:
         """`lua/find.lua`: `[seq, record]`."""
         return self._submit(self._find, bulk(operation))
 
-    def movement(
+    def encode_movement(
         self, operation: bytes, fingerprint: bytes, quantity: int, location: str, sku: str, detail: bytes
-    ) -> Answered:
-        """`lua/movement.lua`; `detail` is what only Python reads."""
+    ) -> bytes:
+        """The argument of `movement`; `detail` is what only Python reads."""
         place, name = place_of(location), sku.encode()
-        argument = b"".join(
+        packed = b"".join(
             (
                 operation,
                 fingerprint,
@@ -146,7 +199,11 @@ class Commands:
                 detail,
             )
         )
-        return self._submit(self._movement, bulk(argument), 2)
+        return bulk(packed)
+
+    def movement(self, argument: bytes) -> Answered:
+        """`lua/movement.lua`."""
+        return self._submit(self._movement, argument, 2)
 
     def save_location(self, location: str, settings: bytes) -> Answered:
         """`lua/save_location.lua`; empty settings delete."""
@@ -158,7 +215,6 @@ class Commands:
         return self._submit(self._cards, _ask_cards(sku, swept))
 
 
-_RESERVATION = bytes((KIND_RESERVATION,))
 _IDS_SIZE = OPERATION_ID_SIZE + FINGERPRINT_SIZE
 _NO_IDS = NO_OPERATION + bytes(FINGERPRINT_SIZE)
 

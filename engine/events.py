@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from engine import keys, records
 from engine.cards import place_of
-from engine.ids import OPERATION_ID_SIZE, reservation_id
-from engine.records import HEAD_SIZE, PROGRESS_SIZE, Head, Plan, Record
+from engine.ids import OPERATION_ID_SIZE, part_id, reservation_id
+from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
 from engine.topology import Topology
 from engine.types import Location, MovementKind, State, Uncovered
 
@@ -94,6 +94,18 @@ class Reserved(_OfReservation, frozen=True, gc=False):
         return records.decode_record(self.record)
 
 
+class BasketOpened(Reserved, frozen=True, gc=False):
+    """A reservation over several partitions began; it is pending until its parts are held."""
+
+
+class PartHeld(Reserved, frozen=True, gc=False):
+    """The lines of a basket that lie in this partition were held. `id` is the part's own."""
+
+    @property
+    def reservation(self) -> str:
+        return reservation_id(self.route, part_id(self.id))
+
+
 class Resolved(_OfReservation, frozen=True, gc=False):
     """What became of a reservation's units: `tail` is the record's new progress and head, `deltas` the
     changes of held, allocated and on_hand of each position of `plan`; there are none where all units of the
@@ -129,7 +141,7 @@ class Resolved(_OfReservation, frozen=True, gc=False):
             for at in range(0, len(self.deltas), DELTA_SIZE)
         ]
 
-    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+    def whole_signs(self, state: State | Undecided) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
         """How held, allocated and on_hand change when all units go to a state together."""
         return -1, 0, 0
 
@@ -137,7 +149,7 @@ class Resolved(_OfReservation, frozen=True, gc=False):
 class Committed(Resolved, frozen=True, gc=False):
     """Held (or, taken anew, lapsed) units became allocated, or left at once."""
 
-    def whole_signs(self, state: State) -> tuple[int, int, int]:
+    def whole_signs(self, state: State | Undecided) -> tuple[int, int, int]:
         return (-1, 0, -1) if state is State.FULFILLED else (-1, 1, 0)
 
 
@@ -148,26 +160,49 @@ class Released(Resolved, frozen=True, gc=False):
 class Extended(Resolved, frozen=True, gc=False):
     """The deadline moved."""
 
-    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+    def whole_signs(self, state: State | Undecided) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
         return 0, 0, 0
 
 
 class Fulfilled(Resolved, frozen=True, gc=False):
     """Committed units left."""
 
-    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+    def whole_signs(self, state: State | Undecided) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
         return 0, -1, -1
 
 
 class Cancelled(Resolved, frozen=True, gc=False):
     """Committed units were given back."""
 
-    def whole_signs(self, state: State) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+    def whole_signs(self, state: State | Undecided) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
         return 0, -1, 0
 
 
 class Expired(Resolved, frozen=True, gc=False):
     """Held units lapsed."""
+
+
+class Decided(Resolved, frozen=True, gc=False):
+    """All parts of a basket are held, and so is the basket."""
+
+    def whole_signs(self, state: State | Undecided) -> tuple[int, int, int]:  # noqa: ARG002 - commits ask for it
+        return 0, 0, 0
+
+
+class Abandoned(Resolved, frozen=True, gc=False):
+    """A basket's parts were not all to be had: nothing was reserved."""
+
+
+class Followed(Resolved, frozen=True, gc=False):
+    """A part was brought to where its basket is. `id` is the part's own."""
+
+    @property
+    def reservation(self) -> str:
+        return reservation_id(self.route, part_id(self.id))
+
+    def read_version(self) -> tuple[int, int]:
+        """Epoch and sequence of the basket's step."""
+        return records.decode_version(self.detail)
 
 
 class MovementDetail(Struct, frozen=True, array_like=True):
@@ -277,7 +312,8 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_RESERVE, _MOVEMENT, _LOCATION = 1, 8, 9
+_MOVEMENT, _LOCATION = 8, 9
+_RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
     3: Released,
@@ -285,6 +321,9 @@ _RESOLVED: dict[int, type[Resolved]] = {
     5: Fulfilled,
     6: Cancelled,
     7: Expired,
+    12: Decided,
+    13: Abandoned,
+    14: Followed,
 }
 
 
@@ -293,10 +332,10 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
     resolved = _RESOLVED.get(kind)
     if resolved is not None:
         return _decode_resolved(resolved, common, body)
-    if kind == _RESERVE:
-        return Reserved(
-            *common, body[:OPERATION_ID_SIZE], int.from_bytes(packed[records.ROUTE], "little"), packed
-        )
+    reserved = _RESERVED.get(kind)
+    if reserved is not None:
+        route = int.from_bytes(packed[records.ROUTE], "little")
+        return reserved(*common, body[:OPERATION_ID_SIZE], route, packed)
     if kind == _MOVEMENT:
         return _decode_moved(common, body)
     if kind == _LOCATION:
@@ -316,6 +355,8 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
     tail, is_whole = body[tail_at:tail_end], body[tail_end] == 1
     deltas_at = tail_end + 1
     deltas_end = deltas_at + (0 if is_whole else body[_PLAN_AT + 2] * DELTA_SIZE)
+    if kind is Followed and len(body) - deltas_end != VERSION_SIZE:
+        raise ValueError("an event does not say what was followed")
     if deltas_end > len(body) or body[tail_end] > 1 or records.tail_size(tail) != len(tail):
         raise ValueError("an event's parts do not fit it")
     return kind(

@@ -19,12 +19,21 @@ from engine.cards import (
 )
 from engine.errors import NotStocked, SkuNotFound
 from engine.events import Reserved, Resolved, parse_version, read_events
-from engine.ids import reservation_id
+from engine.ids import part_id, reservation_id
 from engine.inventory import Inventory
 from engine.lifecycle import COMMITTED, HELD, positions_of, units_of
-from engine.records import Head, Record, decode_record, is_reservation, reference_at
+from engine.records import (
+    KIND_PART,
+    KIND_RESERVATION,
+    Head,
+    Record,
+    decode_record,
+    is_reservation,
+    reference_at,
+)
 from engine.types import State
 
+_WITH_UNITS = (KIND_RESERVATION, KIND_PART)
 BLOCKS_AHEAD = 8
 """Blocks of claims that are read before there are any: a card may fill some while we ask."""
 
@@ -69,6 +78,7 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
     await inventory.stock(sku, locations=() if location is None else (location,))
     partition = keys.partition_of(sku, inventory.dataset.partitions)
     version, stored, records = await _read_books(inventory, partition, sku, location)
+    baskets = await _read_baskets(inventory, records)
     if sku not in stored:
         raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
     found = []
@@ -78,7 +88,7 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
         claimants = _claimants(stored, field)[::-1]
         for position in read_positions(stored[field], version):
             if location in {None, position.location}:
-                listed = _list_holders(partition, sku, position.location, claimants, records)
+                listed = _list_holders(sku, position.location, claimants, records, baskets)
                 found.append(
                     Explanation(
                         sku,
@@ -217,7 +227,7 @@ async def _read_once(
     records = {
         operation: decode_record(record)
         for operation, record in zip(asked, raw, strict=True)
-        if record is not None and is_reservation(record)
+        if record is not None and record[0] in _WITH_UNITS
     }
     stored = {
         field: card
@@ -228,26 +238,48 @@ async def _read_once(
     return f"{epoch}.{seq}", stored, records
 
 
+async def _read_baskets(inventory: Inventory, records: Mapping[bytes, Record]) -> dict[bytes, Record]:
+    """The baskets of those records that are parts, by the part's id. Each is read at a moment of its own."""
+    commands = inventory.dataset.commands
+    asked = {
+        part: commands[record.route % len(commands)].find(part_id(part))
+        for part, record in records.items()
+        if record.kind == KIND_PART
+    }
+    baskets = {}
+    for part, waiting in asked.items():
+        _, _, _, (_, raw) = await waiting
+        if is_reservation(raw):
+            baskets[part] = decode_record(raw)
+    return baskets
+
+
 def _list_holders(
-    partition: int, sku: str, location: str, claimants: Sequence[bytes], records: Mapping[bytes, Record]
+    sku: str,
+    location: str,
+    claimants: Sequence[bytes],
+    records: Mapping[bytes, Record],
+    baskets: Mapping[bytes, Record],
 ) -> tuple[Holder, ...]:
     listed = []
     for operation in claimants:
         record = records.get(operation)
         if record is None:
             continue
-        head, plan, detail = record.head, record.plan.packed, record.detail
-        for (name, place, _), units in zip(positions_of(plan), units_of(head, plan), strict=True):
+        plan, shown = record.plan.packed, baskets.get(operation, record)
+        public = part_id(operation) if record.kind == KIND_PART else operation
+        state = shown.head.state if isinstance(shown.head.state, State) else State.HELD
+        for (name, place, _), units in zip(positions_of(plan), units_of(record.head, plan), strict=True):
             if (name, place) == (sku, location) and units[HELD] + units[COMMITTED]:
                 listed.append(
                     Holder(
-                        reservation_id(record.route, operation),
-                        head.state,
+                        reservation_id(record.route, public),
+                        state,
                         units[HELD],
                         units[COMMITTED],
-                        detail.owner,
-                        reference_at(detail, head.revision),
-                        head.deadline_ms if head.state is State.HELD else None,
+                        shown.detail.owner,
+                        reference_at(shown.detail, shown.head.revision),
+                        shown.head.deadline_ms if shown.head.state is State.HELD else None,
                     )
                 )
     return tuple(listed)

@@ -38,6 +38,16 @@ class OperationIds:
         return digest.digest()
 
 
+def part_id(operation: bytes) -> bytes:
+    """The id of a basket's parts, or of a part's basket: `other_id` of `lua/lib/parts.lua`."""
+    return operation[:-1] + bytes((255 - operation[-1],))
+
+
+def keeper_of(operation: bytes, partitions: int) -> int:
+    """The partition that keeps an operation id: it knows whether the id was used, wherever its effect is."""
+    return int.from_bytes(operation[:2], "little") % partitions
+
+
 def fingerprint(content: bytes) -> bytes:
     """Tells one request's content from another's under the same operation id: 8 bytes."""
     return blake2b(content, digest_size=FINGERPRINT_SIZE).digest()

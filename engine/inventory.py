@@ -17,6 +17,7 @@ from engine.dataset import Dataset
 from engine.errors import LocationNotFound, SkuNotFound, Unavailable, Unconfirmed
 from engine.ids import fingerprint
 from engine.keys import partition_of
+from engine.lane import Answer
 from engine.outcomes import Outcome
 from engine.reservations import Reservations
 from engine.sweep import sweep_all
@@ -40,6 +41,7 @@ class Inventory(Reservations):
 
     async def close(self) -> None:
         """Closes every connection; what is under way becomes unknown."""
+        await self.baskets.close()
         await self.dataset.close()
 
     @property
@@ -61,9 +63,18 @@ class Inventory(Reservations):
         mark = fingerprint(
             b"\0".join((movement.sku.encode(), movement.location.encode(), b"%d" % quantity, detail))
         )
-        now_ms, epoch, seq, answer = await self.dataset.commands[partition].movement(
+        commands = self.dataset.commands[partition]
+        argument = commands.encode_movement(
             operation, mark, quantity, movement.location, movement.sku, detail
         )
+        if self._partitions == 1:
+            return self._recorded(movement, await commands.movement(argument))
+        async with self.baskets.bound(operation, mark, partition):
+            return self._recorded(movement, await commands.movement(argument))
+
+    def _recorded(self, movement: Movement, answered: tuple[int, int, int, Answer]) -> MovementResult:
+        """What became of a movement. Raises the refusal."""
+        now_ms, epoch, seq, answer = answered
         if type(answer) is bytes:
             self.metrics.count(movement.kind, Outcome.RECORDED)
             return planner.decode_movement_result(answer, epoch)
@@ -159,11 +170,17 @@ class Inventory(Reservations):
     # ---------------------------------------------------------------- sweeping
 
     async def sweep(self) -> int:
-        """Gives back every lapsed hold and forgets what is old; how many holds there were."""
+        """Gives back what has lapsed, repairs baskets, forgets what is old; how many holds there were."""
         expired = sum(await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands)))
+        if self._partitions > 1:
+            await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
+
+    async def _repair(self, partition: int) -> None:
+        while await self.baskets.repair(partition):
+            pass
 
     async def _sweep_if_possible(self, partition: int) -> None:
         """For reads: a server that refuses writes still answers, with lapsed holds counted as held."""

@@ -15,17 +15,20 @@ from msgspec import Struct
 from engine import events, limits
 from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
 from engine.events import Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, reservation_id
+from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, part_id, reservation_id
 from engine.keys import route_of
 from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, positions_of, units_of
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
+    KIND_BASKET,
+    KIND_PART,
     ROUTE,
     STATES,
     TTL,
     Detail,
     Head,
+    Undecided,
     decode_tail,
     split_record,
 )
@@ -132,7 +135,11 @@ class Promise(Struct, gc=False):
         return int.from_bytes(self.front[ROUTE], "little")
 
     @property
-    def state(self) -> State:
+    def kind(self) -> int:
+        return self.front[0]
+
+    @property
+    def state(self) -> State | Undecided:
         return STATES[self.tail[_STATE_AT] - 1]
 
     @property
@@ -264,7 +271,8 @@ class Replay:
             ):
                 quantity = min(short, held + committed)
                 if quantity > 0 and (sku, location) == (event.sku, event.location):
-                    broken.append((reservation_id(promise.route, reservation), quantity))
+                    name = part_id(reservation) if promise.kind == KIND_PART else reservation
+                    broken.append((reservation_id(promise.route, name), quantity))
                     short -= quantity
         named = [(uncovered.reservation, uncovered.quantity) for uncovered in event.read_uncovered()]
         if named != broken:
@@ -323,32 +331,36 @@ class Replay:
             parts = split_record(event.record)
             head, plan = decode_tail(parts.tail), parts.plan
             lines = positions_of(plan)
-            ttl_ms = _decode_detail(parts.detail).ttl_seconds * 1000
+            ttl_ms = limits.SEEK_MS
+            if not isinstance(event, events.PartHeld):
+                ttl_ms = _decode_detail(parts.detail).ttl_seconds * 1000
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
         ttl = parts.front[TTL]
         if ttl != ttl_ms.to_bytes(4, "little"):
             self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.route != route_of(lines[0][0]):
+        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld):
             self.blame("I5", event.seq, event.reservation, "its route is not that of its first SKU")
         if parts.front[FINGERPRINT] != fingerprint(ttl + parts.front[ROUTE] + plan + parts.detail):
             self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
-        prior = self.reservations.get(event.id)
-        if prior is not None and (prior.state in OPEN_STATES or event.at_ms < prior.deadline_ms):
-            self.blame("I2", event.seq, event.reservation, "was made before")
+        self._check_first(event)
         remembered = self.operations.get(event.id)
         if remembered is not None and event.at_ms < remembered[0] + self.retention_ms:
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
+        is_basket = isinstance(event, events.BasketOpened)
         expected = Head(
-            State.HELD, 0, 0, 0, event.epoch, event.epoch, event.seq, event.seq,
-            event.at_ms, event.at_ms + ttl_ms, (),
+            Undecided.PENDING if is_basket else State.HELD, 0, 0, 0, event.epoch, event.epoch, event.seq,
+            event.seq, event.at_ms, event.at_ms + (limits.PENDING_MS if is_basket else ttl_ms), (),
         )  # fmt: skip
         if head != expected:
             self.blame("I5", event.seq, event.reservation, f"was made as {head}, not {expected}")
         self.reservations[event.id] = Promise(
             parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail
         )
+        if is_basket:
+            # Its parts have the units.
+            return
         blocks = []
         for sku, location, quantity in lines:
             counters = self._position(event, sku, location)
@@ -357,6 +369,17 @@ class Replay:
             self._check_promise(event, sku, location, counters, lowered=True)
         if parts.blocks != _pack_blocks(blocks):
             self.blame("I5", event.seq, event.reservation, f"its claims do not say that they are in {blocks}")
+
+    def _check_first(self, event: Reserved) -> None:
+        """No reservation is made while one of the same id is there. Of a basket that was abandoned nothing
+        came, and of a part that is over nothing is left.
+        """
+        prior = self.reservations.get(event.id)
+        if prior is None or prior.state is Undecided.ABANDONED:
+            return
+        is_remembered = event.at_ms < prior.deadline_ms and not isinstance(event, events.PartHeld)
+        if prior.state in OPEN_STATES or prior.state is Undecided.PENDING or is_remembered:
+            self.blame("I2", event.seq, event.reservation, "was made before")
 
     def _position(self, event: Event, sku: str, location: str) -> Counters:
         places = self.stock.get(sku)
@@ -405,11 +428,15 @@ class Replay:
         fault = find_fault(event, promise.plan, before, after)
         if fault is not None:
             self.blame(fault[0], event.seq, event.reservation, f"{type(event).__name__.lower()}: {fault[1]}")
-        if after.state not in OPEN_STATES:
+        if after.state not in OPEN_STATES and not isinstance(event, events.Abandoned):
             kept_ms = after.deadline_ms - event.at_ms
             self._seen_retention_ms = min(self._seen_retention_ms or kept_ms, kept_ms)
         self._change_counters(event, promise, before, after)
         promise.tail = event.tail
+        if isinstance(event, events.Decided):
+            ttl_ms = int.from_bytes(promise.front[TTL], "little")
+            if after.deadline_ms != event.at_ms + ttl_ms:
+                self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
         if event.detail:
             promise.detail_crc = crc32(event.detail)
 
@@ -419,7 +446,7 @@ class Replay:
         for (sku, location, _), old, new in zip(positions_of(plan), old_units, new_units, strict=True):
             held, allocated, on_hand = new[0] - old[0], new[1] - old[1], old[2] - new[2]
             deltas += [held, allocated, on_hand]
-            if not (held or allocated or on_hand):
+            if promise.kind == KIND_BASKET or not (held or allocated or on_hand):
                 continue
             counters = self._position(event, sku, location)
             counters.held += held
@@ -427,7 +454,8 @@ class Replay:
             counters.on_hand += on_hand
             lowered = held + allocated > on_hand
             self._check_promise(event, sku, location, counters, lowered=lowered)
-        self._change_claims(event.id, promise, old_units, new_units)
+        if promise.kind != KIND_BASKET:
+            self._change_claims(event.id, promise, old_units, new_units)
         if event.is_whole:
             signs = event.whole_signs(after.state)
             claimed = [sign * quantity for _, _, quantity in positions_of(plan) for sign in signs]

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from engine import events
 from engine.events import Resolved
-from engine.records import UNKNOWN_REVISION, Head, decode_plan
+from engine.records import UNKNOWN_REVISION, Head, Undecided, decode_plan
 from engine.types import State
 
 Line = tuple[int, int, int, int]
@@ -19,12 +19,14 @@ Fault = tuple[str, str]
 
 OPEN_STATES = (State.HELD, State.COMMITTED)
 HELD, COMMITTED, FULFILLED, RELEASED = range(4)
-_COLUMNS = {
+_COLUMNS: Mapping[State | Undecided, int] = {
     State.HELD: HELD,
     State.COMMITTED: COMMITTED,
     State.FULFILLED: FULFILLED,
     State.RELEASED: RELEASED,
     State.CANCELLED: RELEASED,
+    Undecided.PENDING: HELD,
+    Undecided.ABANDONED: RELEASED,
 }
 VERBS: Mapping[type[Resolved], int] = {
     events.Committed: 2,
@@ -33,6 +35,9 @@ VERBS: Mapping[type[Resolved], int] = {
     events.Fulfilled: 5,
     events.Cancelled: 6,
     events.Expired: 7,
+    events.Decided: 12,
+    events.Abandoned: 13,
+    events.Followed: 14,
 }
 """The code of each verb, as heads and remembered operations have it."""
 
@@ -52,7 +57,7 @@ def units_of(head: Head, plan: bytes) -> tuple[Line, ...]:
 
 
 @lru_cache(maxsize=65_536)
-def _units_in_state(plan: bytes, state: State) -> tuple[Line, ...]:
+def _units_in_state(plan: bytes, state: State | Undecided) -> tuple[Line, ...]:
     lines = []
     for _, _, quantity in positions_of(plan):
         line = [0, 0, 0, 0]
@@ -72,7 +77,7 @@ def find_fault(event: Resolved, plan: bytes, before: Head, after: Head) -> Fault
         change = (now[0] - was[0], now[1] - was[1], now[2] - was[2], now[3] - was[3])
         if any(change) and not flow(change, now, before.state):
             return "I5", f"moved units of {sku} at {location} from {was} to {now}"
-    if old == new and not isinstance(event, events.Extended):
+    if old == new and not isinstance(event, _MOVES_NOTHING):
         return "I5", "moved no units"
     return (
         _find_state_fault(event, before, after, new)
@@ -81,33 +86,38 @@ def find_fault(event: Resolved, plan: bytes, before: Head, after: Head) -> Fault
     )
 
 
-Flow = Callable[[Line, Line, State], bool]
+Flow = Callable[[Line, Line, State | Undecided], bool]
 
 
-def _commits(change: Line, _: Line, state: State) -> bool:
+def _commits(change: Line, _: Line, state: State | Undecided) -> bool:
     held, committed, fulfilled, released = change
     if state is State.EXPIRED:
         return held == released == 0 and committed >= 0 and fulfilled >= 0
     return sum(change) == 0 and held < 0 and min(committed, fulfilled, released) >= 0
 
 
-def _releases(change: Line, _: Line, __: State) -> bool:
+def _releases(change: Line, _: Line, __: State | Undecided) -> bool:
     return change[COMMITTED] == change[FULFILLED] == 0 and change[RELEASED] == -change[HELD] > 0
 
 
-def _extends(_: Line, __: Line, ___: State) -> bool:
+def _extends(_: Line, __: Line, ___: State | Undecided) -> bool:
     return False
 
 
-def _fulfils(change: Line, _: Line, __: State) -> bool:
+def _follows(change: Line, now: Line, _: State | Undecided) -> bool:
+    # It may be brought over several steps at once; what lapsed, was released or left does not come back.
+    return change[HELD] <= 0 <= min(change[FULFILLED], change[RELEASED]) and sum(change) <= 0 <= min(now)
+
+
+def _fulfils(change: Line, _: Line, __: State | Undecided) -> bool:
     return change[HELD] == change[RELEASED] == 0 and change[FULFILLED] == -change[COMMITTED] > 0
 
 
-def _cancels(change: Line, _: Line, __: State) -> bool:
+def _cancels(change: Line, _: Line, __: State | Undecided) -> bool:
     return change[HELD] == change[FULFILLED] == 0 and change[RELEASED] == -change[COMMITTED] > 0
 
 
-def _expires(change: Line, now: Line, _: State) -> bool:
+def _expires(change: Line, now: Line, _: State | Undecided) -> bool:
     return now[HELD] == 0 and change[HELD] < 0 and not any(change[COMMITTED:])
 
 
@@ -118,16 +128,27 @@ _FLOWS: Mapping[type[Resolved], Flow] = {
     events.Fulfilled: _fulfils,
     events.Cancelled: _cancels,
     events.Expired: _expires,
+    events.Decided: _extends,
+    events.Abandoned: _releases,
+    events.Followed: _follows,
 }
-_STATES_BEFORE: Mapping[type[Resolved], tuple[State, ...]] = {
+_MOVES_NOTHING = (events.Extended, events.Decided)
+_STATES_BEFORE: Mapping[type[Resolved], tuple[State | Undecided, ...]] = {
     events.Committed: (State.HELD, State.EXPIRED),
     events.Released: (State.HELD,),
     events.Extended: (State.HELD,),
     events.Fulfilled: OPEN_STATES,
     events.Cancelled: OPEN_STATES,
     events.Expired: (State.HELD,),
+    events.Decided: (Undecided.PENDING,),
+    events.Abandoned: (Undecided.PENDING,),
+    events.Followed: OPEN_STATES,
 }
-_STATE_OF_CLOSER = {6: State.CANCELLED, 7: State.EXPIRED}
+_STATE_OF_CLOSER: Mapping[int, State | Undecided] = {
+    6: State.CANCELLED,
+    7: State.EXPIRED,
+    13: Undecided.ABANDONED,
+}
 
 
 def _find_state_fault(event: Resolved, before: Head, after: Head, units: tuple[Line, ...]) -> Fault | None:
@@ -141,6 +162,7 @@ def _find_state_fault(event: Resolved, before: Head, after: Head, units: tuple[L
             held_end = verb
         if committed == 0:
             closed_by = verb
+    state: State | Undecided
     if held:
         state = State.HELD
     elif committed:
@@ -156,15 +178,12 @@ def _find_state_fault(event: Resolved, before: Head, after: Head, units: tuple[L
 
 
 def _find_identity_fault(event: Resolved, before: Head, after: Head) -> Fault | None:
-    revision = (before.revision + 1) % UNKNOWN_REVISION if event.detail else before.revision
-    expected = (
-        revision,
-        before.created_epoch,
-        before.created_seq,
-        before.created_ms,
-        event.epoch,
-        event.seq,
-    )
+    is_replaced = bool(event.detail) and not isinstance(event, events.Followed)
+    revision = (before.revision + 1) % UNKNOWN_REVISION if is_replaced else before.revision
+    created = (before.created_epoch, before.created_seq, before.created_ms)
+    if isinstance(event, events.Decided):
+        created = (event.epoch, event.seq, event.at_ms)
+    expected = (revision, *created, event.epoch, event.seq)
     found = (
         after.revision,
         after.created_epoch,
@@ -180,7 +199,10 @@ def _find_deadline_fault(event: Resolved, before: Head, after: Head) -> Fault | 
     if isinstance(event, events.Expired) and event.at_ms < before.deadline_ms:
         early_ms = before.deadline_ms - event.at_ms
         return "I8", f"lapsed {early_ms} ms before its deadline"
-    if isinstance(event, events.Extended):
+    if isinstance(event, events.Decided):
+        if after.deadline_ms <= event.at_ms:
+            return "I8", "is held for no time"
+    elif isinstance(event, events.Extended):
         if after.deadline_ms < before.deadline_ms:
             return "I8", f"its deadline moved back from {before.deadline_ms} to {after.deadline_ms}"
     elif after.state not in OPEN_STATES:

@@ -38,6 +38,15 @@ QUEUE_REQUESTS = 20_000
 CALL_TIMEOUT_SECONDS = 5.0
 """How long an answer may take before it counts as lost and its requests as unknown."""
 
+PENDING_MS = 10_000
+"""How long the parts of a basket over several partitions may be sought before it is abandoned."""
+
+SEEK_MS = 30_000
+"""When a part asks that nobody told what was decided: later than PENDING_MS, so that it is by then."""
+
+REPAIR_IDS = 128
+"""Baskets and parts that one call lists to be repaired."""
+
 SWEEP_IDS = 512
 """Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 

@@ -40,8 +40,19 @@ class Outcome(StrEnum):
     REPEATED = "repeated"
 
     # Told by the script to the engine, never to a caller.
+    SUPERSEDED = "superseded"
+    MISSING = "missing"
     STALE = "stale"
+    PENDING = "pending"
     OVERDUE = "overdue"
+    OPENED = "opened"
+    DECIDED = "decided"
+    ABANDONED = "abandoned"
+    FOLLOWED = "followed"
+    REPAIRS = "repairs"
+    SETTLED = "settled"
+    BOUND = "bound"
+    UNBOUND = "unbound"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from functools import lru_cache
 from struct import Struct as Layout
 
@@ -14,17 +15,30 @@ from engine.cards import place_of
 from engine.keys import route_of
 from engine.types import Line, Reservation, ReservationLine, State
 
-STATES = tuple(State)
-_HELD, _COMMITTED, _FULFILLED = STATES[:3]
+
+class Undecided(StrEnum):
+    """States of a basket over several partitions that no caller sees: its parts are sought, or were not all
+    there.
+    """
+
+    PENDING = "pending"
+    ABANDONED = "abandoned"
+
+
+STATES: tuple[State | Undecided, ...] = (*State, *Undecided)
+_HELD, _COMMITTED, _FULFILLED = State.HELD, State.COMMITTED, State.FULFILLED
 HEAD_SIZE = 36
 PROGRESS_SIZE = 20
 BLOCK_SIZE = 3
 PLAN_AT = 30
 ID, FINGERPRINT, TTL, ROUTE = slice(4, 16), slice(16, 24), slice(24, 28), slice(28, PLAN_AT)
 """Where a reservation's record has these."""
-KIND_RESERVATION = 1
+KIND_RESERVATION, KIND_BASKET, KIND_PART = 1, 10, 11
+VERSION_SIZE = 9
+"""Of the version of the basket that a part follows: epoch (2), seq (7)."""
 UNKNOWN_REVISION = 65_535
 """Stands for the revision of a record of which one knows nothing; what comes after 65534 is 0."""
+_RESERVATIONS = {bytes((KIND_RESERVATION,)), bytes((KIND_BASKET,))}
 _HEAD = Layout("<7s7s6s6sHHHBBBB")
 _PROGRESS_COUNT_AT = -4
 
@@ -60,7 +74,7 @@ class Head(Struct, frozen=True, gc=False):
     released units of each position; it is empty while all units are in `state`.
     """
 
-    state: State
+    state: State | Undecided
     held_end: int
     closed_by: int
     revision: int
@@ -74,14 +88,20 @@ class Head(Struct, frozen=True, gc=False):
 
 
 class Record(Struct, frozen=True):
-    """A reservation as it is stored."""
+    """A reservation as it is stored. A part has the detail `NO_DETAIL`, and `follows`: epoch and sequence of
+    what it knows of its basket.
+    """
 
+    kind: int
     route: int
     head: Head
     plan: Plan
     detail: Detail
+    follows: tuple[int, int] | None = None
 
 
+NO_DETAIL = Detail(0, None, None, None, {})
+NO_PLAN = Plan((), b"")
 # In one order of members, so that equal content is equal bytes.
 _encode_detail = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_detail = msgspec.msgpack.Decoder(Detail).decode
@@ -206,16 +226,28 @@ def split_record(raw: bytes) -> RecordParts:
 
 
 def decode_record(raw: bytes) -> Record:
-    """A reservation's record."""
+    """The record of a reservation, a basket or a part."""
     plan, plan_end = decode_plan(raw, PLAN_AT)
     blocks_at = len(raw) - tail_size(raw) - BLOCK_SIZE * len(plan.positions)
     route = int.from_bytes(raw[ROUTE], "little")
-    return Record(route, decode_tail(raw), plan, _decode_detail(raw[plan_end:blocks_at]))
+    head, rest = decode_tail(raw), raw[plan_end:blocks_at]
+    if raw[0] == KIND_PART:
+        return Record(raw[0], route, head, plan, NO_DETAIL, decode_version(rest))
+    return Record(raw[0], route, head, plan, _decode_detail(rest))
 
 
 def is_reservation(raw: bytes) -> bool:
-    """Whether a remembered operation is a reservation."""
-    return raw[:1] == bytes((KIND_RESERVATION,))
+    """Whether a remembered operation is a reservation, in one partition or over several."""
+    return raw[:1] in _RESERVATIONS
+
+
+def encode_version(version: tuple[int, int]) -> bytes:
+    """Epoch and sequence of a basket's step."""
+    return version[0].to_bytes(2, "little") + version[1].to_bytes(7, "little")
+
+
+def decode_version(raw: bytes) -> tuple[int, int]:
+    return int.from_bytes(raw[:2], "little"), int.from_bytes(raw[2:VERSION_SIZE], "little")
 
 
 def first_head(head: Head, detail: Detail) -> Head:
@@ -240,6 +272,7 @@ def build_reservation(
 ) -> Reservation:
     """A reservation as callers see it."""
     state = head.state
+    assert isinstance(state, State), "no caller is shown what is not decided"
     if detail.lines:
         columns = head.progress or [_in_state(state, position.quantity) for position in plan.positions]
         lines = _share_out(plan, detail.lines, columns)

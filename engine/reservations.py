@@ -1,5 +1,6 @@
 """Holding stock, and what becomes of it: the part of `Inventory` that makes and resolves reservations."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from time import monotonic
@@ -9,19 +10,25 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import limits, planner, refusals
+from engine.baskets import Baskets, Sought
 from engine.commands import Answered, AnsweredMany, Reply, Resolution
 from engine.dataset import Dataset
 from engine.errors import BincardError, InvalidRequest, Refused, ReservationNotFound
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
-from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
 from engine.places import Places
 from engine.records import (
+    KIND_BASKET,
+    KIND_RESERVATION,
+    NO_DETAIL,
+    NO_PLAN,
     UNKNOWN_REVISION,
     Detail,
+    Head,
     Plan,
     Record,
+    Undecided,
     build_reservation,
     decode_record,
     decode_tail,
@@ -51,10 +58,25 @@ class _Asked(Struct, frozen=True, gc=False):
 
     partition: int
     operation: bytes
+    mark: bytes
     lines: Sequence[Line]
     plan: Plan
     detail: Detail
     argument: bytes
+    is_apart: bool
+    """Whether the lines lie in several partitions."""
+
+
+class _Step(Struct, frozen=True, gc=False):
+    """A step on a reservation, ready to be sent; `own` is what the verb itself takes."""
+
+    verb: Resolution
+    reservation: str
+    known: Known
+    chosen: Sequence[tuple[int, int]]
+    own: bytes
+    operation: bytes
+    mark: bytes
 
 
 _Sent = TypeVar("_Sent", Known, _Asked)
@@ -67,6 +89,7 @@ class Reservations(Places):
         super().__init__(dataset)
         self._ids = dataset.ids
         self._known: OrderedDict[str, Known] = OrderedDict()
+        self.baskets = Baskets(dataset.commands, dataset.retention_seconds)
         self._trusted_seconds = dataset.retention_seconds / 2
 
     async def reserve(
@@ -87,6 +110,8 @@ class Reservations(Places):
         `InsufficientStock` (naming every short line).
         """
         asked = self._prepare(op_id, lines, ttl_seconds, owner, reference, channel, metadata, caller)
+        if self._partitions > 1:
+            return await self._reserve_bound(asked)
         return await self._reserved(asked, await self._send_reserve(asked))
 
     async def reserve_many(
@@ -112,6 +137,8 @@ class Reservations(Places):
                 )
             except InvalidRequest as error:
                 asked.append(error)
+        if self._partitions > 1:
+            return await self._reserve_apart(asked)
         sent = [
             (
                 group,
@@ -254,12 +281,51 @@ class Reservations(Places):
                 planner.pack_detail(detail),
             )
         )
-        partition = self._partition_of_plan(plan) if self._partitions > 1 else 0
-        operation = self._ids.of_request(caller, op_id)
+        partition, is_apart = plan.route % self._partitions, self.baskets.is_apart(plan)
+        operation, mark = self._ids.of_request(caller, op_id), fingerprint(body)
         argument = self.dataset.commands[partition].encode_reserve(
-            operation, fingerprint(body), body, len(plan.positions)
+            operation,
+            mark,
+            body,
+            len(plan.positions),
+            kind=KIND_BASKET if is_apart else KIND_RESERVATION,
         )
-        return _Asked(partition, operation, lines, plan, detail, argument)
+        return _Asked(partition, operation, mark, lines, plan, detail, argument, is_apart)
+
+    async def _reserve_bound(self, asked: _Asked) -> Reservation:
+        """A reserve in a data set of several partitions: its operation id may have been used in another."""
+        ttl_seconds = asked.detail.ttl_seconds
+        async with self.baskets.bound(asked.operation, asked.mark, asked.partition, ttl_seconds=ttl_seconds):
+            if asked.is_apart:
+                return await self._reserve_basket(asked)
+            return await self._reserved(asked, await self._send_reserve(asked))
+
+    async def _reserve_basket(self, asked: _Asked) -> Reservation:
+        found = await self.baskets.seek(Sought(asked.partition, asked.operation, asked.argument, asked.plan))
+        if found.record is None:
+            raise await self._refusal("reserve", found.reply, asked.plan, asked.detail.lines)
+        head = found.record.head
+        public_id = reservation_id(asked.plan.route, asked.operation)
+        self.metrics.count("reserve", Outcome.HELD if found.is_new else Outcome.REPLAYED)
+        return build_reservation(
+            public_id,
+            first_head(head, found.record.detail),
+            found.record.plan,
+            found.record.detail,
+            replayed=not found.is_new,
+        )
+
+    async def _reserve_apart(self, asked: Sequence[_Asked | Exception]) -> list[Reservation | Exception]:
+        """Many reserves in a data set of several partitions."""
+        waiting = [self._reserve_bound(one) for one in asked if not isinstance(one, Exception)]
+        reserved = iter(await asyncio.gather(*waiting, return_exceptions=True))
+        results: list[Reservation | Exception] = []
+        for one in asked:
+            result = one if isinstance(one, Exception) else next(reserved)
+            if isinstance(result, BaseException) and not isinstance(result, BincardError):
+                raise result
+            results.append(result)
+        return results
 
     def _send_reserve(self, asked: _Asked) -> Answered:
         return self.dataset.commands[asked.partition].reserve(asked.argument, len(asked.plan.positions))
@@ -293,16 +359,6 @@ class Reservations(Places):
         )
         return planner.new_reservation(public_id, asked.lines, asked.detail, epoch, seq, now_ms)
 
-    def _partition_of_plan(self, plan: Plan) -> int:
-        found = {partition_of(position.sku, self._partitions) for position in plan.positions}
-        if len(found) > 1:
-            raise InvalidRequest(
-                "/lines",
-                "the lines lie in several partitions of this data set: reserve them apart, "
-                "or use a data set of one partition",
-            )
-        return found.pop()
-
     # ---------------------------------------------------------------- what becomes of it
 
     async def _resolve(
@@ -332,21 +388,37 @@ class Reservations(Places):
                 operation = self._ids.of_request(caller, op_id)
                 told = b"" if reference is None else b"\1" + reference.encode()
                 mark = fingerprint(b"".join((verb.encode(), known.operation, flags, choice, told)))
-            answered = await self.dataset.commands[known.partition].resolve(
-                verb,
-                known.operation,
-                b"".join((flags, choice, rest)),
-                known=known.revision,
-                operation=operation,
-                fingerprint=mark,
-                positions=len(known.plan.positions) or _UNKNOWN_POSITIONS,
-            )
-            if answered[3] == _STALE:
-                known = await self._find_known(reservation, known)
-            elif answered[3] != _OVERDUE:
-                if rest and type(answered[3]) is bytes:
-                    known = replace(known, revision=decode_tail(answered[3]).revision, detail=following)
-                return await self._resolved(verb, reservation, known, Reply(*answered), chosen)
+            step = _Step(verb, reservation, known, chosen, b"".join((flags, choice, rest)), operation, mark)
+            if operation is NO_OPERATION or self._partitions == 1:
+                done = await self._take_step(step, following if rest else None)
+            else:
+                async with self.baskets.bound(operation, mark, known.partition):
+                    done = await self._take_step(step, following if rest else None)
+            if isinstance(done, Reservation):
+                return done
+            known = done
+
+    async def _take_step(self, step: _Step, following: Detail | None) -> Reservation | Known:
+        """A step on a reservation; or what is known of it by now, where it must be asked again. `following`
+        is the detail that it will have, where that changes.
+        """
+        known = step.known
+        answered = await self.dataset.commands[known.partition].resolve(
+            step.verb,
+            known.operation,
+            step.own,
+            known=known.revision,
+            operation=step.operation,
+            fingerprint=step.mark,
+            positions=len(known.plan.positions) or _UNKNOWN_POSITIONS,
+        )
+        if answered[3] == _STALE:
+            return await self._find_known(step.reservation, known)
+        if answered[3] == _OVERDUE:
+            return known
+        if following is not None and type(answered[3]) is bytes:
+            known = replace(known, revision=decode_tail(answered[3]).revision, detail=following)
+        return await self._resolved(step.verb, step.reservation, known, Reply(*answered), step.chosen)
 
     async def _resolve_many(
         self, verb: Resolution, reservations: Sequence[str], flags: bytes
@@ -405,11 +477,13 @@ class Reservations(Places):
             else:
                 # Its busy days are over: whoever comes back to it gets the record with the answer.
                 self._known.pop(reservation, None)
+            await self._tell_parts(verb, known, known.plan, head)
             return build_reservation(reservation, head, known.plan, known.detail)
         word = answer[0]
         if type(word) is int:
             record = self._learn(reservation, known, answer[1])
             self.metrics.count(verb, _SUCCESS[verb])
+            await self._tell_parts(verb, known, record.plan, record.head)
             return build_reservation(reservation, record.head, record.plan, record.detail)
         if word in _REPEATS:
             plan, detail = known.plan, known.detail
@@ -421,6 +495,11 @@ class Reservations(Places):
         if known.revision == UNKNOWN_REVISION:
             known = await self._find_known(reservation, known)
         raise await self._refusal(verb, reply, known.plan, known.detail.lines, chosen)
+
+    async def _tell_parts(self, verb: Resolution, known: Known, plan: Plan, head: Head) -> None:
+        """Of a basket over several partitions the parts follow; an extension moves no units."""
+        if self._partitions > 1 and verb != "extend" and self.baskets.is_apart(plan):
+            await self.baskets.tell(known.partition, known.operation, plan, head)
 
     async def _refusal(
         self,
@@ -459,7 +538,7 @@ class Reservations(Places):
         if known is not None and monotonic() - known.learned < self._trusted_seconds:
             return known
         partition, operation = self._route(reservation)
-        return Known(partition, operation, UNKNOWN_REVISION, _NO_PLAN, _NO_DETAIL, 0.0)
+        return Known(partition, operation, UNKNOWN_REVISION, NO_PLAN, NO_DETAIL, 0.0)
 
     def _remember(self, reservation: str, known: Known) -> None:
         self._known[reservation] = known
@@ -487,7 +566,10 @@ class Reservations(Places):
         _, _, _, (_, raw) = await self.dataset.commands[partition].find(operation)
         if not is_reservation(raw):
             raise _not_found(reservation)
-        return decode_record(raw)
+        record = decode_record(raw)
+        if isinstance(record.head.state, Undecided):
+            raise _not_found(reservation)
+        return record
 
     async def _find_known(self, reservation: str, known: Known) -> Known:
         record = await self._find(reservation, known.partition, known.operation)
@@ -532,8 +614,6 @@ _UNKNOWN_POSITIONS = 4
 _NO_ANSWER = ReservationNotFound("not asked")
 _ALL = planner.encode_choice(())
 _NO_MARK = bytes(FINGERPRINT_SIZE)
-_NO_PLAN = Plan((), b"")
-_NO_DETAIL = Detail(0, None, None, None, {})
 _OVERDUE, _STALE = [b"overdue"], [b"stale"]
 _REPEATS = {b"replayed", b"repeated"}
 _SUCCESS: dict[str, Outcome] = {

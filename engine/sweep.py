@@ -12,6 +12,8 @@ class Swept(Struct, frozen=True):
     count: int
     is_done: bool
     """Whether nothing that was due is left."""
+    has_repairs: bool = False
+    """Whether a basket over several partitions has to be repaired."""
 
 
 async def sweep(commands: Commands, *, memories: bool = False) -> Swept:
@@ -19,8 +21,8 @@ async def sweep(commands: Commands, *, memories: bool = False) -> Swept:
     `Unavailable` or `Unconfirmed`; both mean that a later sweep finishes the work.
     """
     ask = commands.forget if memories else commands.expire
-    _, _, _, (count, more) = await ask(limits.SWEEP_IDS)
-    return Swept(count, more == 0)
+    _, _, _, (count, more, *repairs) = await ask(limits.SWEEP_IDS)
+    return Swept(count, more == 0, repairs == [1])
 
 
 async def sweep_all(commands: Commands, *, memories: bool = False) -> int:

@@ -110,7 +110,7 @@ class Shop:
         self.set_clock(self.model.now_ms + round(seconds * 1000))
 
     def id_of(self, name: str, sku: str | None = None) -> str:
-        """The public id of the reservation that was made under this key, `sku` first, or of one that never was."""
+        """The public id of the reservation that was made under this key, `sku` first, or never was."""
         if sku is None and name in self.names:
             return self.names[name]
         operation = self.inventory.dataset.ids.of_request("", name)

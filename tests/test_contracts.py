@@ -361,10 +361,15 @@ def numbers_of_kinds() -> dict[str, int]:
     """The kinds of events as lib/record.lua numbers them. A reserve's event is its record."""
     (table,) = re.findall(r"^local VERB = \{(.*?)\}$", INCLUDES["record"], re.MULTILINE | re.DOTALL)
     numbers = {word.lower(): int(number) for word, number in re.findall(r"(\w+) = (\d+)", table)}
-    (kind,) = re.findall(r"^local KIND_RESERVATION, [\w, ]+ = (\d+),", INCLUDES["record"], re.MULTILINE)
+    kinds = dict(
+        re.findall(
+            r"(\w+) = (\d+)", re.findall(r"^local KIND = \{(.*?)\}", INCLUDES["record"], re.MULTILINE)[0]
+        )
+    )
     assert numbers.pop("none") == 0
     assert "reserve" not in numbers
-    return {"reserve": int(kind), **numbers}
+    begun = {"reserve": "RESERVATION", "basket": "BASKET", "part": "PART"}
+    return {event: int(kinds[kind]) for event, kind in begun.items()} | numbers
 
 
 def test_kinds_of_events_are_numbered_once() -> None:

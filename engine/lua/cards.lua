@@ -15,7 +15,7 @@ local function read_all_pages(sku)
   for page = 0, PAGES - 1 do
     fields[page + 1] = sku .. '\n' .. page
   end
-  local texts, pages = redis.call('HMGET', stock_key, unpack_table(fields)), { PAGES }
+  local texts, pages = redis.call('HMGET', key_of.stock, unpack_table(fields)), { PAGES }
   for i = 1, PAGES do
     pages[#pages + 1] = texts[i] or nil
   end
@@ -28,7 +28,7 @@ local function cards(keys, args)
   for i = 1, #args do
     skus[i] = string_sub(args[i], 2)
   end
-  local texts = redis.call('HMGET', stock_key, unpack_table(skus))
+  local texts = redis.call('HMGET', key_of.stock, unpack_table(skus))
   for i = 1, #args do
     local text = texts[i]
     if not text then

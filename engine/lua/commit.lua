@@ -1,7 +1,7 @@
 -- Turns held units into allocated ones, or, where the goods leave at once, into fulfilled ones.
 --@verb commit
 --@flags allow-oom
---@include builtins state clock card claims record batch resolve lapse
+--@include builtins state clock card claims record batch steps resolve lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -110,7 +110,7 @@ local function decide_commit(args, reservation, request)
   local fulfil, _, retake = string_byte(args, RESOLVE_ARGS_AT, RESOLVE_ARGS_AT + 2)
   local head = reservation.head
   local take = head.state == STATE.HELD and commit_units
-    or head.state == STATE.EXPIRED and retake == 1 and retake_units
+    or head.state == STATE.EXPIRED and retake == 1 and not reservation.is_basket and retake_units
   if take then
     if head.revision ~= request.known and (not chooses_all(args, CHOICE_AT) or given_rest(args) ~= '') then
       return { 'stale' }

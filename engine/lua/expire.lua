@@ -1,7 +1,7 @@
 -- Gives back holds whose deadline has passed.
 --@verb expire
 --@flags allow-oom
---@include builtins state clock card claims record batch resolve lapse
+--@include builtins state clock card claims record batch steps lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -9,17 +9,23 @@
 --@key stock inv:{p}:stock hash rw
 --@arg retention_ms how long a finished reservation is remembered
 --@arg request... limit(H): about how many; what fell due together is given back together
---@answer expired [how many, whether more are due: 1 or 0]
+--@answer expired [how many, whether more are due: 1 or 0, whether there is something to repair: 1 or 0]
 --@event expire id(12) operation(12) route(H) plan positions with progress(B) tail whole(B) deltas
+
+-- Whether there is something to repair by now.
+local function has_repairs()
+  return next(repairs) ~= nil or #redis.call('ZRANGE', key_of.due, string_format('%d', BEHIND.REPAIRS),
+    string_format('%d', BEHIND.REPAIRS + now_ms), 'BYSCORE', 'LIMIT', 0, 1) > 0
+end
 
 local function expire(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
   local answer, retention_ms = begin_answer(#args - 1), tonumber(args[1])
   local count, more = lapse_due(unpack_struct('<H', args[2]), retention_ms, 1)
-  answer[4] = { count, more and 1 or 0 }
+  answer[4] = { count, more and 1 or 0, has_repairs() and 1 or 0 }
   -- Further requests of the call find that it has been done.
   for i = 3, #args do
-    answer[i + 2] = { 0, more and 1 or 0 }
+    answer[i + 2] = { 0, more and 1 or 0, 0 }
   end
   end_answer(answer)
   --@writes

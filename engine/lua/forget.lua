@@ -12,17 +12,23 @@
 -- back to life (a retake) is kept; it is filed anew when it ends. While a hold lasts, a repeat of a step on it
 -- must not count again.
 local function forget_at(record)
+  local kind = record and string_byte(record)
   if not record then
     return nil
-  elseif string_byte(record) == KIND_MOVEMENT then
+  elseif kind == KIND.MOVEMENT then
     return now_ms
-  elseif string_byte(record) == KIND_OPERATION then
+  elseif kind == KIND.BOUND then
+    -- One that was asked for again has a later entry.
+    return unpack_struct('<I6', record, 11) <= now_ms and now_ms or nil
+  elseif kind == KIND.OPERATION then
     local raw = remembered[string_sub(record, 11, 22)]
-    local head = raw and string_byte(raw) == KIND_RESERVATION and decode_head(raw)
+    local head = raw and (string_byte(raw) == KIND.RESERVATION or string_byte(raw) == KIND.BASKET)
+      and decode_head(raw)
     return head and head.state == STATE.HELD and math_max(head.deadline_ms, now_ms + 1) or now_ms
   end
   local head = decode_head(record)
-  return head.state > STATE.COMMITTED and head.deadline_ms <= now_ms and now_ms or nil
+  return head.state > STATE.COMMITTED and head.state ~= STATE.PENDING and head.deadline_ms <= now_ms and now_ms
+    or nil
 end
 
 -- The memories of the entries, and the reservations that they are about.
@@ -37,7 +43,7 @@ local function load_memories(listed)
   load_operations(ids)
   for i = 1, #ids do
     local record = remembered[ids[i]]
-    if record and string_byte(record) == KIND_OPERATION then
+    if record and string_byte(record) == KIND.OPERATION then
       about[#about + 1] = string_sub(record, 11, 22)
     end
   end
@@ -48,7 +54,7 @@ end
 local function forget(keys, args)
   begin_batch(keys[1], keys[2], keys[3])
   local answer, gone = begin_answer(#args), {}
-  local listed, more = list_due(BEHIND_HOLDS, unpack_struct('<H', args[1]))
+  local listed, more = list_due(BEHIND.MEMORIES, unpack_struct('<H', args[1]))
   local ids = load_memories(listed)
   for i = 1, #ids do
     local moment = forget_at(remembered[ids[i]])

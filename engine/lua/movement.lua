@@ -2,7 +2,7 @@
 -- stock; where it takes away what was promised, the answer names the promises it broke.
 --@verb movement
 --@flags
---@include builtins state clock card claims record batch places
+--@include builtins state clock card claims record batch parts places
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -36,7 +36,7 @@ end
 -- How many units of the position a reservation still claims.
 local function open_units(id, sku, place)
   local raw = remembered[id]
-  if not raw or string_byte(raw) ~= KIND_RESERVATION then
+  if not has_lines(raw) then
     return 0
   end
   local quantities, places, skus = decode_plan(raw)
@@ -59,7 +59,9 @@ local function name_uncovered(position, sku, place, short)
     load_operations({ ids[i] })
     local quantity = math_min(short, open_units(ids[i], sku, place))
     if quantity > 0 then
-      parts[#parts + 1] = string_sub(remembered[ids[i]], ROUTE_AT, PLAN_AT - 1) .. ids[i] .. pack('<I6', quantity)
+      local raw = remembered[ids[i]]
+      local id = string_byte(raw) == KIND.PART and other_id(ids[i]) or ids[i]
+      parts[#parts + 1] = string_sub(raw, ROUTE_AT, PLAN_AT - 1) .. id .. pack('<I6', quantity)
       short = short - quantity
     end
     i = i - 1
@@ -78,7 +80,7 @@ local function decide_movement(keys, request, card, retention_ms)
   local id, fingerprint, quantity, place, sku = unpack_struct('<c12c8i7Bc0Hc0', request)
   local prior = remembered[id]
   if prior then
-    if string_byte(prior) == KIND_MOVEMENT and string_sub(prior, 2, 9) == fingerprint then
+    if string_byte(prior) == KIND.MOVEMENT and string_sub(prior, 2, 9) == fingerprint then
       return { 'replayed', string_sub(prior, 10) }
     end
     return { 'idempotency_mismatch' }
@@ -100,7 +102,7 @@ local function decide_movement(keys, request, card, retention_ms)
   mark_changed(position)
   local result = pack('<I7i7i7', next_sequence(), on_hand, available_units(position))
     .. (quantity < 0 and name_uncovered(position, sku, place, uncovered_units(position)) or '')
-  remember_operation(id, pack('<Bc8', KIND_MOVEMENT, fingerprint) .. result)
+  remember_operation(id, pack('<Bc8', KIND.MOVEMENT, fingerprint) .. result)
   add_due('p', now_ms + retention_ms, id)
   local body = id .. pack('<I4', #result) .. result .. string_sub(request, MOVEMENT_REST_AT)
   add_event(pack('<BI3', VERB.MOVEMENT, #body) .. body)

@@ -1,7 +1,7 @@
 -- Holds stock for new reservations: all lines of a request or none.
 --@verb reserve
 --@flags
---@include builtins state clock card claims record batch resolve lapse
+--@include builtins state clock card claims record batch steps lapse hold
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -19,99 +19,17 @@
 --@answer held integer: the sequence of the effect
 --@event reserve the record behind its size
 
-local request_ttl = {} -- by the index of the request
-
--- Reads the ids and lines of all requests, then what they name, in one call each. Returns the records.
-local function load_requests(args)
-  local request_id, request_ttl, first_line, last_line, line_quantity, line_place, line_card, card_index =
-    request_id, request_ttl, first_line, last_line, line_quantity, line_place, line_card, card_index
-  local unpack_struct = unpack_struct
-  local n = 0
-  for i = 2, #args do
-    local id, ttl, count, quantity, place, sku, cursor =
-      unpack_struct('<c12xxxxxxxxI4xxxxBI5Bc0Hc0', args[i], ID_AT)
-    n = n + 1
-    request_id[i], request_ttl[i], first_line[i] = id, ttl, n
-    line_quantity[n], line_place[n], line_card[n] = quantity, place, card_index[sku] or want_card(sku)
-    while count > 1 do
-      n, count = n + 1, count - 1
-      line_quantity[n], line_place[n], sku, cursor = unpack_struct(POSITION_FORMAT, args[i], cursor)
-      line_card[n] = card_index[sku] or want_card(sku)
-    end
-    last_line[i] = n
-  end
-  line_count = n
-  read_cards()
-  open_lines()
-  return redis.call('HMGET', operations_key, unpack_table(request_id, 2, #args))
-end
-
--- Whether all lines of a request are stocked and have enough.
-local function can_hold(first, last)
-  for n = first, last do
-    local position = line_position[n]
-    if not position or not fits(position, line_quantity[n]) then
-      return false
-    end
-  end
-  return true
-end
-
--- Why the lines cannot be held.
-local function name_refusal(first, last)
-  local missing, unknown, short
-  for n = first, last do
-    local position, quantity = line_position[n], line_quantity[n]
-    if not position then
-      missing = missing or { 'not_stocked', last_seq }
-      missing[#missing + 1] = n - first
-      if not text_of[line_card[n]] then
-        unknown = unknown or { 'sku_not_found', last_seq }
-        unknown[#unknown + 1] = n - first
-      end
-    elseif not fits(position, quantity) then
-      short = short or { 'insufficient_stock', last_seq }
-      local size = #short
-      short[size + 1], short[size + 2], short[size + 3] = n - first, available_units(position), quantity
-    end
-  end
-  return unknown or missing or short
-end
-
--- A refusal of the lines, unless giving back what has lapsed makes room for them.
-local function refuse(first, last, retention_ms, requests)
-  local refusal = name_refusal(first, last)
-  if refusal[1] ~= 'insufficient_stock' then
-    return refusal
-  elseif make_room(retention_ms, requests) then
-    refusal = not can_hold(first, last) and name_refusal(first, last)
-  end
-  return refusal and sees_more_overdue and { 'overdue' } or refusal
-end
-
 local function replay_reserve(prior, request)
-  if string_byte(prior) == KIND_RESERVATION and string_sub(prior, FINGERPRINT_AT, FINGERPRINT_AT + 7)
+  if string_byte(prior) == KIND.RESERVATION and string_sub(prior, FINGERPRINT_AT, FINGERPRINT_AT + 7)
     == string_sub(request, FINGERPRINT_AT, FINGERPRINT_AT + 7) then
     return { 'replayed', prior }
   end
   return { 'idempotency_mismatch' }
 end
 
--- Moves the lines' units into `held` and claims them; returns the numbers of the blocks.
-local function hold_lines(first, last, id)
-  local blocks = ''
-  for n = first, last do
-    local position = line_position[n]
-    held_of[position] = held_of[position] + line_quantity[n]
-    mark_changed(position)
-    blocks = blocks .. add_claim(card_of(position), id)
-  end
-  return blocks
-end
-
 -- Decides a request, the general way. Returns a refusal, or nothing and the numbers of the blocks.
 local function decide_reserve(i, args, prior, retention_ms)
-  if prior then
+  if prior and not (is_basket(prior) and decode_head(prior).state == STATE.ABANDONED) then
     return replay_reserve(prior, args[i])
   end
   local first, last = first_line[i], last_line[i]

@@ -23,7 +23,8 @@ class Sweeper:
     async def tick(self) -> float:
         """Handles some of what is due in each partition; memories to forget once in ten times.
 
-        A partition that fails does not keep the others waiting. Raises what it raised, then.
+        Baskets over several partitions are repaired where there is something to repair. A partition that
+        fails does not keep the others waiting. Raises what it raised, then.
         """
         partitions = self._inventory.dataset.commands
         holds = [sweep(commands) for commands in partitions]
@@ -36,11 +37,18 @@ class Sweeper:
         expired = sum(part.count for part in results[: len(holds)] if isinstance(part, Swept))
         if expired:
             self._inventory.metrics.count("expire", Outcome.EXPIRED, expired)
+        repairs = [
+            self._inventory.baskets.repair(partition)
+            for partition, part in enumerate(results[: len(holds)])
+            if isinstance(part, Swept) and part.has_repairs
+        ]
+        repaired = await asyncio.gather(*repairs, return_exceptions=True)
         swept = []
-        for result in results:
+        for result in (*results, *repaired):
             if isinstance(result, BaseException):
                 raise result
-            swept.append(result)
+            if isinstance(result, Swept):
+                swept.append(result)
         if any(not part.is_done for part in swept[len(holds) :]):
             self._ticks_until_memories = 0
         return TICK_SECONDS if all(part.is_done for part in swept) else 0.0

@@ -10,7 +10,7 @@ local function begin_batch(meta, operations, due, log, stock)
     error({ err = 'NODATASET this server holds no Bincard data set' })
   end
   reset_state()
-  meta_key, operations_key, due_key, log_key, stock_key = meta, operations, due, log, stock
+  key_of.meta, key_of.operations, key_of.due, key_of.log, key_of.stock = meta, operations, due, log, stock
   now_ms, epoch_now, last_seq = read_clock(), tonumber(head[1]), tonumber(head[2])
 end
 
@@ -18,7 +18,7 @@ end
 local function load_operations(ids)
   for first = 1, #ids, 1000 do
     local last = math_min(first + 999, #ids)
-    local records = redis.call('HMGET', operations_key, unpack_table(ids, first, last))
+    local records = redis.call('HMGET', key_of.operations, unpack_table(ids, first, last))
     for i = first, last do
       local id = ids[i]
       if remembered[id] == nil then
@@ -35,13 +35,14 @@ local function remember_operation(id, record)
 end
 
 -- Memories to forget stand in the deadline index behind all holds: whoever looks for lapsed holds never
--- meets them. Their place is their moment and this much more.
-local BEHIND_HOLDS = 1125899906842624 -- 2^50 ms
+-- meets them. Behind those stand repairs, each id by itself: one that is done is struck out. The place of each is
+-- its moment and this much more: 2^50 and 2^51 ms.
+local BEHIND = { MEMORIES = 1125899906842624, REPAIRS = 2251799813685248 }
 
 -- Files an id under the moment at which a sweeper must look at it: 'h' a hold to give back, 'p' a
 -- memory to forget. All ids of a batch that share kind and moment make one entry of the index.
 local function add_due(kind, at_ms, id)
-  local when = kind == 'h' and at_ms or at_ms + BEHIND_HOLDS
+  local when = kind == 'h' and at_ms or at_ms + BEHIND.MEMORIES
   local ids = due_ids[when]
   if not ids then
     ids = { kind, size = 1 }
@@ -53,14 +54,14 @@ end
 
 -- Whether holds have lapsed that are still counted.
 local function has_overdue()
-  local first = redis.call('ZRANGE', due_key, 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', key_of.due, 0, 0, 'WITHSCORES')
   return first[2] ~= nil and tonumber(first[2]) <= now_ms
 end
 
 -- The entries of the deadline index that are due, the oldest first, until they have `limit` ids, with the ids of
--- each; and whether there are more. `behind` is 0 for holds, BEHIND_HOLDS for memories.
+-- each; and whether there are more. `behind` is 0 for holds.
 local function list_due(behind, limit)
-  local entries = redis.call('ZRANGE', due_key, string_format('%d', behind),
+  local entries = redis.call('ZRANGE', key_of.due, string_format('%d', behind),
     string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, limit + 1)
   local listed, count = {}, 0
   for i = 1, #entries do
@@ -72,6 +73,10 @@ local function list_due(behind, limit)
     count = count + #ids
   end
   return listed, false
+end
+
+local function repair_entry(id)
+  return 'r' .. id
 end
 
 local function next_sequence()
@@ -109,8 +114,12 @@ local function write_due()
     entries[size + 1], entries[size + 2] = when, entry
     size = size + 2
   end
+  for id, when in pairs(repairs) do
+    entries[size + 1], entries[size + 2] = string_format('%d', BEHIND.REPAIRS + when), repair_entry(id)
+    size = size + 2
+  end
   if size > 0 then
-    redis.call('ZADD', due_key, unpack_table(entries))
+    redis.call('ZADD', key_of.due, unpack_table(entries))
   end
 end
 
@@ -120,16 +129,16 @@ local function write_batch()
     -- First what may refuse: a ledger that is ahead of the sequence takes no entry, and then nothing is written.
     local seq = string_format('%d', last_seq)
     events[1] = pack('<I6H', now_ms, event_count)
-    redis.call('XADD', log_key, epoch_now .. '-' .. seq, 'e', concat(events, '', 1, event_count + 1))
-    redis.call('HSET', meta_key, 'seq', seq)
+    redis.call('XADD', key_of.log, epoch_now .. '-' .. seq, 'e', concat(events, '', 1, event_count + 1))
+    redis.call('HSET', key_of.meta, 'seq', seq)
     local fields, size, gone = collect_stock()
-    set_fields(stock_key, fields, size)
-    delete_fields(stock_key, gone)
-    set_fields(operations_key, written, written_size)
+    set_fields(key_of.stock, fields, size)
+    delete_fields(key_of.stock, gone)
   end
+  set_fields(key_of.operations, written, written_size)
   -- What is done with goes first: the same entry may be filed anew.
   for first = 1, #swept_entries, 1000 do
-    redis.call('ZREM', due_key,
+    redis.call('ZREM', key_of.due,
       unpack_table(swept_entries, first, math_min(first + 999, #swept_entries)))
   end
   write_due()

@@ -19,7 +19,7 @@ local POLICY_FORM, DIVIDER, PAGES = 2, 255, 64
 local NARROW = 2147483647 -- what 4 bytes hold, either sign
 local BLOCK_SIZE, LAST_BLOCK = 192, 16777215
 local CLAIM_SIZE = 12
-local SAFETY_STOCK, BACKORDER_LIMIT, FENCED = 1, 2, 3
+local POLICY = { SAFETY_STOCK = 1, BACKORDER_LIMIT = 2, FENCED = 3 }
 
 -- The index of the card that a field of the stock hash has; read with all others by `read_cards`.
 local function want_card(field)
@@ -34,12 +34,12 @@ end
 
 local function read_cards()
   if cards_read == 0 and card_count <= 1000 and card_count > 0 then
-    text_of, cards_read = redis.call('HMGET', stock_key, unpack_table(field_of, 1, card_count)), card_count
+    text_of, cards_read = redis.call('HMGET', key_of.stock, unpack_table(field_of, 1, card_count)), card_count
     return
   end
   while cards_read < card_count do
     local last = math_min(card_count, cards_read + 1000)
-    local texts = redis.call('HMGET', stock_key, unpack_table(field_of, cards_read + 1, last))
+    local texts = redis.call('HMGET', key_of.stock, unpack_table(field_of, cards_read + 1, last))
     for i = 1, last - cards_read do
       text_of[cards_read + i] = texts[i]
     end
@@ -210,21 +210,21 @@ end
 
 local function backorder_limit(position)
   local policy = policy_of[position]
-  return policy and policy[BACKORDER_LIMIT] or 0
+  return policy and policy[POLICY.BACKORDER_LIMIT] or 0
 end
 
 -- What may still be promised before the backorder limit is touched; negative when over-promised.
 local function free_units(position)
   local free = hand_of[position] - unsellable_of[position] - allocated_of[position] - held_of[position]
   local policy = policy_of[position]
-  return policy and free - policy[SAFETY_STOCK] - policy[FENCED] or free
+  return policy and free - policy[POLICY.SAFETY_STOCK] - policy[POLICY.FENCED] or free
 end
 
 local function fits(position, quantity)
   local free = hand_of[position] - unsellable_of[position] - allocated_of[position] - held_of[position]
   local policy = policy_of[position]
   if policy then
-    free = free - policy[SAFETY_STOCK] - policy[FENCED] + policy[BACKORDER_LIMIT]
+    free = free - policy[POLICY.SAFETY_STOCK] - policy[POLICY.FENCED] + policy[POLICY.BACKORDER_LIMIT]
   end
   return free >= quantity
 end

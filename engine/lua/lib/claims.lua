@@ -7,7 +7,7 @@ end
 local function read_block(field)
   local ids = block_texts[field]
   if not ids then
-    ids = redis.call('HGET', stock_key, field) or ''
+    ids = redis.call('HGET', key_of.stock, field) or ''
     block_texts[field] = ids
   end
   return ids

@@ -34,23 +34,23 @@ local function lapse_due(limit, retention_ms, at)
     for j = 1, #listed[i].ids do
       local id = listed[i].ids[j]
       local raw = remembered[id]
-      if raw and string_byte(raw) == KIND_RESERVATION then
+      if raw and (string_byte(raw) == KIND.RESERVATION or is_basket(raw)) then
         ids[#ids + 1], lines = id, lines + string_byte(raw, POSITIONS_AT - 1)
       end
     end
   end
-  load_lines(ids, at)
+  load_lines(ids, at, KIND.RESERVATION)
   local request = {
     retention_ms = retention_ms, operation = NO_OPERATION, fingerprint = '', known = UNKNOWN_REVISION,
   }
   for i = 1, #ids do
     local index = at + i - 1
-    local raw = first_line[index] and remembered[ids[i]]
-    local deadline_ms, state = 0, STATE.RELEASED
-    if raw then
-      deadline_ms, state = unpack_struct('<I6xxxxxxxxxxxxxB', raw, #raw - HEAD_SIZE + 15)
-    end
-    if state == STATE.HELD and deadline_ms <= now_ms then
+    local raw = remembered[ids[i]]
+    local deadline_ms, state = unpack_struct('<I6xxxxxxxxxxxxxB', raw, #raw - HEAD_SIZE + 15)
+    if state == STATE.PENDING and deadline_ms <= now_ms then
+      abandon(open_basket_record(ids[i], index), request)
+      repairs[ids[i]] = now_ms
+    elseif state == STATE.HELD and deadline_ms <= now_ms then
       request.id = ids[i]
       if not move_whole(request, index, VERB.EXPIRE, STATE.HELD, STATE.EXPIRED, -1, 0, 0) then
         lapse_by_units(open_reservation(ids[i], index), request)

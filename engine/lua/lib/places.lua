@@ -2,6 +2,11 @@
 
 local MAX_PLACES = 32 -- of a card that is not divided
 
+-- Whether a remembered operation claims units on cards.
+local function has_lines(raw)
+  return raw and (string_byte(raw) == KIND.RESERVATION or string_byte(raw) == KIND.PART)
+end
+
 -- The positions of a record's plan: arrays of quantities, places and SKUs.
 local function decode_plan(raw)
   local quantities, places, skus, cursor = {}, {}, {}, POSITIONS_AT
@@ -31,7 +36,7 @@ local function list_claims(card)
   end
   for from = 1, #fields, 1000 do
     local to = math_min(from + 999, #fields)
-    local stored = redis.call('HMGET', stock_key, unpack_table(fields, from, to))
+    local stored = redis.call('HMGET', key_of.stock, unpack_table(fields, from, to))
     for i = from, to do
       texts[i] = block_texts[fields[i]] or stored[i - from + 1] or ''
       block_texts[fields[i]] = texts[i]
@@ -59,7 +64,7 @@ end
 -- Puts a divided SKU's claim on the pages on which the reservation has open units.
 local function deal_claim(card, sku, id)
   local raw = remembered[id]
-  if not raw or string_byte(raw) ~= KIND_RESERVATION then
+  if not has_lines(raw) then
     return
   end
   local quantities, places, skus = decode_plan(raw)

@@ -12,11 +12,22 @@
 --   head: created seq, changed seq (7 each) | deadline, created (6 each) | created epoch, changed epoch,
 --     revision (2 each) | positions with progress, state, held_end, closed_by (1 each)
 -- Progress and head together are the tail: what a caller that knows the rest is told.
-local KIND_RESERVATION, KIND_OPERATION, KIND_MOVEMENT = 1, 2, 3
-local STATE = { HELD = 1, COMMITTED = 2, FULFILLED = 3, RELEASED = 4, EXPIRED = 5, CANCELLED = 6 }
--- 1 is the reserve, whose event is its record.
+--
+-- A reservation over several partitions is a basket on its home partition, with the plan of them all, and on
+-- each partition a part, with the lines that lie there. Both have the form of a reservation. A basket has no
+-- claims: its blocks are zeros. What only the caller reads of a part is the version of the basket that
+-- the part follows: epoch (2), seq (7).
+--
+-- Bound key: kind (1) | how many asked (1) | fingerprint (8) | until when (6).
+local KIND = { RESERVATION = 1, OPERATION = 2, MOVEMENT = 3, BOUND = 4, BASKET = 10, PART = 11 }
+-- A basket alone is pending, while its parts are sought, or abandoned, where they were not all there.
+local STATE = {
+  HELD = 1, COMMITTED = 2, FULFILLED = 3, RELEASED = 4, EXPIRED = 5, CANCELLED = 6, PENDING = 7, ABANDONED = 8,
+}
+-- 1, 10 and 11 are what begins a record: its event is the record itself.
 local VERB = {
   NONE = 0, COMMIT = 2, RELEASE = 3, EXTEND = 4, FULFIL = 5, CANCEL = 6, EXPIRE = 7, MOVEMENT = 8, LOCATION = 9,
+  DECIDE = 12, ABANDON = 13, FOLLOW = 14,
 }
 
 local HEAD_FORMAT, HEAD_SIZE = '<I7I7I6I6HHHBBBB', 36
@@ -52,7 +63,7 @@ local function decode_progress(raw, head, quantities)
     local held, committed, fulfilled, released = 0, 0, 0, 0
     if head.progress > 0 then
       held, committed, fulfilled, released, cursor = unpack_struct('<I5I5I5I5', raw, cursor)
-    elseif state == STATE.HELD then
+    elseif state == STATE.HELD or state == STATE.PENDING then
       held = quantities[i]
     elseif state == STATE.COMMITTED then
       committed = quantities[i]

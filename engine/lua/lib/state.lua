@@ -5,7 +5,7 @@
 -- Lists outlive a call, because growing one anew costs more than what a reserve does with it. Each has a
 -- count, which every call begins at zero, and whoever makes an index sets all that belongs to it: what
 -- stands behind the count means nothing.
-local meta_key, operations_key, due_key, log_key, stock_key
+local key_of = {} -- a header's word for a key -> the key
 local now_ms, epoch_now, last_seq
 
 -- The cards that the call has asked for, by index; those up to `cards_read` have been read.
@@ -36,6 +36,7 @@ local block_texts, written_blocks -- field -> ids; list of the fields that chang
 local remembered -- operation id -> record, or false where there is none
 local written, written_size = {}, 0 -- operation id, record, ...: to be written
 local due_ids, swept_entries -- place in the deadline index -> { kind, id, ... }; entries that are done with
+local repairs -- id -> when somebody must see that all partitions know of its last step
 local has_swept, sees_more_overdue
 local events, event_count = {}, 0
 local stock_fields = {} -- field, text, ...: the cards to be written
@@ -45,5 +46,5 @@ local function reset_state()
   written_size, event_count = 0, 0
   has_swept, sees_more_overdue = false, false
   card_index, other_positions, newest_claim, other_card = {}, {}, {}, {}
-  block_texts, written_blocks, remembered, due_ids, swept_entries = {}, {}, {}, {}, {}
+  block_texts, written_blocks, remembered, due_ids, swept_entries, repairs = {}, {}, {}, {}, {}, {}
 end

@@ -1,0 +1,339 @@
+"""Reservations over several partitions: all or nothing, though no script sees more than one partition.
+
+The home partition decides, the parts follow. A basket is opened on its home, each partition holds its lines
+as a part, and one script on the home turns the basket from pending into held. Every later step is decided on
+the basket and then told to the parts; each telling is idempotent. Whoever coordinates may die at any moment:
+what it began is finished by any sweeper, through `repair`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from logging import getLogger
+from typing import Any
+
+from msgspec import Struct
+
+from engine import limits
+from engine.commands import Answered, Commands, Reply
+from engine.errors import IdempotencyMismatch, Refused, StorageUnavailable, Unavailable, Unconfirmed
+from engine.ids import fingerprint, keeper_of, part_id
+from engine.keys import partition_of
+from engine.lifecycle import Line as Units
+from engine.lifecycle import units_of
+from engine.outcomes import Outcome
+from engine.records import (
+    KIND_BASKET,
+    KIND_PART,
+    Head,
+    Plan,
+    Record,
+    Undecided,
+    decode_record,
+    encode_plan,
+    encode_version,
+    is_reservation,
+)
+
+log = getLogger("bincard.baskets")
+
+ATTEMPTS = 4
+"""How often a basket is sought anew where another caller's attempt for the same operation came to nothing."""
+TELLING_SECONDS = 0.25
+"""How long a caller waits until the parts have followed; it goes on after that."""
+_NOTHING: Units = (0, 0, 0, 0)
+_GONE = (Unavailable, Unconfirmed)
+_MISMATCH = [b"idempotency_mismatch"]
+
+
+class Part(Struct, frozen=True, gc=False):
+    """The positions of a plan that lie in one partition, by their index."""
+
+    partition: int
+    indexes: tuple[int, ...]
+
+
+class Sought(Struct, frozen=True):
+    """A basket to be held."""
+
+    partition: int
+    operation: bytes
+    argument: bytes
+    plan: Plan
+
+
+class Found(Struct, frozen=True):
+    """What became of it: a refusal in the form of a script's, or the record; `is_new` where we decided."""
+
+    reply: Reply
+    record: Record | None
+    is_new: bool
+
+
+def split_plan(plan: Plan, partitions: int) -> list[Part]:
+    """The parts of a plan, one for each partition that it touches."""
+    found: dict[int, list[int]] = {}
+    for index, position in enumerate(plan.positions):
+        found.setdefault(partition_of(position.sku, partitions), []).append(index)
+    return [Part(partition, tuple(indexes)) for partition, indexes in found.items()]
+
+
+class Baskets:
+    """Coordinates baskets over the partitions of a data set."""
+
+    def __init__(self, commands: Sequence[Commands], retention_seconds: int) -> None:
+        self._commands = commands
+        self._partitions = len(commands)
+        self._retention_ms = retention_seconds * 1000
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def is_apart(self, plan: Plan) -> bool:
+        """Whether a plan touches more than one partition."""
+        if self._partitions == 1 or len(plan.positions) == 1:
+            return False
+        first = partition_of(plan.positions[0].sku, self._partitions)
+        return any(partition_of(place.sku, self._partitions) != first for place in plan.positions)
+
+    async def close(self) -> None:
+        """Waits for what is being told."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=TELLING_SECONDS)
+
+    # ---------------------------------------------------------------- operation ids
+
+    @asynccontextmanager
+    async def bound(
+        self, operation: bytes, mark: bytes, partition: int, *, ttl_seconds: int = 0
+    ) -> AsyncIterator[None]:
+        """Binds an operation id to its content while its effect happens in a partition. A refusal takes the
+        bond back. Raises `IdempotencyMismatch` where the id is bound to other content.
+        """
+        keeper = keeper_of(operation, self._partitions)
+        if keeper == partition:
+            yield
+            return
+        keep_ms = self._retention_ms + ttl_seconds * 1000
+        _, _, _, answer = await self._commands[keeper].bind(operation, mark, keep_ms)
+        if answer == _MISMATCH:
+            raise IdempotencyMismatch("this operation id was used before, with other content")
+        try:
+            yield
+        except Refused:
+            with suppress(*_GONE):
+                await self._commands[keeper].unbind(operation, mark)
+            raise
+
+    # ---------------------------------------------------------------- holding
+
+    async def seek(self, sought: Sought) -> Found:
+        """Holds a basket, or refuses it with every short line named. Raises `Unavailable`, where nothing came
+        of it, and `Unconfirmed`.
+        """
+        home = self._commands[sought.partition]
+        for _ in range(ATTEMPTS):
+            answered = await home.open_basket(sought.argument, len(sought.plan.positions))
+            now_ms, epoch, seq, answer = answered
+            if type(answer) is int:
+                opened = epoch, answer
+            elif answer[0] == b"pending":
+                head = decode_record(answer[1]).head
+                opened = head.created_epoch, head.created_seq
+            elif answer[0] == b"replayed":
+                return Found(Reply(*answered), decode_record(answer[1]), is_new=False)
+            else:
+                return Found(Reply(now_ms, epoch, seq, answer), None, is_new=False)
+            refusal: Reply | None = None
+            failure: Exception | None = None
+            is_over = False
+            try:
+                refusal, is_over = await self._hold_parts(sought, opened)
+            except _GONE as error:
+                failure = error
+            if is_over:
+                continue
+            hold = refusal is None and failure is None
+            found = await self._decide(sought, opened, hold=hold)
+            if found is None and hold:
+                continue
+            if found is not None:
+                assert found.record is not None
+                if found.record.head.state is not Undecided.ABANDONED:
+                    return found
+                # Its parts are told before the caller hears of it, who may well ask for fewer at once.
+                with suppress(*_GONE):
+                    await self._tell(sought.partition, sought.operation, found.record)
+            if failure is not None:
+                if isinstance(failure, Unavailable):
+                    raise failure
+                raise StorageUnavailable("a partition did not answer; what others held was given back")
+            assert refusal is not None
+            return Found(refusal, None, is_new=False)
+        raise StorageUnavailable("other attempts for the same operation came in between")
+
+    async def _decide(self, sought: Sought, opened: tuple[int, int], *, hold: bool) -> Found | None:
+        """None where the attempt is over and nothing came of it."""
+        try:
+            answered = await self._commands[sought.partition].decide(sought.operation, opened, hold=hold)
+        except Unavailable as error:
+            raise Unconfirmed("the basket was not decided; repeat with the same id") from error
+        answer = answered[3]
+        if answer[0] == b"superseded":
+            return None
+        record = decode_record(answer[1])
+        return Found(Reply(*answered), record, is_new=type(answer[0]) is int)
+
+    async def _hold_parts(self, sought: Sought, opened: tuple[int, int]) -> tuple[Reply | None, bool]:
+        """Holds all parts. A refusal with the indexes of the whole plan; and whether the attempt is over."""
+        parts = split_plan(sought.plan, self._partitions)
+        replies = await asyncio.gather(
+            *(self._hold_part(sought, part, opened) for part in parts), return_exceptions=True
+        )
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        answered = [reply for reply in replies if not isinstance(reply, BaseException)]
+        if any(reply.word == "superseded" for reply in answered):
+            return None, True
+        refused = [
+            (part, reply)
+            for part, reply in zip(parts, answered, strict=True)
+            if reply.word not in {None, "repeated"}
+        ]
+        return (_merge_refusals(refused) if refused else None), False
+
+    async def _hold_part(self, sought: Sought, part: Part, opened: tuple[int, int]) -> Reply:
+        commands = self._commands[part.partition]
+        plan = encode_plan([sought.plan.positions[index] for index in part.indexes])
+        name = part_id(sought.operation)
+        body = b"".join(
+            (
+                limits.SEEK_MS.to_bytes(4, "little"),
+                sought.plan.route.to_bytes(2, "little"),
+                plan,
+                encode_version(opened),
+            )
+        )
+        argument = commands.encode_reserve(name, fingerprint(body), body, len(part.indexes), kind=KIND_PART)
+        while True:
+            reply = Reply(*await commands.hold_part(argument, len(part.indexes)))
+            if reply.word == "stale":
+                # It is left of an attempt that was abandoned; nobody has told it yet.
+                record = decode_record((await commands.find(name))[3][1])
+                await commands.follow(name, opened, [_NOTHING] * len(record.plan.positions))
+            elif reply.word != "overdue":
+                return reply
+
+    # ---------------------------------------------------------------- telling
+
+    async def tell(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
+        """Lets the parts follow a step that was decided on the basket. Waits a little for them, and never
+        raises: who could not be told is told by a sweeper.
+        """
+        task = asyncio.get_running_loop().create_task(self._tell_quietly(partition, operation, plan, head))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait([task], timeout=TELLING_SECONDS)
+
+    async def _tell_quietly(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
+        try:
+            await self._tell_units(partition, operation, plan, head)
+        except _GONE as error:
+            log.warning("a basket's parts follow later: %s", error)
+
+    async def _tell(self, partition: int, operation: bytes, record: Record) -> None:
+        await self._tell_units(partition, operation, record.plan, record.head)
+
+    async def _tell_units(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
+        """Raises what a partition raised, once all have been asked."""
+        version, units = (head.changed_epoch, head.changed_seq), units_of(head, plan.packed)
+        asked = [
+            self._commands[part.partition].follow(
+                part_id(operation), version, [units[index] for index in part.indexes]
+            )
+            for part in split_plan(plan, self._partitions)
+        ]
+        for answer in await _all_of(asked):
+            if answer == [b"missing"] and head.state not in _OVER:
+                log.error("a part of basket %s is missing", operation.hex())
+        await self._commands[partition].settle(operation, version)
+
+    # ---------------------------------------------------------------- repairing
+
+    async def repair(self, partition: int) -> int:
+        """Finishes what others began and did not end; how many baskets and parts were looked at."""
+        _, _, _, found = await self._commands[partition].repair(limits.REPAIR_IDS)
+        work = [
+            self._repair_one(partition, name, decode_record(raw))
+            for name, raw in zip(found[::2], found[1::2], strict=True)
+        ]
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+        return len(work)
+
+    async def _repair_one(self, partition: int, name: bytes, record: Record) -> None:
+        if record.kind == KIND_BASKET:
+            # One that is pending has a deadline, and is looked at then.
+            if record.head.state is not Undecided.PENDING:
+                await self._tell(partition, name, record)
+            return
+        version, units = await self._ask_home(part_id(name), partition, record)
+        if version is not None:
+            await self._commands[partition].follow(name, version, units)
+
+    async def _ask_home(
+        self, operation: bytes, partition: int, part: Record
+    ) -> tuple[tuple[int, int] | None, list[Units]]:
+        """What was decided on a part's basket; no version where it is not decided yet."""
+        _, _, _, (_, raw) = await self._commands[part.route % self._partitions].find(operation)
+        nothing = [_NOTHING] * len(part.plan.positions)
+        assert part.follows is not None
+        epoch, seq = part.follows
+        if not is_reservation(raw) or raw[0] != KIND_BASKET:
+            # It is forgotten, or never was: then it was not held for long.
+            return (epoch, seq + 1), nothing
+        basket = decode_record(raw)
+        if basket.head.state is Undecided.PENDING:
+            return None, nothing
+        version, units = (
+            (basket.head.changed_epoch, basket.head.changed_seq),
+            units_of(basket.head, basket.plan.packed),
+        )
+        for own in split_plan(basket.plan, self._partitions):
+            if own.partition == partition:
+                positions = tuple(basket.plan.positions[index] for index in own.indexes)
+                if positions == part.plan.positions:
+                    return version, [units[index] for index in own.indexes]
+        # The part is of an attempt that was abandoned, for other lines.
+        return version, nothing
+
+
+_OVER = {Undecided.ABANDONED}
+
+
+async def _all_of(asked: Sequence[Answered]) -> list[Any]:
+    """The answers to all; raises the first error once all have answered."""
+    replies = await asyncio.gather(*asked, return_exceptions=True)
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+    return [reply[3] for reply in replies if not isinstance(reply, BaseException)]
+
+
+def _merge_refusals(refused: Sequence[tuple[Part, Reply]]) -> Reply:
+    """One refusal of several parts, as if one script had refused them all."""
+    order = list(Outcome)
+    word = min((Outcome(reply.word or "") for _, reply in refused), key=order.index)
+    step = 3 if word is Outcome.INSUFFICIENT_STOCK else 1
+    named: list[list[int]] = []
+    first: Reply | None = None
+    for part, reply in refused:
+        if reply.word == word:
+            first = first or reply
+            found = reply.answer[2:]
+            named += [
+                [part.indexes[found[at]], *found[at + 1 : at + step]] for at in range(0, len(found), step)
+            ]
+    assert first is not None
+    answer = [*first.answer[:2], *(number for one in sorted(named) for number in one)]
+    return Reply(first.now_ms, first.epoch, first.seq, answer)
