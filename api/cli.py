@@ -326,7 +326,9 @@ def replay(
 def bench(
     benchmark: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="canonical, micro, scale, http_api, open_model, gate, report."),
+        typer.Argument(
+            metavar="NAME", help="canonical, micro, scale, partitions, http_api, open_model, gate, report."
+        ),
     ] = "canonical",
     arguments: Annotated[
         list[str] | None,

@@ -105,8 +105,8 @@ class Baskets:
     async def bound(
         self, operation: bytes, mark: bytes, partition: int, *, ttl_seconds: int = 0
     ) -> AsyncIterator[None]:
-        """Binds an operation id to its content while its effect happens in a partition. A refusal takes the
-        bond back. Raises `IdempotencyMismatch` where the id is bound to other content.
+        """Binds an operation id to its content while its effect happens in a partition. Where nothing
+        came of it the bond is taken back. Raises `IdempotencyMismatch` where the id is bound to other content.
         """
         keeper = keeper_of(operation, self._partitions)
         if keeper == partition:
@@ -118,7 +118,7 @@ class Baskets:
             raise IdempotencyMismatch("this operation id was used before, with other content")
         try:
             yield
-        except Refused:
+        except (Refused, Unavailable):
             with suppress(*_GONE):
                 await self._commands[keeper].unbind(operation, mark)
             raise

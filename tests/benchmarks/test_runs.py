@@ -10,7 +10,7 @@ import pytest
 
 from api.commands.bench import CHECKOUT, bench, list_benchmarks
 from api.settings import SettingsError
-from benchmarks import canonical, scale
+from benchmarks import canonical, partitions, scale
 from benchmarks.measure import BenchmarkError, find_figure, read_result
 from benchmarks.micro import __main__ as micro
 from benchmarks.wrk_client import find_wrk
@@ -48,6 +48,14 @@ def test_micro(tmp_path: Path) -> None:
         assert {(verb, "off"), (verb, "always")} <= measured
     assert find_figure(result, "codec: reserve, plan and encode").value > 1
     assert len(result.proofs) == 2
+
+
+def test_partitions(tmp_path: Path) -> None:
+    """Baskets over several partitions are compared with those of one, and proven on all."""
+    partitions.main(["--quick", "--pairs", "1", "--out", str(tmp_path / "partitions.json")])
+    result = read_result(tmp_path / "partitions.json")
+    assert find_figure(result, "baskets a second over several, against one partition").value > 0
+    assert len(result.proofs) == 3
 
 
 def test_scale(tmp_path: Path) -> None:
