@@ -38,6 +38,10 @@ QUEUE_REQUESTS = 20_000
 CALL_TIMEOUT_SECONDS = 5.0
 """How long an answer may take before it counts as lost and its requests as unknown."""
 
+STALL_SECONDS = 0.5
+"""How long a node may answer nothing before new requests for it are refused instead of queued. A fork of a
+large server takes 0.1 s; who waits for a node that is gone holds up those who want another."""
+
 SWEEP_IDS = 512
 """Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 
