@@ -14,16 +14,19 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-FEWEST, FIRST, MOST = 64, 512, 4096
+FEWEST, FIRST, MOST = 64, 128, 4096
 """Bounds of the limit, in operations, and where it starts."""
 SHARES = (4.0, 2.0, 1.0, 0.75)
 """By rank: up to how much of the limit such a request is let in. What others do not reach is kept for it."""
 PATIENCE_SECONDS = 0.02
 """How long a request waits to be let in before it is refused. The answer must be there within 50 ms, and
 one turn of the loop, which may lie before and after it, takes up to 10."""
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 0.25
 """How long those who were let in should wait for their answer: a slow server gets fewer at once."""
+REFUSALS_AN_ANSWER = 0.25
+"""Refusing costs a third of serving. A process with no time left refuses no more than so many for each
+operation that it answers, or it would do nothing else; who is over waits, and may still be let in."""
 IDLE, BUSY = 0.8, 0.95
 """Below that share of the time the process waits for the server, and more at once are faster; above the
 other they only make it slower."""
@@ -134,6 +137,8 @@ class Admission:
         self._waiting = 0
         self._left = 0
         self._lets_in = False
+        self._is_busy = False
+        self._may_refuse = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._ticked = 0.0
@@ -149,6 +154,7 @@ class Admission:
         self.under_way -= operations
         if not self.is_easy:
             self._left += operations
+            self._may_refuse += operations * REFUSALS_AN_ANSWER
             if not self._lets_in:
                 self._lets_in = True
                 asyncio.get_running_loop().call_soon(self._let_in)
@@ -191,17 +197,19 @@ class Admission:
         """Refuses whoever waits too long, many at a time."""
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
-        oldest = now
+        oldest, left = now, self._may_refuse if self._is_busy else float("inf")
         for rank, room in zip(Rank, self._rooms, strict=True):
-            while room and now - room[0][0] >= PATIENCE_SECONDS:
+            while room and now - room[0][0] >= PATIENCE_SECONDS and left >= 1:
                 since, guest = room.popleft()
                 self._waiting -= 1
                 if guest.waits:
                     guest.waits = False
+                    left -= 1
                     self.shed[rank] += 1
                     guest.turn_away(now - since)
             if room:
                 oldest = min(oldest, room[0][0])
+        self._may_refuse = left if self._is_busy else 0.0
         if self._waiting:
             # Not for each by itself: those who come within a few milliseconds go together.
             self._timer = loop.call_later(
@@ -228,6 +236,7 @@ class Admission:
             self._bound = self.limit
             return
         self._ticked, self._left = now, 0
+        self._is_busy = busy > IDLE
         self.limit = next_limit(self.limit, left / seconds, busy)
         self._bound = self.limit + stuck
         self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
