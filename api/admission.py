@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 FEWEST, FIRST, MOST = 64, 128, 4096
 """Bounds of the limit, in operations, and where it starts."""
-SHARES = (4.0, 2.0, 1.0, 0.75)
+SHARES = (6.0, 4.0, 1.0, 0.75)
 """By rank: up to how much of the limit such a request is let in. What others do not reach is kept for it."""
 PATIENCE_SECONDS = 0.02
 """How long a request waits to be let in before it is refused. The answer must be there within 50 ms, and
@@ -237,7 +237,9 @@ class Admission:
             return
         self._ticked, self._left = now, 0
         self._is_busy = busy > IDLE
-        self.limit = next_limit(self.limit, left / seconds, busy)
+        if left:
+            # A server that answers nothing at all is no slow one: `stuck` will tell of it.
+            self.limit = next_limit(self.limit, left / seconds, busy)
         self._bound = self.limit + stuck
         self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
         if not self._lets_in:

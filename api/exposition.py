@@ -112,11 +112,11 @@ def _tell_admission(lines: list[str], workers: Sequence[WorkerCounts]) -> None:
         shed = sum(worker.shed[rank] for worker in api_workers)
         lines.append(f"{name}{_labels(priority=rank.name.lower())} {shed}")
     _head(lines, "bincard_operations_under_way")
-    for worker in api_workers:
-        lines.append(f"bincard_operations_under_way{_labels(worker=worker.worker)} {worker.under_way}")
+    lines += [
+        f"bincard_operations_under_way{_labels(worker=one.worker)} {one.under_way}" for one in api_workers
+    ]
     _head(lines, "bincard_operations_limit")
-    for worker in api_workers:
-        lines.append(f"bincard_operations_limit{_labels(worker=worker.worker)} {worker.limit}")
+    lines += [f"bincard_operations_limit{_labels(worker=one.worker)} {one.limit}" for one in api_workers]
     _head(lines, "bincard_server_stalls_total")
     lines.append(f"bincard_server_stalls_total {sum(worker.stalls for worker in workers)}")
 

@@ -111,14 +111,6 @@ class HotCycle:
 
     async def run(self) -> None:
         """Answers the request. Its whole body is here."""
-        admission, operations = self.protocol.application.admission, operations_of(len(self.body))
-        admission.enter(operations)
-        try:
-            await self._answer()
-        finally:
-            admission.leave(operations)
-
-    async def _answer(self) -> None:
         protocol, request = self.protocol, self.request
         front = protocol.application.front
         if self.is_garbled:
@@ -131,7 +123,12 @@ class HotCycle:
             status, body, headers = problem_answer(Overloaded(UNREAD), request)
         else:
             request.body = bytes(self.body)
-            status, body, headers = await front.answer(request, self.handlers)
+            admission, operations = protocol.application.admission, operations_of(len(request.body))
+            admission.enter(operations)
+            try:
+                status, body, headers = await front.answer(request, self.handlers)
+            finally:
+                admission.leave(operations)
         front.metrics.observe(request.method, self.route, status, perf_counter() - self.started)
         if not self.disconnected:
             protocol.transport.write(protocol.encode_answer(self, status, body, headers))

@@ -39,24 +39,27 @@ def refuse_unread(
     if end < 0 or line < 0:
         return None
     head = data[: end + 2].lower()
-    for mark in _NOT_PLAIN:
-        if mark in head:
-            return None
-    if head.count(b"\n") != head.count(b"\r\n"):
-        return None
-    at = head.find(b"\r\nconnection")
-    if at >= 0 and not head.startswith(_KEEP_ALIVE, at):
+    if not _is_plain(head):
         return None
     length, name = _value(head, data, b"\r\ncontent-length"), _value(head, data, b"\r\nx-request-id")
     path = data[data.find(b" ") + 1 : line].partition(b"?")[0]
-    if length is None or name is None or not _PLAIN.fullmatch(path):
+    if length is None or name is None or not _PLAIN.fullmatch(path) or (name and not _PLAIN.fullmatch(name)):
         return None
-    if length and not length.isdigit() or len(data) != end + 4 + int(length or b"0"):
-        return None
-    if name and not _PLAIN.fullmatch(name):
+    if (length and not length.isdigit()) or len(data) != end + 4 + int(length or b"0"):
         return None
     own_id = request_id({b"x-request-id": name} if name else _ABSENT).encode()
     return _HEAD % (defaults, own_id, _EXTRA + len(path) + len(own_id), path, own_id)
+
+
+def _is_plain(head: bytes) -> bool:
+    """Whether nothing in a head, in lower case, says that more than its length decides where it ends."""
+    for mark in _NOT_PLAIN:
+        if mark in head:
+            return False
+    if head.count(b"\n") != head.count(b"\r\n"):
+        return False
+    at = head.find(b"\r\nconnection")
+    return at < 0 or head.startswith(_KEEP_ALIVE, at)
 
 
 def _value(head: bytes, data: bytes, name: bytes) -> bytes | None:
