@@ -24,9 +24,12 @@ one turn of the loop, which may lie before and after it, takes up to 10."""
 TICK_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 0.25
 """How long those who were let in should wait for their answer: a slow server gets fewer at once."""
-REFUSALS_AN_ANSWER = 0.25
-"""Refusing costs a third of serving. A process with no time left refuses no more than so many for each
-operation that it answers, or it would do nothing else; who is over waits, and may still be let in."""
+REFUSING_SHARE = 0.15
+"""A process that has no time left spends no more of it on refusals, or it would do nothing else: who is over
+waits, and may still be let in."""
+REFUSAL_COST, FIRST_COST_SECONDS = 3.0, 10e-6
+"""What a refusal costs in all, reading and sending too, for each second in here; what it is taken to cost
+before one was measured."""
 IDLE, BUSY = 0.8, 0.95
 """Below that share of the time the process waits for the server, and more at once are faster; above the
 other they only make it slower."""
@@ -138,7 +141,8 @@ class Admission:
         self._left = 0
         self._lets_in = False
         self._is_busy = False
-        self._may_refuse = 0.0
+        self._refused_at = 0.0
+        self._cost = FIRST_COST_SECONDS
         self._timer: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._ticked = 0.0
@@ -154,7 +158,6 @@ class Admission:
         self.under_way -= operations
         if not self.is_easy:
             self._left += operations
-            self._may_refuse += operations * REFUSALS_AN_ANSWER
             if not self._lets_in:
                 self._lets_in = True
                 asyncio.get_running_loop().call_soon(self._let_in)
@@ -197,24 +200,29 @@ class Admission:
         """Refuses whoever waits too long, many at a time."""
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
-        oldest, left = now, self._may_refuse if self._is_busy else float("inf")
+        most, refused, begun = self._affordable(now), 0, time.thread_time()
         for rank, room in zip(Rank, self._rooms, strict=True):
-            while room and now - room[0][0] >= PATIENCE_SECONDS and left >= 1:
+            while room and refused < most and now - room[0][0] >= PATIENCE_SECONDS:
                 since, guest = room.popleft()
                 self._waiting -= 1
                 if guest.waits:
                     guest.waits = False
-                    left -= 1
                     self.shed[rank] += 1
+                    refused += 1
                     guest.turn_away(now - since)
-            if room:
-                oldest = min(oldest, room[0][0])
-        self._may_refuse = left if self._is_busy else 0.0
+        if refused:
+            cost = REFUSAL_COST * (time.thread_time() - begun) / refused
+            self._cost += (cost - self._cost) / 8
         if self._waiting:
+            oldest = min(room[0][0] for room in self._rooms if room)
             # Not for each by itself: those who come within a few milliseconds go together.
-            self._timer = loop.call_later(
-                max(PATIENCE_SECONDS / 4, oldest + PATIENCE_SECONDS - now), self._turn_away
-            )
+            pause = max(PATIENCE_SECONDS / 4, oldest + PATIENCE_SECONDS - now)
+            self._timer = loop.call_later(pause, self._turn_away)
+
+    def _affordable(self, now: float) -> float:
+        """How many refusals there is time for."""
+        since, self._refused_at = min(now - self._refused_at, PATIENCE_SECONDS), now
+        return 1 + REFUSING_SHARE * since / self._cost if self._is_busy else float("inf")
 
     # ---------------------------------------------------------------- the limit
 
@@ -231,15 +239,15 @@ class Admission:
         loop = asyncio.get_running_loop()
         now, self._tick = loop.time(), None
         seconds, left, stuck = now - self._ticked, self._left, self._stuck()
-        busy = self._load.since_last() / seconds
+        used, wanted = (one / seconds for one in self._load.since_last())
         if self.is_easy:
             self._bound = self.limit
             return
         self._ticked, self._left = now, 0
-        self._is_busy = busy > IDLE
+        self._is_busy = used > IDLE
         if left:
             # A server that answers nothing at all is no slow one: `stuck` will tell of it.
-            self.limit = next_limit(self.limit, left / seconds, busy)
+            self.limit = next_limit(self.limit, left / seconds, wanted)
         self._bound = self.limit + stuck
         self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
         if not self._lets_in:
@@ -261,20 +269,21 @@ def next_limit(limit: int, per_second: float, busy: float) -> int:
 
 
 class _OwnLoad:
-    """For how long this process had something to do: time on a processor, and waiting for one."""
+    """What this process had of the processors."""
 
     def __init__(self) -> None:
         self._path = Path("/proc/self/schedstat")
-        self._has_waits = self._path.exists()
+        self._tells_waits = self._path.exists()
         self._last = self._read()
 
-    def _read(self) -> float:
-        if self._has_waits:
+    def _read(self) -> tuple[float, float]:
+        if self._tells_waits:
             on, waiting, _ = self._path.read_bytes().split()
-            return (int(on) + int(waiting)) / 1e9
-        return time.process_time()
+            return int(on) / 1e9, (int(on) + int(waiting)) / 1e9
+        used = time.process_time()
+        return used, used
 
-    def since_last(self) -> float:
-        """Seconds since the last question."""
+    def since_last(self) -> tuple[float, float]:
+        """Seconds since the last question: on a processor, and on one or waiting for one."""
         before, self._last = self._last, self._read()
-        return self._last - before
+        return self._last[0] - before[0], self._last[1] - before[1]
