@@ -27,7 +27,7 @@ LONGEST_WAIT_SECONDS = 0.25
 REFUSING_SHARE = 0.15
 """A process that has no time left spends no more of it on refusals, or it would do nothing else: who is over
 waits, and may still be let in."""
-REFUSAL_COST, FIRST_COST_SECONDS = 3.0, 10e-6
+REFUSAL_COST, FIRST_COST_SECONDS = 4.0, 10e-6
 """What a refusal costs in all, reading and sending too, for each second in here; what it is taken to cost
 before one was measured."""
 IDLE, BUSY = 0.8, 0.95
@@ -200,7 +200,8 @@ class Admission:
         """Refuses whoever waits too long, many at a time."""
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
-        most, refused, begun = self._affordable(now), 0, time.thread_time()
+        begun, refused = time.thread_time(), 0
+        most = self._affordable(begun)
         for rank, room in zip(Rank, self._rooms, strict=True):
             while room and refused < most and now - room[0][0] >= PATIENCE_SECONDS:
                 since, guest = room.popleft()
@@ -219,9 +220,9 @@ class Admission:
             pause = max(PATIENCE_SECONDS / 4, oldest + PATIENCE_SECONDS - now)
             self._timer = loop.call_later(pause, self._turn_away)
 
-    def _affordable(self, now: float) -> float:
-        """How many refusals there is time for."""
-        since, self._refused_at = min(now - self._refused_at, PATIENCE_SECONDS), now
+    def _affordable(self, used: float) -> float:
+        """How many refusals there is time for, after so much time on a processor."""
+        since, self._refused_at = min(used - self._refused_at, PATIENCE_SECONDS), used
         return 1 + REFUSING_SHARE * since / self._cost if self._is_busy else float("inf")
 
     # ---------------------------------------------------------------- the limit
@@ -239,15 +240,15 @@ class Admission:
         loop = asyncio.get_running_loop()
         now, self._tick = loop.time(), None
         seconds, left, stuck = now - self._ticked, self._left, self._stuck()
-        used, wanted = (one / seconds for one in self._load.since_last())
+        busy = self._load.since_last() / seconds
         if self.is_easy:
             self._bound = self.limit
             return
         self._ticked, self._left = now, 0
-        self._is_busy = used > IDLE
+        self._is_busy = busy > BUSY
         if left:
             # A server that answers nothing at all is no slow one: `stuck` will tell of it.
-            self.limit = next_limit(self.limit, left / seconds, wanted)
+            self.limit = next_limit(self.limit, left / seconds, busy)
         self._bound = self.limit + stuck
         self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
         if not self._lets_in:
@@ -269,21 +270,20 @@ def next_limit(limit: int, per_second: float, busy: float) -> int:
 
 
 class _OwnLoad:
-    """What this process had of the processors."""
+    """For how long this process had something to do: time on a processor, and waiting for one."""
 
     def __init__(self) -> None:
         self._path = Path("/proc/self/schedstat")
         self._tells_waits = self._path.exists()
         self._last = self._read()
 
-    def _read(self) -> tuple[float, float]:
+    def _read(self) -> float:
         if self._tells_waits:
             on, waiting, _ = self._path.read_bytes().split()
-            return int(on) / 1e9, (int(on) + int(waiting)) / 1e9
-        used = time.process_time()
-        return used, used
+            return (int(on) + int(waiting)) / 1e9
+        return time.process_time()
 
-    def since_last(self) -> tuple[float, float]:
-        """Seconds since the last question: on a processor, and on one or waiting for one."""
+    def since_last(self) -> float:
+        """Seconds since the last question."""
         before, self._last = self._last, self._read()
-        return self._last[0] - before[0], self._last[1] - before[1]
+        return self._last - before

@@ -83,7 +83,8 @@ class Session:
         self.reserved += seen.answered - seen.refused
         print(
             f"{rate:,.0f}/s arrive: {goodput_of(seen):,.0f}/s served, "
-            f"p99 of refusals {refusal_ms(seen):.1f} ms, all p99 {seen.p99 / 1000:.0f} ms, driver late p99 {seen.late_p99 / 1000:.1f} ms",
+            f"p99 of refusals {refusal_ms(seen):.1f} ms, all p99 {seen.p99 / 1000:.0f} ms, "
+            f"driver late p99 {seen.late_p99 / 1000:.1f} ms",
             file=sys.stderr,
         )
         return seen
