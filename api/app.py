@@ -2,6 +2,7 @@
 
 import gc
 
+from api.admission import Admission, most_connections
 from api.cold import create_cold_app
 from api.front import Front, Receive, Scope, Send
 from api.hot import Hot
@@ -20,6 +21,9 @@ class Application:
         self._worker = worker
         self.front: Front
         """There from the start of the lifespan on."""
+        self.admission: Admission
+        """Same."""
+        self.most_connections = most_connections()
         self.is_draining = False
         """Whether every answer is the last one of its connection."""
         self._readiness: Readiness | None = None
@@ -45,9 +49,12 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         metrics = HttpMetrics()
-        cold = create_cold_app(inventory, metrics, durability=self._durability, worker=self._worker)
+        self.admission = Admission(lambda: inventory.requests_stuck)
+        cold = create_cold_app(
+            inventory, metrics, self.admission, durability=self._durability, worker=self._worker
+        )
         self._readiness = cold.state.readiness
-        self.front = Front(Hot(inventory), cold, metrics, self._readiness)
+        self.front = Front(Hot(inventory), cold, metrics, self._readiness, self.admission)
         async with cold.router.lifespan_context(cold):
             tune_collector()
             await send({"type": "lifespan.startup.complete"})

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route as StarletteRoute
 
+from api.admission import Admission
 from api.counts_exchange import CountsExchange
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
@@ -28,13 +29,13 @@ NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
 
 def create_cold_app(
-    inventory: Inventory, http_metrics: HttpMetrics, *, durability: str, worker: int
+    inventory: Inventory, http_metrics: HttpMetrics, admission: Admission, *, durability: str, worker: int
 ) -> FastAPI:
     """The cold application of one worker. Its lifespan is entered before it serves."""
 
     def own_counts() -> WorkerCounts:
         return worker_counts(
-            str(worker), http_metrics, inventory.metrics, is_connected=inventory.is_connected
+            str(worker), http_metrics, inventory.metrics, admission, is_connected=inventory.is_connected
         )
 
     directory = os.environ.get(RUN_DIRECTORY_VARIABLE)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from api.admission import Rank
 from api.metrics import (
     LATENCY_BUCKETS,
     RouteMetrics,
@@ -41,6 +42,20 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "bincard_script_call_requests": Family(
         "histogram", "Requests that one script call carried to the server.", (), CALL_BUCKETS
+    ),
+    "bincard_requests_shed_total": Family(
+        "counter",
+        "Requests refused because there was more to do than could be done; the most important first in line.",
+        ("priority",),
+    ),
+    "bincard_operations_under_way": Family(
+        "gauge", "Operations that an API worker has let in and not yet answered.", ("worker",)
+    ),
+    "bincard_operations_limit": Family(
+        "gauge", "How many a worker lets in at once; commits and releases go beyond it.", ("worker",)
+    ),
+    "bincard_server_stalls_total": Family(
+        "counter", "How often a stock server stopped to answer, so that new requests were refused at once."
     ),
     "bincard_connection_up": Family(
         "gauge", "Whether a worker has a connection to the stock server (1) or not (0).", ("worker",)
@@ -82,10 +97,28 @@ def render(workers: Sequence[WorkerCounts]) -> str:
     # A call carries no more than the last bound, so nothing is beyond it.
     lines += _histogram(name, {}, CALL_BUCKETS, [*calls, 0], sum(worker.call_requests for worker in workers))
 
+    _tell_admission(lines, workers)
     _head(lines, "bincard_connection_up")
     for worker in sorted(workers, key=lambda counts: counts.worker):
         lines.append(f"bincard_connection_up{_labels(worker=worker.worker)} {int(worker.is_connected)}")
     return "\n".join(lines) + "\n"
+
+
+def _tell_admission(lines: list[str], workers: Sequence[WorkerCounts]) -> None:
+    api_workers = [worker for worker in sorted(workers, key=lambda counts: counts.worker) if worker.limit]
+    name = "bincard_requests_shed_total"
+    _head(lines, name)
+    for rank in Rank:
+        shed = sum(worker.shed[rank] for worker in api_workers)
+        lines.append(f"{name}{_labels(priority=rank.name.lower())} {shed}")
+    _head(lines, "bincard_operations_under_way")
+    lines += [
+        f"bincard_operations_under_way{_labels(worker=one.worker)} {one.under_way}" for one in api_workers
+    ]
+    _head(lines, "bincard_operations_limit")
+    lines += [f"bincard_operations_limit{_labels(worker=one.worker)} {one.limit}" for one in api_workers]
+    _head(lines, "bincard_server_stalls_total")
+    lines.append(f"bincard_server_stalls_total {sum(worker.stalls for worker in workers)}")
 
 
 def _head(lines: list[str], name: str) -> None:

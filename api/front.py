@@ -11,12 +11,14 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
+from api.admission import Admission, Rank
 from api.codec import encode
 from api.hot import Answer, Handler, Headers, Hot, Request
 from api.metrics import HttpMetrics
 from api.problems import ProblemError, as_logged_problem
 from api.readiness import Readiness
-from engine.errors import BincardError, OutcomeError, StorageUnavailable
+from api.refusing import UNREAD
+from engine.errors import BincardError, OutcomeError, Overloaded, StorageUnavailable
 
 log = getLogger("bincard.http")
 
@@ -37,11 +39,14 @@ _ACCEPTABLE = (b"application/json", b"application/*", b"*/*", b"application/prob
 class Front:
     """The application of one worker."""
 
-    def __init__(self, hot: Hot, cold: App, metrics: HttpMetrics, readiness: Readiness) -> None:
+    def __init__(
+        self, hot: Hot, cold: App, metrics: HttpMetrics, readiness: Readiness, admission: Admission
+    ) -> None:
         self._hot = hot
         self._cold = cold
         self.metrics = metrics
         self._readiness = readiness
+        self._admission = admission
         self._prefix = token_hex(4)
         self._numbers = count(1)
 
@@ -113,7 +118,8 @@ class Front:
         scope.setdefault("state", {})["request"] = request
         try:
             self._check_may_write(request)
-        except StorageUnavailable as error:
+            self._check_may_read(request)
+        except (StorageUnavailable, Overloaded) as error:
             status, body, headers = problem_answer(error, request)
             headers.append((b"content-length", b"%d" % len(body)))
             await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
@@ -129,6 +135,17 @@ class Front:
         unfit = self._readiness.unfit
         if unfit and request.method not in {"GET", "HEAD"} and request.path != READ_BY_POST:
             raise StorageUnavailable(f"nothing is written until this is mended: {unfit[0]}")
+
+    def _check_may_read(self, request: Request) -> None:
+        """Raises `Overloaded` where a cold read would take the time of what goes before it. Asking for the
+        state of the service always works.
+        """
+        admission = self._admission
+        if admission.is_easy or request.method != "GET" or not request.path.startswith("/v1/"):
+            return
+        if not admission.has_room(Rank.READ):
+            admission.shed[Rank.READ] += 1
+            raise Overloaded(UNREAD)
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> str:
         """The id that the caller gave, or a new one."""

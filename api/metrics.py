@@ -3,8 +3,9 @@
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from api.admission import Admission
 from engine.metrics import EngineMetrics
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -69,10 +70,20 @@ class WorkerCounts(Struct, frozen=True):
     calls: int
     call_requests: int
     call_buckets: list[int]
+    stalls: int = 0
+    shed: list[int] = field(default_factory=list)
+    """Refused requests by rank; none of a process that admits nobody."""
+    under_way: int = 0
+    limit: int = 0
 
 
 def worker_counts(
-    worker: str, http: HttpMetrics, engine: EngineMetrics, *, is_connected: bool
+    worker: str,
+    http: HttpMetrics,
+    engine: EngineMetrics,
+    admission: Admission | None = None,
+    *,
+    is_connected: bool,
 ) -> WorkerCounts:
     """What a process has counted by now."""
     return WorkerCounts(
@@ -86,6 +97,8 @@ def worker_counts(
         engine.lane.calls,
         engine.lane.requests,
         list(engine.lane.call_counts),
+        engine.lane.stalls,
+        *((list(admission.shed), admission.under_way, admission.limit) if admission is not None else ()),
     )
 
 

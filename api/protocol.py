@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from api.admission import NOBODY, kind_of, operations_of
 from api.front import MAX_BODY_BYTES, as_headers, problem_answer, too_large
 from api.hot import Answer, Handler, Headers, Request
 from api.problems import ProblemError
+from api.refusing import UNREAD, refuse_unread
+from engine.errors import Overloaded
 
 if TYPE_CHECKING:
     from api.app import Application
@@ -24,6 +27,10 @@ log = getLogger("bincard.http")
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_UPGRADE = (b"upgrade", b"http2-settings")
+MOST_UNREAD_BYTES = 65_536
+"""What is taken from a connection whose request waits to be let in."""
+LAST_WORD_SECONDS = 1.0
+"""How long a connection that is one too many is kept, for its request to come and be refused."""
 
 
 class _NoEvent:
@@ -44,6 +51,7 @@ class HotCycle:
         "disconnected",
         "handlers",
         "is_garbled",
+        "is_refused",
         "keep_alive",
         "more_body",
         "protocol",
@@ -72,6 +80,7 @@ class HotCycle:
         self.body = bytearray()
         self.more_body = True
         self.is_garbled = False
+        self.is_refused = False
         self.response_complete = False
         self.disconnected = False
         self.started = perf_counter()
@@ -110,9 +119,16 @@ class HotCycle:
         elif len(self.body) > MAX_BODY_BYTES:
             status, body, headers = too_large(request)
             self.keep_alive = False
+        elif self.is_refused:
+            status, body, headers = problem_answer(Overloaded(UNREAD), request)
         else:
             request.body = bytes(self.body)
-            status, body, headers = await front.answer(request, self.handlers)
+            admission, operations = protocol.application.admission, operations_of(len(request.body))
+            admission.enter(operations)
+            try:
+                status, body, headers = await front.answer(request, self.handlers)
+            finally:
+                admission.leave(operations)
         front.metrics.observe(request.method, self.route, status, perf_counter() - self.started)
         if not self.disconnected:
             protocol.transport.write(protocol.encode_answer(self, status, body, headers))
@@ -141,8 +157,93 @@ class HotProtocol(HttpToolsProtocol):
         self._begins_again = False
         self._default_headers: object = None
         self._default_bytes = b""
+        self.kind = NOBODY
+        self.waits = False
+        self._unread = b""
+        self._refuses = False
+        self._is_one_too_many = False
+
+    # ---------------------------------------------------------------- who is let in
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's or uvloop's
+        super().connection_made(transport)
+        if len(self.connections) > self.application.most_connections:
+            self._is_one_too_many = True
+            self.loop.call_later(LAST_WORD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
+        admission = self.application.admission
+        if self.waits:
+            self._unread += data
+            if len(self._unread) > MOST_UNREAD_BYTES:
+                self.flow.pause_reading()
+            return
+        if self._is_one_too_many:
+            self._refuse_connection()
+            return
+        if not admission.is_easy and self._is_idle():
+            kind = kind_of(data)
+            if kind is not None and not admission.has_room(kind.rank):
+                self.kind, self._unread = kind, data
+                admission.wait(self)
+                return
+        self._read(data)
+
+    def _is_idle(self) -> bool:
+        """Whether what comes next begins a request that none is before."""
+        cycle: Any = self.cycle
+        is_between = cycle is None or (cycle.response_complete and not cycle.more_body)
+        return is_between and not self._reads_head and not self.pipeline
+
+    def let_in(self) -> None:
+        """Reads the request that waited."""
+        data, self._unread = self._unread, b""
+        self.flow.resume_reading()
+        self._read(data)
+
+    def turn_away(self, seconds: float) -> None:
+        """Refuses the request that waited, unread where it is plain enough."""
+        data, self._unread = self._unread, b""
+        self.flow.resume_reading()
+        refusal = None
+        if not (self.application.is_draining or self.flow.write_paused):
+            refusal = refuse_unread(data, self.encode_defaults(), self.application.front.request_id)
+        if refusal is None:
+            self._refuses = True
+            self._read(data)
+            self._refuses = False
+            return
+        self.transport.write(refusal)
+        self.application.front.metrics.observe(self.kind.method, self.kind.route, 503, seconds)
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes what is idle; who waits is not."""
+        self.timeout_keep_alive_task = None
+        if not self.waits:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.waits = False
+        super().connection_lost(exc)
+
+    def _refuse_connection(self) -> None:
+        """Answers what is one connection too many, whatever it asks, and closes it."""
+        if not self.transport.is_closing():
+            request = Request("GET", "/", b"", {})
+            request.request_id = self.application.front.request_id(request.headers)
+            cycle = HotCycle(self, request, "unmatched", {}, keep_alive=False)
+            answer = problem_answer(Overloaded("this server has too many connections"), request)
+            self.transport.write(self.encode_answer(cycle, *answer))
+            self.application.front.metrics.observe("GET", "unmatched", answer[0], 0.0)
+            self.transport.close()
+
+    # ---------------------------------------------------------------- reading
+
+    def _read(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         while True:
             try:
@@ -258,6 +359,7 @@ class HotProtocol(HttpToolsProtocol):
         )
         before: Any = self.cycle
         cycle: Any = HotCycle(self, request, *found, keep_alive=keep_alive)
+        cycle.is_refused = self._refuses
         self.cycle = cycle
         if self.expect_100_continue:
             self.transport.write(_CONTINUE)
@@ -278,8 +380,8 @@ class HotProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Closes what is idle; a head that has begun to arrive is a request."""
-        if not self._reads_head:
+        """Closes what is idle; a head that has begun to arrive is a request, and so is what waits."""
+        if not (self._reads_head or self.waits):
             super().shutdown()
 
     def on_body(self, body: bytes) -> None:
@@ -313,11 +415,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def encode_answer(self, cycle: HotCycle, status: int, body: bytes, headers: Headers) -> bytes:
         """The whole answer as it goes over the wire."""
-        defaults = self.server_state.default_headers
-        if defaults is not self._default_headers:
-            self._default_headers = defaults
-            self._default_bytes = b"".join([b"%b: %b\r\n" % header for header in defaults])
-        parts = [STATUS_LINE[status], self._default_bytes]
+        parts = [STATUS_LINE[status], self.encode_defaults()]
         parts += [b"%b: %b\r\n" % header for header in headers]
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
@@ -331,3 +429,11 @@ class HotProtocol(HttpToolsProtocol):
             if cycle.request.method != "HEAD":
                 parts.append(body)
         return b"".join(parts)
+
+    def encode_defaults(self) -> bytes:
+        """The headers that every answer has."""
+        defaults = self.server_state.default_headers
+        if defaults is not self._default_headers:
+            self._default_headers = defaults
+            self._default_bytes = b"".join([b"%b: %b\r\n" % header for header in defaults])
+        return self._default_bytes

@@ -52,6 +52,8 @@ class Readiness:
             reasons.append("this server is about to stop")
         if not self._inventory.is_connected:
             reasons.append("there is no connection to the stock server")
+        elif self._inventory.requests_stuck:
+            reasons.append("the stock server has stopped to answer")
         return reasons
 
     async def _keep_looking(self) -> None:

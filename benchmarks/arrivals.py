@@ -41,6 +41,10 @@ class Arrived(Struct, frozen=True):
     refused: int
     latency: dict[str, int]
     late_p99: int
+    refused_latency: dict[str, int]
+    """Of refusals alone; `latency` is that of all."""
+    seconds: float
+    """From the first request that counts to the last answer."""
 
     @property
     def p99(self) -> int:
@@ -92,13 +96,17 @@ class _Connection(asyncio.Protocol):
 class Driver:
     """Drives one server. `make_request` gives the bytes of the request with a number."""
 
-    def __init__(self, url: str, make_request: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, url: str, make_request: Callable[[int], bytes], connections: int = CONNECTIONS
+    ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self._make_request = make_request
+        self._connections = connections
         self._idle: list[_Connection] = []
         self._waiting: deque[tuple[int, float, bool]] = deque()
         self._latency = HdrHistogram(1, HIGHEST_MICROS, DIGITS)
+        self._refused_latency = HdrHistogram(1, HIGHEST_MICROS, DIGITS)
         self._late = HdrHistogram(1, HIGHEST_MICROS, DIGITS)
         self._answered = self._refused = 0
 
@@ -107,7 +115,7 @@ class Driver:
         loop = asyncio.get_running_loop()
         made = [
             await loop.create_connection(lambda: _Connection(self._take), self._host, self._port)
-            for _ in range(CONNECTIONS)
+            for _ in range(self._connections)
         ]
         connections = [connection for _, connection in made]
         self._idle = list(connections)
@@ -127,6 +135,7 @@ class Driver:
                     due = begun + number / rate
                 await asyncio.sleep(min(PAUSE_SECONDS, max(0.0, due - time.perf_counter())))
             await self._drain(count)
+            taken = time.perf_counter() - begun - warm_up / rate
         finally:
             for connection in connections:
                 connection.close()
@@ -135,8 +144,10 @@ class Driver:
             count - warm_up,
             self._answered,
             self._refused,
-            {str(share): int(self._latency.get_value_at_percentile(share)) for share in QUANTILES},
+            _quantiles(self._latency),
             int(self._late.get_value_at_percentile(99.0)),
+            _quantiles(self._refused_latency),
+            taken,
         )
 
     def _offer(self, number: int, due: float, *, counts: bool) -> None:
@@ -150,7 +161,10 @@ class Driver:
         self._refused += not is_success
         if connection.counts:
             micros = round((time.perf_counter() - connection.due) * 1e6)
-            self._latency.record_value(min(HIGHEST_MICROS, max(1, micros)))
+            micros = min(HIGHEST_MICROS, max(1, micros))
+            self._latency.record_value(micros)
+            if not is_success:
+                self._refused_latency.record_value(micros)
         if self._waiting:
             number, due, counts = self._waiting.popleft()
             connection.send(self._make_request(number), due, counts=counts)
@@ -163,3 +177,7 @@ class Driver:
             if time.perf_counter() > end:
                 raise BenchmarkError(f"{count - self._answered} of {count} requests were never answered")
             await asyncio.sleep(0.01)
+
+
+def _quantiles(histogram: HdrHistogram) -> dict[str, int]:
+    return {str(share): int(histogram.get_value_at_percentile(share)) for share in QUANTILES}

@@ -22,6 +22,7 @@ TITLES = {
     "micro": "Every operation against the bare script",
     "http_api": "Over HTTP, closed loop",
     "open_model": "Over HTTP, at fixed rates",
+    "overload": "More than can be done",
     "scale": "What size costs",
     "partitions": "What partitions cost",
     "peers": "Beside its peers",

@@ -63,16 +63,8 @@ def load(
     """Runs wrk with one thread. Raises `BenchmarkError` for any answer that is no success."""
     pids = [served.worker_pid, served.store_pid] if served.store_pid else [served.worker_pid]
     before = [cpu_seconds(pid) for pid in pids]
-    words = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{TIMEOUT_SECONDS}s"]
-    words += ["-s", str(SCRIPTS / f"{script}.lua"), served.url + path, "--", *arguments]
-    done = subprocess.run(  # noqa: S603 - a known program
-        [find_wrk(), *words], capture_output=True, text=True, check=False
-    )
+    found = _run(served, script, seconds, path, arguments, connections)
     used = [cpu_seconds(pid) - begun for pid, begun in zip(pids, before, strict=True)]
-    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    if done.returncode != 0 or len(lines) != 1:
-        raise BenchmarkError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
-    found = msgspec.json.decode(lines[0].removeprefix(_MARK), type=_Summary)
     if found.refused or found.broken or not found.requests:
         raise BenchmarkError(
             f"of {found.requests} requests {found.refused} were refused and {found.broken} broke: {script}"
@@ -87,3 +79,39 @@ def load(
         cpu[0],
         cpu[1] if len(cpu) > 1 else 0.0,
     )
+
+
+class Flooded(Struct, frozen=True):
+    """What a closed-loop run found that is meant to ask for too much."""
+
+    good: int
+    refused: int
+    seconds: float
+
+    @property
+    def goodput(self) -> float:
+        return self.good / self.seconds
+
+
+def flood(
+    served: Served, script: str, *, seconds: int, arguments: Sequence[str], connections: int
+) -> Flooded:
+    """Runs wrk with one thread, refusals counted. Raises `BenchmarkError` where an answer is missing."""
+    found = _run(served, script, seconds, "", arguments, connections)
+    if found.broken:
+        raise BenchmarkError(f"{found.broken} of {found.requests} requests broke: {script}")
+    return Flooded(found.requests - found.refused, found.refused, found.micros / 1e6)
+
+
+def _run(
+    served: Served, script: str, seconds: int, path: str, arguments: Sequence[str], connections: int
+) -> _Summary:
+    words = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{TIMEOUT_SECONDS}s"]
+    words += ["-s", str(SCRIPTS / f"{script}.lua"), served.url + path, "--", *arguments]
+    done = subprocess.run(  # noqa: S603 - a known program
+        [find_wrk(), *words], capture_output=True, text=True, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    if done.returncode != 0 or len(lines) != 1:
+        raise BenchmarkError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
+    return msgspec.json.decode(lines[0].removeprefix(_MARK), type=_Summary)

@@ -114,9 +114,7 @@ class NodeLink(Link):
         self._lane.send_again(call, is_asking=is_asking)
 
     def _new_lane(self) -> Lane:
-        lane = ClusterLane(
-            greeting=self._topology.greeting, load_library=self._load_library, metrics=self._metrics
-        )
+        lane = ClusterLane(greeting=self._greeting, load_library=self._load_library, metrics=self._metrics)
         lane.redirect = lambda call, text: self._redirect(self, call, text)
         lane.closed.add_done_callback(lambda _: self._lost())
         return lane
@@ -179,6 +177,11 @@ class ClusterLink:
     def is_open(self) -> bool:
         """Whether there is a connection to every primary that has slots at this moment."""
         return self._lacking() is None
+
+    @property
+    def requests_stuck(self) -> int:
+        """How many requests wait for nodes that have stopped to answer."""
+        return sum(link.requests_stuck for link in self._links.values())
 
     async def close(self) -> None:
         """Closes the connections for good; what is under way becomes unknown."""

@@ -49,6 +49,11 @@ class Inventory(Reservations):
         """Whether there is a connection to the server at this moment."""
         return self.dataset.link.is_open
 
+    @property
+    def requests_stuck(self) -> int:
+        """How many requests wait for a server that has stopped to answer."""
+        return self.dataset.link.requests_stuck
+
     # ---------------------------------------------------------------- facts
 
     async def record(self, movement: Movement, *, caller: str = "") -> MovementResult:

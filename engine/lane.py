@@ -33,6 +33,7 @@ Answer = Any
 ANSWER_HEAD = 3
 """What a reply has before the answers of the requests: the moment, the epoch and the sequence."""
 
+_STALLED = "the server has stopped to answer; requests are taken again as soon as it does"
 _MISSING_FUNCTION = "ERR Function not found"
 _REFUSALS: dict[str, Callable[[str], BincardError]] = {
     # The server's error codes for a call that it refused before it ran.
@@ -131,6 +132,9 @@ class Lane(asyncio.Protocol):
         self._flush_is_due = self._is_draining = False
         self._watch: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
+        self._is_stalled = False
+        self.greeted: asyncio.Future[None] = self._loop.create_future()
+        """Done once the server has answered the greeting, or never will."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     # ---------------------------------------------------------------- requests
@@ -143,6 +147,8 @@ class Lane(asyncio.Protocol):
         """
         if self._transport is None:
             return self._failed(StorageUnavailable("there is no connection to the server"))
+        if self._is_stalled:
+            return self._failed(StorageUnavailable(_STALLED))
         if self._waiting >= limits.QUEUE_REQUESTS:
             return self._failed(Overloaded("too many requests wait for the server"))
         future: asyncio.Future[Answer] = self._loop.create_future()
@@ -172,6 +178,8 @@ class Lane(asyncio.Protocol):
         """
         if self._transport is None:
             return [(len(requests), self._failed(StorageUnavailable("there is no connection to the server")))]
+        if self._is_stalled:
+            return [(len(requests), self._failed(StorageUnavailable(_STALLED)))]
         if self._waiting + len(requests) > limits.QUEUE_REQUESTS:
             return [(len(requests), self._failed(Overloaded("too many requests wait for the server")))]
         futures, at = [], 0
@@ -225,16 +233,24 @@ class Lane(asyncio.Protocol):
         assert self._transport is not None
         self._transport.write(b"".join([call.encode() for call in calls]))
         if self._watch is None:
-            self._watch = self._loop.call_later(limits.CALL_TIMEOUT_SECONDS, self._check_time)
+            self._watch = self._loop.call_later(limits.STALL_SECONDS, self._check_time)
 
     def _check_time(self) -> None:
-        """Gives an answer that never comes up: the connection is closed, its requests are unknown."""
+        """Lets nobody in while no answer comes, until one does. Gives one that never comes up: the connection
+        is closed, its requests are unknown.
+        """
         self._watch = None
         if not self._under_way:
             return
-        left = self._sent_at + limits.CALL_TIMEOUT_SECONDS - self._loop.time()
-        if left > 0:
-            self._watch = self._loop.call_later(left, self._check_time)
+        waited = self._loop.time() - self._sent_at
+        if waited < limits.STALL_SECONDS:
+            self._watch = self._loop.call_later(limits.STALL_SECONDS - waited, self._check_time)
+        elif waited < limits.CALL_TIMEOUT_SECONDS:
+            if not self._is_stalled:
+                self._is_stalled = True
+                self._metrics.stalls += 1
+                log.warning("the server has not answered for %.1f s; new requests are refused", waited)
+            self._watch = self._loop.call_later(limits.CALL_TIMEOUT_SECONDS - waited, self._check_time)
         elif self._transport is not None:
             self._transport.abort()
 
@@ -245,8 +261,11 @@ class Lane(asyncio.Protocol):
         self._greetings_due = len(self._greeting)
         for words in self._greeting:
             self._transport.write(b"*%d\r\n" % len(words) + b"".join(map(bulk, words)))
+        if not self._greetings_due:
+            self.greeted.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        self._is_stalled = False
         self._reader.feed(data)
         if not self._is_draining:
             self._drain()
@@ -267,6 +286,8 @@ class Lane(asyncio.Protocol):
                     log.error("the server refused the connection: %s", reply)
                     self.close()
                     return
+                if not self._greetings_due and not self.greeted.done():
+                    self.greeted.set_result(None)
                 continue
             self._take_reply(reply)
             if self._under_way:
@@ -344,13 +365,19 @@ class Lane(asyncio.Protocol):
         self._under_way.clear()
         self._full.clear()
         self._open.clear()
-        if not self.closed.done():
-            self.closed.set_result(None)
+        for over in (self.closed, self.greeted):
+            if not over.done():
+                over.set_result(None)
 
     @property
     def is_open(self) -> bool:
         """Whether requests can be submitted."""
         return self._transport is not None
+
+    @property
+    def requests_stuck(self) -> int:
+        """How many requests wait for a server that has stopped to answer."""
+        return self._waiting if self._is_stalled and self._transport is not None else 0
 
     def close(self) -> None:
         """Closes the connection; what is under way becomes unknown."""

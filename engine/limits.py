@@ -47,6 +47,10 @@ SEEK_MS = 30_000
 REPAIR_IDS = 128
 """Baskets and parts that one call lists to be repaired."""
 
+STALL_SECONDS = 0.5
+"""How long a node may answer nothing before new requests for it are refused instead of queued. A fork of a
+large server takes 0.1 s; who waits for a node that is gone holds up those who want another."""
+
 SWEEP_IDS = 512
 """Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from logging import getLogger
 
+from engine import limits
 from engine.errors import BincardError, StorageUnavailable
 from engine.lane import Answer, Lane, Script
 from engine.metrics import LaneMetrics
@@ -53,6 +54,11 @@ class Link:
         """Whether there is a connection at this moment."""
         return self._lane is not None and self._lane.is_open
 
+    @property
+    def requests_stuck(self) -> int:
+        """See `Lane.requests_stuck`."""
+        return 0 if self._lane is None else self._lane.requests_stuck
+
     async def close(self) -> None:
         """Closes the connection for good."""
         self._is_closing = True
@@ -70,10 +76,23 @@ class Link:
     async def _connect(self) -> None:
         lane = self._new_lane()
         await self._topology.connect(lambda: lane)
+        # A server that hangs still takes connections: only one that answers gets requests.
+        try:
+            async with asyncio.timeout(limits.CALL_TIMEOUT_SECONDS):
+                await lane.greeted
+        except BaseException:
+            lane.close()
+            raise
+        if not lane.is_open:
+            raise StorageUnavailable("the server closed the connection")
         self._lane = lane
 
     def _new_lane(self) -> Lane:
-        return Lane(greeting=self._topology.greeting, load_library=self._load_library, metrics=self._metrics)
+        return Lane(greeting=self._greeting, load_library=self._load_library, metrics=self._metrics)
+
+    @property
+    def _greeting(self) -> Sequence[Sequence[bytes]]:
+        return (*self._topology.greeting, (b"PING",))
 
     async def _keep(self) -> None:
         while not self._is_closing:

@@ -9,11 +9,13 @@ CALL_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 class LaneMetrics:
     """How well requests gather into script calls."""
 
-    __slots__ = ("call_counts", "calls", "requests")
+    __slots__ = ("call_counts", "calls", "requests", "stalls")
 
     def __init__(self) -> None:
         self.calls = 0
         self.requests = 0
+        self.stalls = 0
+        """How often a server stopped to answer."""
         self.call_counts = [0] * len(CALL_BUCKETS)
 
     def call_requests(self, count: int) -> None:

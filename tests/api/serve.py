@@ -19,6 +19,7 @@ def main() -> None:
     bind_to_parent()
     protocol, worker = sys.argv[1:]
     app = create_app(redis_url=os.environ["BINCARD_REDIS_URL"], durability="none", worker=int(worker))
+    app.most_connections = int(os.environ.get("BINCARD_TEST_CONNECTIONS", app.most_connections))
     config = uvicorn.Config(
         app,
         http=HotProtocol if protocol == "hot" else "httptools",

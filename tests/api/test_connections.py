@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from api.admission import Admission
 from api.hot import Answer, Handler, Request
 from api.protocol import HotCycle
 from tests.api.service import (
@@ -147,6 +148,7 @@ class _StandIn:
 
     def __init__(self, *, write_paused: bool = False) -> None:
         self.application = self.front = self.metrics = self.transport = self.flow = self
+        self.admission = Admission()
         self.loop = asyncio.get_running_loop()
         self.write_paused = write_paused
         self.may_write = asyncio.Event()

@@ -10,6 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api import hot
+from api.admission import Admission
 from api.cold import create_cold_app
 from api.metrics import HttpMetrics
 from api.openapi import build_document, problems_of
@@ -52,7 +53,7 @@ def _hot_routes() -> set[tuple[str, str]]:
 
 
 def _cold_routes() -> set[tuple[str, str]]:
-    app = create_cold_app(_NoInventory(), HttpMetrics(), durability="none", worker=0)  # type: ignore[arg-type] - never called
+    app = create_cold_app(_NoInventory(), HttpMetrics(), Admission(), durability="none", worker=0)  # type: ignore[arg-type] - never called
     return {
         (method, route.path)
         for route in app.routes

@@ -67,7 +67,7 @@ def test_scale(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["http_api", "open_model"])
+@pytest.mark.parametrize("name", ["http_api", "open_model", "overload"])
 def test_http(tmp_path: Path, name: str) -> None:
     """Our API and the bare applications are started, loaded and stopped, and the books agree."""
     out = tmp_path / "result.json"

@@ -521,3 +521,55 @@ async def test_many_requests_and_their_answers(server: FakeServer) -> None:
     serving.cancel()
     assert server.metrics.requests == 1000
     assert server.metrics.calls < 400
+
+
+async def test_a_server_that_stops_to_answer(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes then is refused at once and is never sent; the first answer opens the lane again."""
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    lane = await server.start()
+    first = ask(lane, 1)
+    await server.wait_for(1)
+    assert lane.requests_stuck == 0
+    async with asyncio.timeout(5):
+        while not lane.requests_stuck:  # noqa: ASYNC110 - what is waited for is a timer of the lane
+            await asyncio.sleep(0.01)
+    assert lane.is_open
+    assert lane.requests_stuck == 1
+    assert isinstance(await outcome(ask(lane, 2)), StorageUnavailable)
+    ((count, refused),) = lane.submit_many(RESERVE, [(bulk(b"a"), 1), (bulk(b"b"), 1)])
+    assert count == 2
+    assert isinstance(await outcome(refused), StorageUnavailable)
+    server.answer(10)
+    assert await outcome(first) == (7, 3, 9, 10)
+    assert lane.requests_stuck == 0
+    again = ask(lane, 3)
+    assert len(await server.wait_for(2)) == 2
+    server.answer(30)
+    assert await outcome(again) == (7, 3, 9, 30)
+    assert server.metrics.stalls == 1
+
+
+async def test_answers_in_time_are_no_stall(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long requests keep coming, as long as their answers do."""
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.2)
+    lane = await server.start()
+    ends = asyncio.get_running_loop().time() + 0.5
+    while asyncio.get_running_loop().time() < ends:
+        future = ask(lane, 1)
+        await server.wait_for(1)
+        server.commands.clear()
+        await asyncio.sleep(0.01)
+        server.answer(1)
+        assert await outcome(future) == (7, 3, 9, 1)
+    assert server.metrics.stalls == 0
+
+
+async def test_the_greeting_is_waited_for(server: FakeServer) -> None:
+    """A connection is no sign of life; an answer is."""
+    lane = await server.start(greeting=((b"PING",),))
+    await server.wait_for(1)
+    assert not lane.greeted.done()
+    server.say(b"+PONG\r\n")
+    async with asyncio.timeout(5):
+        await lane.greeted
+    assert lane.is_open

@@ -1,0 +1,289 @@
+"""How much a worker takes on at once, and who waits or is refused where it is more.
+
+Requests on the hot routes that are being answered have a limit. Where it is reached, the next ones stay
+unread in a waiting room, the most important first, and what cannot be let in within a moment is refused:
+before it is read, because reading is most of what a request costs. See `docs/operating/overload.md`.
+"""
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+FEWEST, FIRST, MOST = 64, 128, 4096
+"""Bounds of the limit, in operations, and where it starts."""
+SHARES = (6.0, 4.0, 1.0, 0.75)
+"""By rank: up to how much of the limit such a request is let in. What others do not reach is kept for it."""
+PATIENCE_SECONDS = 0.02
+"""How long a request waits to be let in before it is refused. The answer must be there within 50 ms, and
+one turn of the loop, which may lie before and after it, takes up to 10."""
+TICK_SECONDS = 0.05
+LONGEST_WAIT_SECONDS = 0.25
+"""How long those who were let in should wait for their answer: a slow server gets fewer at once."""
+REFUSING_SHARE = 0.15
+"""A process that has no time left spends no more of it on refusals, or it would do nothing else: who is over
+waits, and may still be let in."""
+REFUSAL_COST, FIRST_COST_SECONDS = 4.0, 10e-6
+"""What a refusal costs in all, reading and sending too, for each second in here; what it is taken to cost
+before one was measured."""
+IDLE, BUSY = 0.8, 0.95
+"""Below that share of the time the process waits for the server, and more at once are faster; above the
+other they only make it slower."""
+MOST_CONNECTIONS = 10_000
+"""Of one worker. Each costs some 10 kB, and a turn of the loop reads from up to a thousand."""
+FILES_FOR_OTHERS = 64
+BYTES_OF_OPERATION = 256
+"""A body of so many more bytes counts as one more operation: those of a batch have not been read yet."""
+
+
+class Rank(IntEnum):
+    """What goes before what."""
+
+    COMMIT = 0
+    RELEASE = 1
+    RESERVE = 2
+    READ = 3
+
+
+class Kind(NamedTuple):
+    """What the first line of a request tells."""
+
+    rank: Rank
+    method: str
+    route: str
+
+
+_VERBS = {
+    b"commit": Rank.COMMIT,
+    b"fulfil": Rank.COMMIT,
+    b"release": Rank.RELEASE,
+    b"cancel": Rank.RELEASE,
+    b"extend": Rank.RELEASE,
+}
+_KINDS = {verb: Kind(rank, "POST", "/v1/reservations/{id}/" + verb.decode()) for verb, rank in _VERBS.items()}
+_RESERVE = Kind(Rank.RESERVE, "POST", "/v1/reservations")
+_BATCH = Kind(Rank.RESERVE, "POST", "/v1/reservations/batch")
+_QUERY = Kind(Rank.READ, "POST", "/v1/availability/query")
+_AVAILABILITY = Kind(Rank.READ, "GET", "/v1/availability/{sku}")
+_RESERVATION = Kind(Rank.READ, "GET", "/v1/reservations/{id}")
+_LONGEST_LINE = 1024
+NOBODY = Kind(Rank.READ, "GET", "unmatched")
+
+
+def operations_of(body_bytes: int) -> int:
+    """For how many operations a request counts."""
+    return 1 + body_bytes // BYTES_OF_OPERATION
+
+
+def most_connections() -> int:
+    """How many connections a worker takes: fewer than it may have files open."""
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS
+    import resource  # noqa: PLC0415 - not on every system
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files < 0 else max(1, min(MOST_CONNECTIONS, files - FILES_FOR_OTHERS))
+
+
+def kind_of(data: bytes) -> Kind | None:
+    """The kind of request that data begins with; None for whatever is none of a hot route."""
+    end = data.find(b" HTTP/1.1\r\n", 0, _LONGEST_LINE)
+    if end < 0:
+        return None
+    line = data[:end]
+    if line == b"POST /v1/reservations":
+        return _RESERVE
+    if line.startswith(b"GET /v1/availability/"):
+        return _AVAILABILITY
+    if line.startswith(b"POST /v1/reservations/"):
+        rest = line[22:]
+        return _BATCH if rest == b"batch" else _KINDS.get(rest.rpartition(b"/")[2])
+    if line.startswith(b"GET /v1/reservations/"):
+        return _RESERVATION
+    return _QUERY if line == b"POST /v1/availability/query" else None
+
+
+class Guest(Protocol):
+    """A connection with a request that may wait."""
+
+    kind: Kind
+    waits: bool
+    """Set and unset by the admission, and unset by a guest who goes."""
+
+    def let_in(self) -> None:
+        """Reads the request and answers it."""
+
+    def turn_away(self, seconds: float) -> None:
+        """Refuses the request, which has waited so long."""
+
+
+class Admission:
+    """What one worker has taken on. `stuck` tells how many operations wait for a node that does not answer:
+    they must not keep those of other nodes out.
+    """
+
+    def __init__(self, stuck: Callable[[], int] = lambda: 0) -> None:
+        self._stuck = stuck
+        self._load = _OwnLoad()
+        self.under_way = 0
+        self.limit = FIRST
+        self._bound = float(FIRST)
+        self.is_easy = True
+        """Whether nobody waits and everybody would be let in: all that is asked of a request then."""
+        self.shed = [0] * len(Rank)
+        """Refused requests by rank."""
+        self._rooms: tuple[deque[tuple[float, Guest]], ...] = tuple(deque() for _ in Rank)
+        self._waiting = 0
+        self._left = 0
+        self._lets_in = False
+        self._is_busy = False
+        self._refused_at = 0.0
+        self._cost = FIRST_COST_SECONDS
+        self._timer: asyncio.TimerHandle | None = None
+        self._tick: asyncio.TimerHandle | None = None
+        self._ticked = 0.0
+
+    def enter(self, operations: int) -> None:
+        """Notes a request that is answered from now on."""
+        self.under_way += operations
+        if self.is_easy and self.under_way >= SHARES[Rank.READ] * self._bound:
+            self._grow_busy()
+
+    def leave(self, operations: int) -> None:
+        """Notes that it has its answer."""
+        self.under_way -= operations
+        if not self.is_easy:
+            self._left += operations
+            if not self._lets_in:
+                self._lets_in = True
+                asyncio.get_running_loop().call_soon(self._let_in)
+
+    def has_room(self, rank: Rank) -> bool:
+        """Whether a request would be let in at once: there is room, and nobody of its rank or of a better one
+        waits for it.
+        """
+        return self.under_way < SHARES[rank] * self._bound and not (
+            self._waiting and any(self._rooms[: rank + 1])
+        )
+
+    def wait(self, guest: Guest) -> None:
+        """Has a request wait until it is let in or turned away."""
+        loop = asyncio.get_running_loop()
+        guest.waits = True
+        self._rooms[guest.kind.rank].append((loop.time(), guest))
+        self._waiting += 1
+        if self._timer is None:
+            self._timer = loop.call_later(PATIENCE_SECONDS, self._turn_away)
+
+    # ---------------------------------------------------------------- the room
+
+    def _let_in(self) -> None:
+        self._lets_in = False
+        for rank, room in zip(Rank, self._rooms, strict=True):
+            bound = SHARES[rank] * self._bound
+            while room and self.under_way < bound:
+                _, guest = room.popleft()
+                self._waiting -= 1
+                if guest.waits:
+                    guest.waits = False
+                    guest.let_in()
+            if room:
+                break
+        if not self._waiting and self.under_way < SHARES[Rank.READ] * self._bound / 2:
+            self.is_easy = True
+
+    def _turn_away(self) -> None:
+        """Refuses whoever waits too long, many at a time."""
+        loop = asyncio.get_running_loop()
+        now, self._timer = loop.time(), None
+        begun, refused = time.thread_time(), 0
+        most = self._affordable(begun)
+        for rank, room in zip(Rank, self._rooms, strict=True):
+            while room and refused < most and now - room[0][0] >= PATIENCE_SECONDS:
+                since, guest = room.popleft()
+                self._waiting -= 1
+                if guest.waits:
+                    guest.waits = False
+                    self.shed[rank] += 1
+                    refused += 1
+                    guest.turn_away(now - since)
+        if refused:
+            cost = REFUSAL_COST * (time.thread_time() - begun) / refused
+            self._cost += (cost - self._cost) / 8
+        if self._waiting:
+            oldest = min(room[0][0] for room in self._rooms if room)
+            # Not for each by itself: those who come within a few milliseconds go together.
+            pause = max(PATIENCE_SECONDS / 4, oldest + PATIENCE_SECONDS - now)
+            self._timer = loop.call_later(pause, self._turn_away)
+
+    def _affordable(self, used: float) -> float:
+        """How many refusals there is time for, after so much time on a processor."""
+        since, self._refused_at = min(used - self._refused_at, PATIENCE_SECONDS), used
+        return 1 + REFUSING_SHARE * since / self._cost if self._is_busy else float("inf")
+
+    # ---------------------------------------------------------------- the limit
+
+    def _grow_busy(self) -> None:
+        self.is_easy = False
+        if self._tick is None:
+            loop = asyncio.get_running_loop()
+            self._ticked, self._left = loop.time(), 0
+            self._load.since_last()
+            self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
+
+    def _take_stock(self) -> None:
+        """Sets the limit anew while it is reached, from what was answered since the last time."""
+        loop = asyncio.get_running_loop()
+        now, self._tick = loop.time(), None
+        seconds, left, stuck = now - self._ticked, self._left, self._stuck()
+        busy = self._load.since_last() / seconds
+        if self.is_easy:
+            self._bound = self.limit
+            return
+        self._ticked, self._left = now, 0
+        self._is_busy = busy > BUSY
+        if left:
+            # A server that answers nothing at all is no slow one: `stuck` will tell of it.
+            self.limit = next_limit(self.limit, left / seconds, busy)
+        self._bound = self.limit + stuck
+        self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
+        if not self._lets_in:
+            self._lets_in = True
+            loop.call_soon(self._let_in)
+
+
+def next_limit(limit: int, per_second: float, busy: float) -> int:
+    """The limit after a while in which so many operations a second were answered, and the process was busy
+    for such a share of the time.
+    """
+    if busy < IDLE:
+        limit = limit * 5 // 4
+    elif busy > BUSY and limit > FIRST:
+        limit = limit * 9 // 10
+    elif limit < FIRST:
+        limit = FIRST
+    return max(FEWEST, min(limit, MOST, int(per_second * LONGEST_WAIT_SECONDS)))
+
+
+class _OwnLoad:
+    """For how long this process had something to do: time on a processor, and waiting for one."""
+
+    def __init__(self) -> None:
+        self._path = Path("/proc/self/schedstat")
+        self._tells_waits = self._path.exists()
+        self._last = self._read()
+
+    def _read(self) -> float:
+        if self._tells_waits:
+            on, waiting, _ = self._path.read_bytes().split()
+            return (int(on) + int(waiting)) / 1e9
+        return time.process_time()
+
+    def since_last(self) -> float:
+        """Seconds since the last question."""
+        before, self._last = self._last, self._read()
+        return self._last - before
