@@ -12,11 +12,11 @@ from time import perf_counter
 from typing import Any
 
 from api.codec import encode
-from api.hot import Answer, Handler, Headers, Hot, Request
+from api.hot import Answer, Handler, Headers, Hot, Request, tier_header
 from api.metrics import HttpMetrics
 from api.problems import ProblemError, as_logged_problem
 from api.readiness import Readiness
-from engine.errors import BincardError, OutcomeError, StorageUnavailable
+from engine.errors import BincardError, OutcomeError, ReplicasUnavailable, StorageUnavailable, Unavailable
 
 log = getLogger("bincard.http")
 
@@ -29,6 +29,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """5,000 movements with every field at its longest are about 5 MB."""
 MAX_REQUEST_ID_LENGTH = 128
+FIRST_PROBLEM = 400
 READ_BY_POST = "/v1/availability/query"
 PROBLEM_TYPE = (b"content-type", b"application/problem+json")
 _ACCEPTABLE = (b"application/json", b"application/*", b"*/*", b"application/problem+json")
@@ -42,6 +43,7 @@ class Front:
         self._cold = cold
         self.metrics = metrics
         self._readiness = readiness
+        self._tier = tier_header(readiness.durability)
         self._prefix = token_hex(4)
         self._numbers = count(1)
 
@@ -107,13 +109,15 @@ class Front:
                     *message.get("headers", ()),
                     (b"x-request-id", request.request_id.encode()),
                 ]
+                if request.method not in {"GET", "HEAD"} and message["status"] < FIRST_PROBLEM:
+                    message["headers"].append(self._tier)
             await send(message)
 
         scope["path"] = request.path
         scope.setdefault("state", {})["request"] = request
         try:
             self._check_may_write(request)
-        except StorageUnavailable as error:
+        except Unavailable as error:
             status, body, headers = problem_answer(error, request)
             headers.append((b"content-length", b"%d" % len(body)))
             await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
@@ -125,10 +129,11 @@ class Front:
         self.metrics.observe(request.method, template, seen["status"], perf_counter() - started)
 
     def _check_may_write(self, request: Request) -> None:
-        """Raises `StorageUnavailable` where a request would change what the server may not keep."""
+        """Raises `Unavailable` where a request would change what the server may not keep."""
         unfit = self._readiness.unfit
         if unfit and request.method not in {"GET", "HEAD"} and request.path != READ_BY_POST:
-            raise StorageUnavailable(f"nothing is written until this is mended: {unfit[0]}")
+            problem = ReplicasUnavailable if self._readiness.lacks_replicas else StorageUnavailable
+            raise problem(f"nothing is written until this is mended: {unfit[0]}")
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> str:
         """The id that the caller gave, or a new one."""

@@ -15,11 +15,13 @@ from engine import keys, limits
 from engine.cards import place_of
 from engine.cluster_link import HotLink
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, OPERATION_ID_SIZE
-from engine.lane import Answer, Script, bulk
+from engine.lane import Answer, Home, Script, bulk
 from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
+UNCONFIRMED = frozenset(("cards", "expire", "find", "forget"))
+"""Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
 AnsweredMany = list[tuple[int, asyncio.Future[tuple[int, int, int, list[Answer]]]]]
@@ -54,8 +56,17 @@ class Commands:
         locations, stocked = keys.locations(partition), keys.stocked(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
 
+        self._home = Home()
+
         def script(verb: str, fixed: Sequence[str], priority: int, arguments: Sequence[str] = ()) -> Script:
-            return Script(library.function(verb), fixed, arguments, priority=priority)
+            return Script(
+                library.function(verb),
+                fixed,
+                arguments,
+                priority=priority,
+                home=self._home,
+                is_confirmed=verb not in UNCONFIRMED,
+            )
 
         self._reserve = script("reserve", effects, RESERVE, retention)
         self._resolve: dict[str, Script] = {
@@ -71,6 +82,7 @@ class Commands:
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
         self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
         self._cards = script("cards", (meta, due, stock), READ)
+        self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
 
     def encode_reserve(self, operation: bytes, fingerprint: bytes, body: bytes, positions: int) -> bytes:
         """The argument of `reserve`. `body` is the time to live, a packed plan and a packed detail.
@@ -124,6 +136,10 @@ class Commands:
     def forget(self, limit: int) -> Answered:
         """`lua/forget.lua`: `[count, more]`."""
         return self._submit(self._forget, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
+
+    def take_over(self) -> Answered:
+        """`lua/take_over.lua`: the epoch. For books that are taken over a write without an effect."""
+        return self._submit(self._take_over, bulk(self._home.epoch.to_bytes(6, "little")))
 
     def find(self, operation: bytes) -> Answered:
         """`lua/find.lua`: `[seq, record]`."""

@@ -38,6 +38,9 @@ QUEUE_REQUESTS = 20_000
 CALL_TIMEOUT_SECONDS = 5.0
 """How long an answer may take before it counts as lost and its requests as unknown."""
 
+REPLICA_TIMEOUT_MS = 1000
+"""How long replicas may take to confirm an effect; the whole connection waits for them."""
+
 SWEEP_IDS = 512
 """Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 

@@ -36,6 +36,7 @@ class Outcome(StrEnum):
     CARDS = "cards"
     FOUND = "found"
     FORGOTTEN = "forgotten"
+    TAKEN_OVER = "taken_over"
     REPLAYED = "replayed"
     REPEATED = "repeated"
 

@@ -24,6 +24,7 @@ from tests.lua.books import (
     reserve,
     resolve,
     save_location,
+    take_over,
 )
 
 A, B = name(1), name(2)
@@ -41,6 +42,7 @@ VERBS: dict[str, Request] = {
     "movement": move(A, 1),
     "save_location": save_location("W", b"settings"),
     "cards": cards("shoe"),
+    "take_over": take_over(0),
 }
 
 

@@ -1,13 +1,23 @@
 -- One script call carries many independent requests. A batch reads through a working copy, so that
 -- each request sees what those before it did; nothing is written until all are decided, and then every
 -- card is written once. Refused requests leave the working copy untouched.
+-- Whoever writes the ledger must have taken the books over: see take_over.lua.
+local RUN = { dataset = '' } -- whose functions these are: a data set's own have its mark here; and `this`, for whom
+
 local function begin_batch(meta, operations, due, log, stock)
   if not pack then
     bind_builtins()
   end
-  local head = redis.call('HMGET', meta, 'epoch', 'seq')
+  local head = redis.call('HMGET', meta, 'epoch', 'seq', 'run')
   if not head[1] then
     error({ err = 'NODATASET this server holds no Bincard data set' })
+  end
+  if not RUN.this then
+    local _, _, run = string_find(redis.call('INFO', 'server'), 'run_id:(%w+)')
+    RUN.this = run .. RUN.dataset
+  end
+  if log and head[3] ~= RUN.this then
+    error({ err = 'NOTBEGUN another process had these books last' })
   end
   reset_state()
   meta_key, operations_key, due_key, log_key, stock_key = meta, operations, due, log, stock
