@@ -86,7 +86,7 @@ def segment(text: str) -> str:
 class Hot:
     """The hot routes of one worker."""
 
-    def __init__(self, inventory: Inventory, durability: str) -> None:
+    def __init__(self, inventory: Inventory, durability: str = "local") -> None:
         self._inventory = inventory
         tier = tier_header(durability)
         self._done: Headers = [JSON_TYPE, tier]
