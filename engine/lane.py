@@ -70,10 +70,15 @@ def bulk(text: bytes) -> bytes:
 class Home:
     """A partition as the lane knows it: the newest epoch seen of its books, and how they are taken over."""
 
-    __slots__ = ("epoch", "take_over")
+    __slots__ = ("asked_at", "epoch", "is_watched", "now_ms", "take_over")
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.now_ms = 0
+        """The engine time of the last answer, which came at `asked_at` of the loop's clock."""
+        self.asked_at = 0.0
+        self.is_watched = False
+        """Whether engine time goes as fast as our own."""
         self.take_over: Script | None = None
 
 
@@ -103,6 +108,14 @@ class Script:
         self.priority = priority
         self.home = home or Home()
         self.is_confirmed = is_confirmed
+
+
+def encode_known(home: Home, now: float) -> bytes:
+    """What the lane knows of a partition, for whoever takes it over: its epoch, and what time it must be."""
+    about = 0
+    if home.is_watched and home.now_ms:
+        about = home.now_ms + int((now - home.asked_at) * 1000)
+    return home.epoch.to_bytes(6, "little") + about.to_bytes(6, "little")
 
 
 class _Call:
@@ -308,7 +321,7 @@ class Lane(asyncio.Protocol):
         for call in confirmed:
             call.confirmation = confirmation
         self._under_way.append(confirmation)
-        words += (_encode_take_over(taking).encode(), self._wait)
+        words += (self._encode_take_over(taking).encode(), self._wait)
         return confirmation
 
     def _check_time(self) -> None:
@@ -392,6 +405,7 @@ class Lane(asyncio.Protocol):
         home = call.script.home
         if epoch > home.epoch:  # noqa: PLR1730 - a call of max() costs twice the comparison
             home.epoch = epoch
+        home.now_ms, home.asked_at = now_ms, self._sent_at
         at = ANSWER_HEAD
         for future, count in zip(call.futures, call.counts, strict=True):
             if not future.done():
@@ -447,13 +461,18 @@ class Lane(asyncio.Protocol):
             return
         script = call.script.home.take_over
         assert script is not None
-        taking = _encode_take_over(script)
+        taking = self._encode_take_over(script)
         call.taken_over = self._loop.create_future()
         call.taken_over.add_done_callback(lambda done: done.cancelled() or done.exception())
         taking.futures.append(call.taken_over)
         taking.counts.append(0)
         self._waiting += 1
         self._write_turn([taking, call])
+
+    def _encode_take_over(self, script: Script) -> _Call:
+        call = _Call(script)
+        call.arguments.append(bulk(encode_known(script.home, self._loop.time())))
+        return call
 
     async def _reload(self, call: _Call) -> None:
         """The server lost the library (a flush, an empty replica): it ran nothing, so send again."""
@@ -494,12 +513,6 @@ class Lane(asyncio.Protocol):
         """Closes the connection; what is under way becomes unknown."""
         if self._transport is not None:
             self._transport.close()
-
-
-def _encode_take_over(script: Script) -> _Call:
-    call = _Call(script)
-    call.arguments.append(bulk(script.home.epoch.to_bytes(6, "little")))
-    return call
 
 
 def _why_not_taken_over(call: _Call, text: str) -> BincardError:

@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     FOUND = "found"
     FORGOTTEN = "forgotten"
     TAKEN_OVER = "taken_over"
+    PACED = "paced"
     REPLAYED = "replayed"
     REPEATED = "repeated"
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 _HEADER = compile_pattern(r"^--@(\w+)(?: (.*))?$", MULTILINE)
 _VERSION_LENGTH = 12
-_ANY_DATASET = "local RUN = { dataset = '' }"
+_ANY_DATASET = "local RUN = { dataset = ''"
 
 
 class ScriptHeader(Struct, frozen=True):
@@ -46,7 +46,7 @@ class Library(Struct, frozen=True):
     def for_dataset(self, mark: str) -> "Library":
         """The same for the data set of that mark: these functions write into no other."""
         name = f"{self.name}_{mark}"
-        ours = f"local RUN = {{ dataset = '{mark}' }}"
+        ours = f"local RUN = {{ dataset = '{mark}'"
         return Library(name, self.text.replace(self.name, name).replace(_ANY_DATASET, ours), self.verbs)
 
 

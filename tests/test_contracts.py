@@ -270,6 +270,7 @@ async def call_all() -> dict[str, Script]:
     await commands.save_location("L", b"")
     await commands.cards("a", swept=False)
     await commands.take_over()
+    await commands.pace(0)
     assert all(len(unpack(argument)) == 1 for _, argument in recorder.calls)
     return {
         unpack(script.prefix)[1].removeprefix(f"{library().name}_"): script for script, _ in recorder.calls

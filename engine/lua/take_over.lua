@@ -5,7 +5,8 @@
 --@flags allow-oom
 --@include builtins state clock card claims record batch
 --@key meta inv:{p}:meta hash rw
---@arg request... known(I6): the highest epoch that the caller has seen
+--@arg request... known(I6) about(I6): the highest epoch that the caller has seen; what engine time must be by its own
+--  watch, or 0
 --@answer taken_over integer: the epoch
 
 local LAST_EPOCH = 65535 -- of the two bytes that records have for it
@@ -28,18 +29,33 @@ local function next_epoch(known, run)
   return epoch
 end
 
+local FAR_MS = 2000 -- the call may have been on its way for a while
+
+-- Another server's clock, or that of another start, may be another one: engine time goes on where it was.
+local function fit_skew(skew, about)
+  local raw = read_clock(true)
+  local off = raw - skew - about
+  if about > 0 and (off > FAR_MS or off < -FAR_MS) then
+    return raw - about
+  end
+  return skew
+end
+
 local function take_over(keys, args)
   begin_batch(keys[1])
-  local head = redis.call('HMGET', meta_key, 'run', 'dataset')
+  local head = redis.call('HMGET', meta_key, 'run', 'dataset', 'skew')
   if (head[2] or '') ~= RUN.dataset then
     error({ err = 'OTHERDATA this is not the data set that was opened: start again' })
   end
+  local skew = tonumber(head[3] or 0)
   if head[1] ~= RUN.this then
-    local known = 0
+    local known, about = 0, 0
     for i = 1, #args do
-      known = math_max(known, (unpack_struct('<I6', args[i])))
+      local seen, time = unpack_struct('<I6I6', args[i])
+      known, about = math_max(known, seen), math_max(about, time)
     end
-    epoch_now = next_epoch(known, head[1])
+    epoch_now, skew = next_epoch(known, head[1]), fit_skew(skew, about)
+    RUN.horizons[meta_key] = about > 0 and about or nil
   end
   local answer = begin_answer(#args)
   for i = 1, #args do
@@ -47,5 +63,8 @@ local function take_over(keys, args)
   end
   --@writes
   redis.call('HSET', meta_key, 'epoch', string_format('%d', epoch_now), 'run', RUN.this)
+  if skew ~= tonumber(head[3] or 0) then
+    redis.call('HSET', meta_key, 'skew', string_format('%d', skew))
+  end
   return answer
 end

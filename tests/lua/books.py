@@ -45,6 +45,7 @@ CALLS: dict[str, tuple[tuple[str, ...], bool]] = {
     "save_location": (("meta", "locations", "log", "stocked"), False),
     "cards": (("meta", "due", "stock"), False),
     "take_over": (("meta",), False),
+    "pace": (("meta",), False),
 }
 
 
@@ -531,9 +532,14 @@ def save_location(location: str, settings: bytes) -> Request:
     return Request("save_location", bytes((len(location),)) + location.encode() + settings)
 
 
-def take_over(known: int) -> Request:
-    """Take the books over for the server's process; `known` is the highest epoch that the caller has seen."""
-    return Request("take_over", _int(known, 6))
+def take_over(known: int, about: int = 0) -> Request:
+    """Take the books over for the server's process, for one who knows an epoch and the time."""
+    return Request("take_over", _int(known, 6) + _int(about, 6))
+
+
+def pace(skew: int, ahead: int = 0, least: int = 0) -> Request:
+    """Set the skew of engine time, for one who knows it."""
+    return Request("pace", skew.to_bytes(6, "little", signed=True) + _int(ahead, 6) + _int(least, 6))
 
 
 def cards(sku: str, *, swept: bool = False) -> Request:

@@ -21,6 +21,7 @@ from tests.lua.books import (
     forget,
     move,
     name,
+    pace,
     reserve,
     resolve,
     save_location,
@@ -43,6 +44,7 @@ VERBS: dict[str, Request] = {
     "save_location": save_location("W", b"settings"),
     "cards": cards("shoe"),
     "take_over": take_over(0),
+    "pace": pace(0, ahead=5),
 }
 
 

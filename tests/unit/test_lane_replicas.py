@@ -11,6 +11,7 @@ from engine.lane import MOST_TAKE_OVERS, Home, Lane, Script
 from tests.unit.test_lane import FakeServer, ask, outcome, reply
 
 HOME = Home()
+HOME.is_watched = True
 HOME.take_over = Script("take_over", ("meta",), priority=0, home=HOME)
 RESERVE = Script("reserve", ("meta",), priority=2, home=HOME, is_confirmed=True)
 COMMIT = Script("commit", ("meta",), priority=0, home=HOME, is_confirmed=True)
@@ -20,14 +21,14 @@ WAIT = [b"WAIT", b"2", b"%d" % limits.REPLICA_TIMEOUT_MS]
 
 @pytest.fixture
 async def server() -> AsyncIterator[FakeServer]:
-    HOME.epoch = 0
+    HOME.epoch = HOME.now_ms = 0
     server = FakeServer()
     yield server
     await server.stop()
 
 
 def taking(epoch: int = 0) -> list[bytes]:
-    return [b"FCALL", b"take_over", b"1", b"meta", epoch.to_bytes(6, "little")]
+    return [b"FCALL", b"take_over", b"1", b"meta", epoch.to_bytes(6, "little") + bytes(6)]
 
 
 async def settle() -> None:
@@ -51,7 +52,8 @@ async def test_a_turn_ends_with_a_write_and_one_wait(server: FakeServer) -> None
     assert await outcome(other) == (7, 3, 9, 20)
     third = ask(lane, 3, RESERVE)
     await server.wait_for(7)
-    assert server.commands[5] == taking(3), "the epoch that was seen goes along"
+    assert server.commands[5][4][:6] == b"\3\0\0\0\0\0", "the epoch that was seen goes along"
+    assert server.commands[5][4][6:] >= b"\7\0\0\0\0\0", "and the time"
     server.say(reply(30) + reply(3) + b":3\r\n")
     assert await outcome(third) == (7, 3, 9, 30)
 
