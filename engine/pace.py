@@ -43,8 +43,8 @@ class Watch:
         return int(self.read() + self._least) if self.is_trusted else 0
 
     def compare(self, now_ms: int, sent_at: float) -> int:
-        """Takes an engine time that answered a question of `sent_at`. How far it is ahead of what it must be, at
-        the least; below 0 how far behind; 0 where all is well.
+        """Takes an engine time that answered a question of `sent_at`. How far it is ahead of what it must
+        be, at the least; below 0 how far behind; 0 where all is well.
         """
         came_at = self.read()
         least, most = now_ms - came_at, now_ms - sent_at
@@ -57,7 +57,7 @@ class Watch:
             return int(least - self._most)
         if most < self._least - drift - STEP_MS:
             return int(most - self._least)
-        # What both looks allow. Where that is nothing, the first stays: small steps add up to one that is seen.
+        # What both looks allow. Where that is nothing, the first stays: small steps add up to one seen.
         least, most = max(least, self._least - drift), min(most, self._most + drift)
         if least <= most:
             self._least, self._most, self._looked_at = least, most, came_at
