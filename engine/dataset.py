@@ -77,10 +77,10 @@ async def open_dataset(
 
     `partitions` applies to a new data set (default 1, on a cluster 64); of an old one it must be the number
     that it has. What changes something is answered when so many `replicas` have it, too. `scripts` stands in
-    for those of this release: tests pass some whose clock they can turn; `is_watched` sets its steps right, as
-    those of a server's are. Raises `StorageUnavailable` where the server cannot be reached,
-    `DatasetUnfit` where its data set does not fit, `ValueError` for a URL that cannot be read, and where it
-    made the data set, `Unconfirmed` unless the replicas have it.
+    for those of this release: tests pass some whose clock they can turn; `is_watched` sets its steps right,
+    as those of a server's are. Raises `StorageUnavailable` where the server cannot be reached, `DatasetUnfit`
+    where its data set does not fit, `ValueError` for a URL that cannot be read, and where it made the data
+    set, `Unconfirmed` unless the replicas have it.
     """
     if partitions is not None and not 1 <= partitions <= MAX_PARTITIONS:
         raise ValueError(f"partitions is from 1 to {MAX_PARTITIONS}")
