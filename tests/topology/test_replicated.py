@@ -115,6 +115,30 @@ async def test_what_no_replica_has_is_not_acknowledged(inventory: Inventory, tri
     await prove_books(inventory)
 
 
+async def test_a_repeat_by_one_who_wrote_nothing_is_not_acknowledged(
+    inventory: Inventory, trio: SentinelGroup
+) -> None:
+    """What was done and is on its way to replicas that stand still is repeated over another connection: it
+    has nothing of its own to wait for.
+    """
+    careless = await engine.connect(trio.url)
+    other = await engine.connect(trio.url, replicas=1)
+    await asyncio.to_thread(wait_until, lambda: has_replica(trio.primary()), "the replica has all")
+    replicas = replicas_of(trio)
+    for replica in replicas:
+        replica.pause()
+    try:
+        await careless.reserve("once", [Line(SKUS[0], 1, PLACE)])
+        with pytest.raises(Unconfirmed):
+            await other.reserve("once", [Line(SKUS[0], 1, PLACE)])
+    finally:
+        for replica in replicas:
+            replica.resume()
+    await careless.close()
+    await other.close()
+    await prove_books(inventory)
+
+
 async def test_without_the_tier_the_loss_is_seen(inventory: Inventory, trio: SentinelGroup) -> None:
     """What tier `none` acknowledged while the replicas stood still is gone, and a consumer is told so; in the
     same moments tier `replicated` acknowledged nothing.
