@@ -101,10 +101,14 @@ class Standalone:
         return transport
 
     async def load_library(self, text: str) -> None:
-        """Gives the server our functions; a library of the same name has the same text."""
+        """Gives the server our functions. A library of the same name has the same text, and knows what
+        sweepers vouched for: it stays.
+        """
         try:
-            await self._client.function_load(text, replace=True)
+            await self._client.function_load(text)
         except RedisError as error:
+            if "already exists" in str(error):
+                return
             raise StorageUnavailable(f"the server does not take the scripts: {error}") from error
 
     async def open_dataset(
