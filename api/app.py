@@ -14,9 +14,10 @@ from engine import connect
 class Application:
     """Opens the engine when the server starts, serves, closes it when the server stops."""
 
-    def __init__(self, *, redis_url: str, durability: str, auth: str, worker: int) -> None:
+    def __init__(self, *, redis_url: str, durability: str, auth: str, worker: int, replicas: int) -> None:
         self._redis_url = redis_url
         self._durability = durability
+        self._replicas = replicas if durability == "replicated" else 0
         self._auth = auth
         self._worker = worker
         self.front: Front
@@ -44,7 +45,7 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            inventory = await connect(self._redis_url, create=False)
+            inventory = await connect(self._redis_url, create=False, replicas=self._replicas)
         except Exception as error:  # noqa: BLE001 - whatever it was, the server is told and stops
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -54,7 +55,7 @@ class Application:
             inventory, metrics, self.admission, durability=self._durability, worker=self._worker
         )
         self._readiness = cold.state.readiness
-        self.front = Front(Hot(inventory), cold, metrics, self._readiness, self.admission)
+        self.front = Front(Hot(inventory, self._durability), cold, metrics, self._readiness, self.admission)
         async with cold.router.lifespan_context(cold):
             tune_collector()
             await send({"type": "lifespan.startup.complete"})
@@ -73,7 +74,9 @@ def tune_collector() -> None:
 
 
 def create_app(
-    *, redis_url: str, durability: str = "local", auth: str = "off", worker: int = 0
+    *, redis_url: str, durability: str = "local", auth: str = "off", worker: int = 0, replicas: int = 1
 ) -> Application:
-    """The application of a worker that talks to one server."""
-    return Application(redis_url=redis_url, durability=durability, auth=auth, worker=worker)
+    """The application of a worker. `replicas` is for the tier `replicated`."""
+    return Application(
+        redis_url=redis_url, durability=durability, auth=auth, worker=worker, replicas=replicas
+    )

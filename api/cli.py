@@ -19,6 +19,7 @@ from api.options import (
     Key,
     Progress,
     RedisUrl,
+    Replicas,
     told,
 )
 from api.settings import (
@@ -34,7 +35,6 @@ from api.settings import (
     SettingsError,
     Source,
     StorageSettings,
-    Tier,
 )
 
 USAGE_STATUS = 2
@@ -90,6 +90,7 @@ def serve(
             show_default="local",
         ),
     ] = None,
+    replicas: Replicas = None,
     auth: Annotated[
         Auth | None, typer.Option(help="Whether callers need an API key.", show_default="off")
     ] = None,
@@ -113,6 +114,7 @@ def serve(
         redis_url=redis_url,
         data_dir=data_dir,
         durability=durability,
+        replicas=replicas,
         auth=auth,
         partitions=partitions,
     )
@@ -225,8 +227,9 @@ def doctor(
     redis_url: RedisUrl = None,
     data_dir: DataDir = None,
     durability: Annotated[
-        Tier | None, typer.Option(help="The durability tier to check against.", show_default="local")
+        Durability | None, typer.Option(help="The durability tier to check against.", show_default="local")
     ] = None,
+    replicas: Replicas = None,
     json: Json = None,
 ) -> None:
     """Check whether the server is set up for a durability tier.
@@ -235,7 +238,14 @@ def doctor(
     """
     from api.commands.books import doctor as run  # noqa: PLC0415 - start-up time
 
-    settings = told(DoctorSettings, redis_url=redis_url, data_dir=data_dir, durability=durability, json=json)
+    settings = told(
+        DoctorSettings,
+        redis_url=redis_url,
+        data_dir=data_dir,
+        durability=durability,
+        replicas=replicas,
+        json=json,
+    )
     raise typer.Exit(run(settings))
 
 

@@ -13,12 +13,19 @@ from typing import Any
 
 from api.admission import Admission, Rank
 from api.codec import encode
-from api.hot import Answer, Handler, Headers, Hot, Request
+from api.hot import Answer, Handler, Headers, Hot, Request, tier_header
 from api.metrics import HttpMetrics
 from api.problems import ProblemError, as_logged_problem
 from api.readiness import Readiness
 from api.refusing import UNREAD
-from engine.errors import BincardError, OutcomeError, Overloaded, StorageUnavailable
+from engine.errors import (
+    BincardError,
+    OutcomeError,
+    Overloaded,
+    ReplicasUnavailable,
+    StorageUnavailable,
+    Unavailable,
+)
 
 log = getLogger("bincard.http")
 
@@ -31,6 +38,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """5,000 movements with every field at its longest are about 5 MB."""
 MAX_REQUEST_ID_LENGTH = 128
+FIRST_PROBLEM = 400
 READ_BY_POST = "/v1/availability/query"
 PROBLEM_TYPE = (b"content-type", b"application/problem+json")
 _ACCEPTABLE = (b"application/json", b"application/*", b"*/*", b"application/problem+json")
@@ -47,6 +55,7 @@ class Front:
         self.metrics = metrics
         self._readiness = readiness
         self._admission = admission
+        self._tier = tier_header(readiness.durability)
         self._prefix = token_hex(4)
         self._numbers = count(1)
 
@@ -112,6 +121,8 @@ class Front:
                     *message.get("headers", ()),
                     (b"x-request-id", request.request_id.encode()),
                 ]
+                if request.method not in {"GET", "HEAD"} and message["status"] < FIRST_PROBLEM:
+                    message["headers"].append(self._tier)
             await send(message)
 
         scope["path"] = request.path
@@ -119,7 +130,7 @@ class Front:
         try:
             self._check_may_write(request)
             self._check_may_read(request)
-        except (StorageUnavailable, Overloaded) as error:
+        except Unavailable as error:
             status, body, headers = problem_answer(error, request)
             headers.append((b"content-length", b"%d" % len(body)))
             await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
@@ -131,10 +142,11 @@ class Front:
         self.metrics.observe(request.method, template, seen["status"], perf_counter() - started)
 
     def _check_may_write(self, request: Request) -> None:
-        """Raises `StorageUnavailable` where a request would change what the server may not keep."""
+        """Raises `Unavailable` where a request would change what the server may not keep."""
         unfit = self._readiness.unfit
         if unfit and request.method not in {"GET", "HEAD"} and request.path != READ_BY_POST:
-            raise StorageUnavailable(f"nothing is written until this is mended: {unfit[0]}")
+            problem = ReplicasUnavailable if self._readiness.lacks_replicas else StorageUnavailable
+            raise problem(f"nothing is written until this is mended: {unfit[0]}")
 
     def _check_may_read(self, request: Request) -> None:
         """Raises `Overloaded` where a cold read would take the time of what goes before it. Asking for the

@@ -39,6 +39,11 @@ _KEY = compile_pattern(r'"([\x21-\x7e]{1,255})"|([\x21\x23-\x7e][\x21-\x7e]{0,25
 _MISSING_KEY = "send an Idempotency-Key of your choice, and the same one when you repeat the request"
 
 
+def tier_header(durability: str) -> tuple[bytes, bytes]:
+    """What every answer to a change says: how durable the change is."""
+    return b"bincard-durability", durability.encode()
+
+
 class Request:
     """What a handler needs to know."""
 
@@ -81,8 +86,11 @@ def segment(text: str) -> str:
 class Hot:
     """The hot routes of one worker."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, durability: str = "local") -> None:
         self._inventory = inventory
+        tier = tier_header(durability)
+        self._done: Headers = [JSON_TYPE, tier]
+        self._replayed: Headers = [*REPLAYED, tier]
         self._verbs: dict[str, Handler] = {
             "commit": self.commit,
             "release": self.release,
@@ -134,7 +142,7 @@ class Hot:
             metadata=wanted.metadata,
         )
         location = (b"location", b"/v1/reservations/" + reservation.id.encode())
-        headers = [*(REPLAYED if reservation.replayed else PLAIN), location]
+        headers = [*(self._replayed if reservation.replayed else self._done), location]
         return 201, encode(reservation_answer(reservation)), headers
 
     async def reservation(self, request: Request) -> Answer:
@@ -142,19 +150,26 @@ class Hot:
         return 200, encode(reservation_answer(found)), PLAIN
 
     async def commit(self, request: Request) -> Answer:
-        return _resolved(await self._commit(_reservation_of(request), request.body, request.key()))
+        return self._resolved(await self._commit(_reservation_of(request), request.body, request.key()))
 
     async def release(self, request: Request) -> Answer:
-        return _resolved(await self._choose("release", _reservation_of(request), request.body, request.key()))
+        chosen = self._choose("release", _reservation_of(request), request.body, request.key())
+        return self._resolved(await chosen)
 
     async def fulfil(self, request: Request) -> Answer:
-        return _resolved(await self._choose("fulfil", _reservation_of(request), request.body, request.key()))
+        chosen = self._choose("fulfil", _reservation_of(request), request.body, request.key())
+        return self._resolved(await chosen)
 
     async def cancel(self, request: Request) -> Answer:
-        return _resolved(await self._choose("cancel", _reservation_of(request), request.body, request.key()))
+        chosen = self._choose("cancel", _reservation_of(request), request.body, request.key())
+        return self._resolved(await chosen)
 
     async def extend(self, request: Request) -> Answer:
-        return _resolved(await self._extend(_reservation_of(request), request.body, request.key()))
+        return self._resolved(await self._extend(_reservation_of(request), request.body, request.key()))
+
+    def _resolved(self, reservation: Reservation) -> Answer:
+        headers = self._replayed if reservation.replayed else self._done
+        return 200, encode(reservation_answer(reservation)), headers
 
     async def _commit(self, reservation: str, raw: bytes, key: str | None) -> Reservation:
         body = decode_commit(raw or b"{}")
@@ -191,7 +206,7 @@ class Hot:
         else:
             wanted = [(index, operation.key, operation.body) for index, operation in enumerate(reserves)]
             results = await self._reserve_many(wanted, request)
-        return 207, encode({"results": results}), PLAIN
+        return 207, encode({"results": results}), self._done
 
     async def _run_any(self, operations: Sequence[OperationBody], request: Request) -> list[Result]:
         """Operations of several kinds, or with faults: the reserves in one call, the others each alone."""
@@ -384,7 +399,3 @@ def _refused(index: int, error: Exception, request: Request) -> Result:
 
 def _index_of(result: Result) -> int:
     return result.index
-
-
-def _resolved(reservation: Reservation) -> Answer:
-    return 200, encode(reservation_answer(reservation)), REPLAYED if reservation.replayed else PLAIN

@@ -31,6 +31,7 @@ def main() -> None:
     app = create_app(
         redis_url=os.environ["BINCARD_REDIS_URL"],
         durability=os.environ["BINCARD_DURABILITY"],
+        replicas=int(os.environ.get("BINCARD_REPLICAS", "1")),
         auth=os.environ["BINCARD_AUTH"],
         worker=worker,
     )

@@ -24,6 +24,13 @@ RedisUrl = Annotated[
         help="The server that holds the stock: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
     ),
 ]
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        help="How many replicas must have a write before it is answered; for --durability replicated.",
+        show_default="1",
+    ),
+]
 DataDir = Annotated[
     str | None,
     typer.Option(

@@ -17,18 +17,24 @@ WORRIED_LOOK_SECONDS = 1.0
 OUT_OF_REACH = "server"
 """The finding that tells that nothing could be looked at."""
 
+OF_REPLICAS = frozenset(("confirmation", "min-replicas-to-write", "replicas"))
+"""The findings that replicas which are missing or behind explain."""
+
 
 class Readiness:
     """Looks at the server from time to time. Call `open` before the first question."""
 
     def __init__(self, inventory: Inventory, durability: str) -> None:
         self._inventory = inventory
-        # What other tiers need beyond a local one is not a setting of this server.
-        self._durability: Durability = "none" if durability == "none" else "local"
+        self.durability: Durability = (
+            "replicated" if durability == "replicated" else "none" if durability == "none" else "local"
+        )
         self._refusals: Sequence[str] = ("the server has not been looked at yet",)
         self.unfit: Sequence[str] = self._refusals
         """Why nothing may be written: what a server that could be looked at has set wrong. One that does
         not answer says nothing of its settings; what was found last counts."""
+        self.lacks_replicas = False
+        """Whether that is about replicas alone."""
         self._watch: asyncio.Task[None] | None = None
         self.is_draining = False
         """Whether the worker is about to stop: no reason to refuse anyone, but to send nobody new."""
@@ -63,7 +69,7 @@ class Readiness:
 
     async def _look(self) -> None:
         try:
-            findings = await examine(self._inventory.dataset, self._durability)
+            findings = await examine(self._inventory.dataset, self.durability)
         except Exception as error:
             log.exception("the server could not be examined")
             self._refusals = (f"the server could not be examined: {error}",)
@@ -75,3 +81,4 @@ class Readiness:
         ]
         if not any(finding.name == OUT_OF_REACH for finding in refusals):
             self.unfit = self._refusals
+            self.lacks_replicas = {finding.name for finding in refusals} <= OF_REPLICAS

@@ -25,7 +25,6 @@ MAX_WORKERS = 256
 _OPTIONS = {"json_file": "--json", "file_format": "--format"}
 """Options that are not spelt as their setting."""
 
-Tier = Literal["none", "local"]
 Durability = Literal["none", "local", "replicated"]
 Auth = Literal["off", "keys"]
 Source = Literal["auto", "real", "generator"]
@@ -65,6 +64,8 @@ class ServeSettings(StorageSettings, frozen=True, kw_only=True):
         int, msgspec.Meta(description=f"a whole number from 1 to {MAX_WORKERS}", ge=1, le=MAX_WORKERS)
     ] = 1
     durability: Annotated[Durability, msgspec.Meta(description="none, local or replicated")] = "local"
+    replicas: Count = 1
+    """How many must have a write before it is answered; for the tier `replicated` alone."""
     auth: Annotated[Auth, msgspec.Meta(description="off or keys")] = "off"
     partitions: (
         Annotated[int, msgspec.Meta(description="a whole number from 1 to 16384", ge=1, le=16_384)] | None
@@ -79,10 +80,10 @@ class ServeSettings(StorageSettings, frozen=True, kw_only=True):
                 f"--host {self.host}: without API keys, which this release does not have yet, anyone who "
                 "reaches that address could change the stock; use 127.0.0.1, ::1 or localhost"
             )
-        if self.durability == "replicated":
+        if self.durability == "replicated" and self.redis_url is None:
             raise SettingsError(
-                "--durability replicated: this release does not wait for replicas yet, and the embedded "
-                "server has none; use --durability local"
+                "--durability replicated: the embedded server has no replicas; name servers that have with "
+                "--redis-url, or use --durability local"
             )
 
 
@@ -101,7 +102,8 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
 class DoctorSettings(BooksSettings, frozen=True, kw_only=True):
     """What `bincard doctor` is told."""
 
-    durability: Annotated[Tier, msgspec.Meta(description="none or local")] = "local"
+    durability: Annotated[Durability, msgspec.Meta(description="none, local or replicated")] = "local"
+    replicas: Count = 1
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -147,6 +147,7 @@ class Supervisor:
         common = {
             "BINCARD_REDIS_URL": self._storage_url,
             "BINCARD_DURABILITY": settings.durability,
+            "BINCARD_REPLICAS": str(settings.replicas),
             "BINCARD_AUTH": settings.auth,
             RUN_DIRECTORY_VARIABLE: str(self._directory),
         }

@@ -66,15 +66,17 @@ async def connect(
     partitions: int | None = None,
     retention_seconds: int = limits.DEFAULT_RETENTION_SECONDS,
     create: bool = True,
+    replicas: int = 0,
 ) -> Inventory:
     """Opens the data set of a server, made now if there is none and `create` allows.
 
-    `partitions` is for a new data set (default 1). Raises `StorageUnavailable` where the server cannot
-    be reached, `DatasetUnfit` where its data set does not fit. Where the environment has `BINCARD_HISTORY`,
-    every operation is recorded beside the file it names, for `bincard check`.
+    `partitions` is for a new data set (default 1). What changes something is answered when so many
+    `replicas` have it, too. Raises `StorageUnavailable` where the server cannot be reached, `DatasetUnfit`
+    where its data set does not fit. Where the environment has `BINCARD_HISTORY`, every operation is recorded
+    beside the file it names, for `bincard check`.
     """
     dataset = await open_dataset(
-        url, partitions=partitions, retention_seconds=retention_seconds, create=create
+        url, partitions=partitions, retention_seconds=retention_seconds, create=create, replicas=replicas
     )
     path = environ.get("BINCARD_HISTORY")
     if not path:

@@ -87,10 +87,11 @@ class NodeLink(Link):
         library: Library,
         metrics: LaneMetrics,
         *,
+        replicas: int,
         redirect: Callable[["NodeLink", _Call, str], None],
         lost: Callable[[], None],
     ) -> None:
-        super().__init__(server, library, metrics)
+        super().__init__(server, library, metrics, replicas=replicas)
         self.address = address
         self.error = "no connection yet"
         self._redirect = redirect
@@ -114,7 +115,12 @@ class NodeLink(Link):
         self._lane.send_again(call, is_asking=is_asking)
 
     def _new_lane(self) -> Lane:
-        lane = ClusterLane(greeting=self._greeting, load_library=self._load_library, metrics=self._metrics)
+        lane = ClusterLane(
+            greeting=self._greeting,
+            load_library=self._load_library,
+            metrics=self._metrics,
+            replicas=self._replicas,
+        )
         lane.redirect = lambda call, text: self._redirect(self, call, text)
         lane.closed.add_done_callback(lambda _: self._lost())
         return lane
@@ -123,10 +129,13 @@ class NodeLink(Link):
 class ClusterLink:
     """The hot connections to a cluster's primaries, for as long as the engine is open."""
 
-    def __init__(self, topology: Cluster, library: Library, metrics: LaneMetrics) -> None:
+    def __init__(
+        self, topology: Cluster, library: Library, metrics: LaneMetrics, *, replicas: int = 0
+    ) -> None:
         self._topology = topology
         self._library = library
         self._metrics = metrics
+        self._replicas = replicas
         self._map = SlotMap()
         self._links: dict[Address, NodeLink] = {}
         self._routes: dict[Script, NodeLink] = {}
@@ -218,6 +227,7 @@ class ClusterLink:
             address,
             self._library,
             self._metrics,
+            replicas=self._replicas,
             redirect=self._redirect,
             lost=self._note_loss,
         )
@@ -352,8 +362,8 @@ HotLink = Link | ClusterLink
 """What keeps the hot connections of a data set."""
 
 
-def new_link(topology: Topology, library: Library, metrics: LaneMetrics) -> HotLink:
+def new_link(topology: Topology, library: Library, metrics: LaneMetrics, *, replicas: int = 0) -> HotLink:
     """What keeps the hot connections to the servers of a topology; `open` it first."""
     if isinstance(topology, Cluster):
-        return ClusterLink(topology, library, metrics)
-    return Link(topology, library, metrics)
+        return ClusterLink(topology, library, metrics, replicas=replicas)
+    return Link(topology, library, metrics, replicas=replicas)

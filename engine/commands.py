@@ -15,11 +15,14 @@ from engine import keys, limits
 from engine.cards import place_of
 from engine.cluster_link import HotLink
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, OPERATION_ID_SIZE
-from engine.lane import Answer, Script, bulk
+from engine.lane import Answer, Home, Script, bulk, encode_known
+from engine.pace import Watch
 from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION, encode_version
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
+UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace"))
+"""Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
 AnsweredMany = list[tuple[int, asyncio.Future[tuple[int, int, int, list[Answer]]]]]
@@ -46,16 +49,36 @@ class Reply(Struct, frozen=True, gc=False):
 class Commands:
     """The verbs of one partition."""
 
-    def __init__(self, link: HotLink, library: Library, partition: int, *, retention_ms: int) -> None:
+    def __init__(
+        self,
+        link: HotLink,
+        library: Library,
+        partition: int,
+        *,
+        retention_ms: int,
+        watch: Watch | None = None,
+    ) -> None:
         self._submit, self._submit_many = link.submit, link.submit_many
         self.partition = partition
+        self.watch = watch
+        """What our own clock says of engine time; None where the server's clock has the last word."""
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
 
+        self._home = Home()
+        self._home.is_watched = watch is not None
+
         def script(verb: str, fixed: Sequence[str], priority: int, arguments: Sequence[str] = ()) -> Script:
-            return Script(library.function(verb), fixed, arguments, priority=priority)
+            return Script(
+                library.function(verb),
+                fixed,
+                arguments,
+                priority=priority,
+                home=self._home,
+                is_confirmed=verb not in UNCONFIRMED,
+            )
 
         self._reserve = script("reserve", effects, RESERVE, retention)
         self._resolve: dict[str, Script] = {
@@ -79,6 +102,8 @@ class Commands:
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
         self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
         self._cards = script("cards", (meta, due, stock), READ)
+        self._pace = script("pace", (meta,), COMMIT)
+        self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
 
     def encode_reserve(
         self,
@@ -172,11 +197,27 @@ class Commands:
 
     def expire(self, limit: int) -> Answered:
         """`lua/expire.lua`: `[count, more, repairs]`."""
-        return self._submit(self._expire, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
+        horizon = 0 if self.watch is None else self.watch.horizon()
+        argument = limit.to_bytes(2, "little") + (horizon.to_bytes(6, "little") if horizon else b"")
+        return self._submit(self._expire, bulk(argument), limits.CALL_POSITIONS)
 
     def forget(self, limit: int) -> Answered:
         """`lua/forget.lua`: `[count, more]`."""
         return self._submit(self._forget, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
+
+    def take_over(self) -> Answered:
+        """`lua/take_over.lua`: the epoch. For books that are taken over a write without an effect."""
+        now = asyncio.get_running_loop().time()
+        return self._submit(self._take_over, bulk(encode_known(self._home, now)))
+
+    def pace(self, skew: int, *, ahead: int = 0, least: int = 0) -> Answered:
+        """`lua/pace.lua`: the skew."""
+        argument = (
+            skew.to_bytes(6, "little", signed=True),
+            ahead.to_bytes(6, "little"),
+            least.to_bytes(6, "little"),
+        )
+        return self._submit(self._pace, bulk(b"".join(argument)))
 
     def find(self, operation: bytes) -> Answered:
         """`lua/find.lua`: `[seq, record]`."""

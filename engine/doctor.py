@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from engine import keys
 from engine.dataset import FORMAT, SECRET_SIZE, Dataset
-from engine.errors import StorageUnavailable
+from engine.errors import OutcomeError, StorageUnavailable
 from engine.topology import Standalone
 
-Durability = Literal["none", "local"]
+Durability = Literal["none", "local", "replicated"]
 
 REDIS_FLOOR = (7, 0)
 VALKEY_FLOOR = (8, 0)
@@ -28,6 +28,7 @@ SETTINGS = (
     "tls-port",
     "save",
     "stop-writes-on-bgsave-error",
+    "replica-read-only",
 )
 
 
@@ -65,11 +66,15 @@ async def examine(dataset: Dataset, durability: Durability) -> list[Finding]:
         return [_refuse("server", error.detail, "a primary", "start the servers, or mend the address")]
     for server in servers:
         found = await _examine_server(server, durability)
+        if durability == "replicated":
+            found += await _examine_replicas(server, max(1, dataset.replicas))
         several = len(servers) > 1
         findings += [replace(one, found=f"{server.name}: {one.found}") for one in found] if several else found
     if any(finding.name == "server" for finding in findings):
         return findings
     findings.append(await _check_dataset(dataset))
+    if durability == "replicated":
+        findings.append(await _check_confirmation(dataset))
     return findings
 
 
@@ -84,6 +89,69 @@ async def _examine_server(server: Standalone, durability: Durability) -> list[Fi
         ]
     findings = [_check_version(info), *_check_health(info, durability), _check_memory(info)]
     return [*findings, *await _check_settings(server, info, durability)]
+
+
+async def _examine_replicas(server: Standalone, wanted: int) -> list[Finding]:
+    """A primary's replicas: any of them may be the one that confirms, so all must keep what they have."""
+    try:
+        settings = await server.server_settings("min-replicas-to-write")
+        replicas = await server.replicas()
+    except StorageUnavailable as error:
+        remedy = "permit INFO and CONFIG GET to the user"
+        return [_refuse("replicas", error.detail, f"{wanted} or more", remedy)]
+    least = settings.get("min-replicas-to-write", "0")
+    findings = [
+        _judge(
+            "min-replicas-to-write",
+            least,
+            f"{wanted} or more",
+            f"CONFIG SET min-replicas-to-write {wanted}, and in the server's file: without it a primary that "
+            "was cut off goes on taking writes",
+            is_fine=int(least) >= wanted,
+        ),
+        _judge(
+            "replicas",
+            f"{len(replicas)} connected",
+            f"{wanted} or more",
+            "start replicas, or mend the network between them and the primary",
+            is_fine=len(replicas) >= wanted,
+        ),
+    ]
+    for replica in replicas:
+        try:
+            found = await _examine_replica(replica)
+        finally:
+            await replica.close()
+        findings += [replace(one, found=f"replica {replica.name}: {one.found}") for one in found]
+    return findings
+
+
+async def _examine_replica(replica: Standalone) -> list[Finding]:
+    try:
+        info, settings = await replica.server_info(), await replica.server_settings(*SETTINGS)
+    except StorageUnavailable as error:
+        remedy = "let this machine reach the replica, with the primary's user and password; or check by hand"
+        return [_warn("replica", error.detail, "an answer", remedy)]
+    return [
+        *_check_local(settings, info),
+        _check_setting(
+            settings, "replica-read-only", "yes", "CONFIG SET replica-read-only yes: else it may differ"
+        ),
+        _check_setting(
+            settings, "maxmemory-policy", "noeviction", "CONFIG SET maxmemory-policy noeviction, as elsewhere"
+        ),
+    ]
+
+
+async def _check_confirmation(dataset: Dataset) -> Finding:
+    """What settings promise, tried out."""
+    expected = f"{max(1, dataset.replicas)} replicas confirm a write"
+    try:
+        await dataset.confirm()
+    except OutcomeError as error:
+        remedy = "see the replicas' logs; the user must be permitted WAIT"
+        return _refuse("confirmation", error.detail, expected, remedy)
+    return Finding("confirmation", Severity.OK, "they do", expected)
 
 
 def _refuse(name: str, found: str, expected: str, remedy: str) -> Finding:
@@ -247,6 +315,7 @@ def _check_none(settings: Mapping[str, str], _: Mapping[str, str]) -> list[Findi
 
 _DURABILITY_CHECKS: Mapping[Durability, Callable[[Mapping[str, str], Mapping[str, str]], list[Finding]]] = {
     "local": _check_local,
+    "replicated": _check_local,
     "none": _check_none,
 }
 

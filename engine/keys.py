@@ -6,7 +6,7 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | key | type | holds |
 | --- | --- | --- |
 | `inv:{0}:dataset` | hash | what is fixed when the data set is made: format, partitions, secret |
-| `inv:{p}:meta` | hash | `epoch`, `seq`: the version of the partition |
+| `inv:{p}:meta` | hash | `epoch`, `seq`: the version; `dataset`, `run`: see `lua/take_over.lua` |
 | `inv:{p}:ops` | hash | operation id (12 bytes) → reservation record, or memory of an operation |
 | `inv:{p}:due` | zset | when (ms) → ids of holds to give back, of memories to forget |
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |

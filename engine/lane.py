@@ -35,6 +35,10 @@ ANSWER_HEAD = 3
 
 _STALLED = "the server has stopped to answer; requests are taken again as soon as it does"
 _MISSING_FUNCTION = "ERR Function not found"
+_TAKE_OVER_FIRST = "NOTBEGUN"
+MOST_TAKE_OVERS = 3
+"""How often a call asks for it: a partition that moves meanwhile is taken over where it arrives, too."""
+_WAIT = b"*3\r\n$4\r\nWAIT\r\n"
 _REFUSALS: dict[str, Callable[[str], BincardError]] = {
     # The server's error codes for a call that it refused before it ran.
     "OOM": lambda text: MemoryFull(f"the server's memory is full: {text}"),
@@ -49,6 +53,9 @@ _REFUSALS: dict[str, Callable[[str], BincardError]] = {
             "CLUSTERDOWN",
             "BUSY",
             "NODATASET",
+            "NOTBEGUN",
+            "OTHERDATA",
+            "EPOCHSPENT",
             "NOAUTH",
             "NOPERM",
         )
@@ -61,28 +68,73 @@ def bulk(text: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
+class Home:
+    """A partition as the lane knows it: the newest epoch seen of its books, and how they are taken over."""
+
+    __slots__ = ("asked_at", "epoch", "is_watched", "now_ms", "take_over")
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.now_ms = 0
+        """The engine time of the last answer, which came at `asked_at` of the loop's clock."""
+        self.asked_at = 0.0
+        self.is_watched = False
+        """Whether engine time goes as fast as our own."""
+        self.take_over: Script | None = None
+
+
 class Script:
     """A verb bound to one partition: what every call of it begins with.
 
-    Lower `priority` leaves first when several verbs wait: 0 commit, 1 release, 2 reserve, 3 read.
+    Lower `priority` leaves first when several verbs wait: 0 commit, 1 release, 2 reserve, 3 read. What it
+    answers waits for replicas where it `is_confirmed` and the lane knows how many.
     """
 
-    __slots__ = ("first_key", "parts", "prefix", "priority")
+    __slots__ = ("first_key", "home", "is_confirmed", "parts", "prefix", "priority")
 
     def __init__(
-        self, function: str, keys: Sequence[str], arguments: Sequence[str] = (), *, priority: int
+        self,
+        function: str,
+        keys: Sequence[str],
+        arguments: Sequence[str] = (),
+        *,
+        priority: int,
+        home: Home | None = None,
+        is_confirmed: bool = False,
     ) -> None:
         words = ["FCALL", function, str(len(keys)), *keys, *arguments]
         self.prefix = b"".join([bulk(word.encode()) for word in words])
         self.parts = len(words)
         self.first_key = keys[0]
         self.priority = priority
+        self.home = home or Home()
+        self.is_confirmed = is_confirmed
+
+
+def encode_known(home: Home, now: float) -> bytes:
+    """What the lane knows of a partition, for whoever takes it over: its epoch, and what time it must be."""
+    about = 0
+    if home.is_watched and home.now_ms:
+        about = home.now_ms + int((now - home.asked_at) * 1000)
+    return home.epoch.to_bytes(6, "little") + about.to_bytes(6, "little")
 
 
 class _Call:
     """The requests that leave as one script call."""
 
-    __slots__ = ("arguments", "counts", "futures", "is_last", "positions", "reloaded", "script", "tries")
+    __slots__ = (
+        "arguments",
+        "confirmation",
+        "counts",
+        "futures",
+        "is_last",
+        "positions",
+        "reloaded",
+        "script",
+        "take_overs",
+        "taken_over",
+        "tries",
+    )
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -93,7 +145,10 @@ class _Call:
         self.positions = 0
         self.is_last = False
         self.reloaded = False
-        self.tries = 0
+        self.tries = self.take_overs = 0
+        self.taken_over: asyncio.Future[Answer] | None = None
+        self.confirmation: _Confirmation | None = None
+        """What its answers wait for."""
 
     def encode(self) -> bytes:
         count = b"*%d\r\n" % (self.script.parts + len(self.arguments))
@@ -103,6 +158,27 @@ class _Call:
         for future in self.futures:
             if not future.done():
                 future.set_exception(error)
+
+
+class _Confirmation(_Call):
+    """The end of a turn whose answers wait for replicas: a small write, then WAIT.
+
+    WAIT speaks of what this connection wrote last. A call that only repeated an answer wrote nothing, though
+    the answer's effect may be on its way yet: hence the write.
+    """
+
+    __slots__ = ("held", "is_written", "refusal")
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.held: list[tuple[_Call, Sequence[Answer]]] = []
+        self.is_written = False
+        self.refusal = ""
+        """Why the write failed."""
+
+    def fail(self, error: BincardError) -> None:
+        for call, _ in self.held:
+            call.fail(error)
 
 
 class Lane(asyncio.Protocol):
@@ -115,12 +191,16 @@ class Lane(asyncio.Protocol):
         load_library: Callable[[], Awaitable[None]],
         metrics: LaneMetrics,
         turns_under_way: int = 2,
+        replicas: int = 0,
     ) -> None:
+        """`replicas` is how many must have an effect before it is answered."""
         self._loop = asyncio.get_running_loop()
         self._greeting = greeting
         self._load_library = load_library
         self._metrics = metrics
         self._turns_allowed = turns_under_way
+        self._replicas = replicas
+        self._wait = _WAIT + bulk(b"%d" % replicas) + bulk(b"%d" % limits.REPLICA_TIMEOUT_MS)
         self._turns = 0
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
@@ -223,17 +303,34 @@ class Lane(asyncio.Protocol):
         self._write_turn(calls)
 
     def _write_turn(self, calls: Sequence[_Call]) -> None:
-        calls[-1].is_last = True
+        words = [call.encode() for call in calls]
         self._turns += 1
         if not self._under_way:
             self._sent_at = self._loop.time()
         self._under_way.extend(calls)
         for call in calls:
             self._metrics.call_requests(len(call.arguments))
+        confirmation = self._confirm(calls, words) if self._replicas else None
+        (confirmation or calls[-1]).is_last = True
         assert self._transport is not None
-        self._transport.write(b"".join([call.encode() for call in calls]))
+        self._transport.write(b"".join(words))
         if self._watch is None:
             self._watch = self._loop.call_later(limits.STALL_SECONDS, self._check_time)
+
+    def _confirm(self, calls: Sequence[_Call], words: list[bytes]) -> _Confirmation | None:
+        """Ends a turn with what its answers wait for; None where nothing in it needs that."""
+        confirmed = [call for call in calls if call.script.is_confirmed]
+        for call in calls:
+            call.confirmation = None
+        taking = next((call.script.home.take_over for call in confirmed if call.script.home.take_over), None)
+        if taking is None:
+            return None
+        confirmation = _Confirmation(taking)
+        for call in confirmed:
+            call.confirmation = confirmation
+        self._under_way.append(confirmation)
+        words += (self._encode_take_over(taking).encode(), self._wait)
+        return confirmation
 
     def _check_time(self) -> None:
         """Lets nobody in while no answer comes, until one does. Gives one that never comes up: the connection
@@ -298,22 +395,24 @@ class Lane(asyncio.Protocol):
     def _take_reply(self, reply: Answer) -> None:
         call = self._under_way.popleft()
         self._sent_at = self._loop.time()
-        if isinstance(reply, hiredis.ReplyError):
+        if type(call) is _Confirmation:
+            if not call.is_written:
+                call.is_written = True
+                call.refusal = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
+                self._under_way.appendleft(call)
+                return
+            self._take_confirmation(call, reply)
+        elif isinstance(reply, hiredis.ReplyError):
             self._take_error(call, str(reply))
         elif type(reply) is not list or len(reply) != len(call.arguments) + ANSWER_HEAD:
             self._waiting -= len(call.arguments)
             call.fail(Unconfirmed("the server's answer is none of ours; is something else answering?"))
             if self._transport is not None:
                 self._transport.abort()
+        elif call.confirmation is not None:
+            call.confirmation.held.append((call, reply))
         else:
-            now_ms, epoch, seq = reply[0], reply[1], reply[2]
-            self._waiting -= len(call.arguments)
-            at = ANSWER_HEAD
-            for future, count in zip(call.futures, call.counts, strict=True):
-                if not future.done():
-                    answer = reply[at : at + count] if count else reply[at]
-                    future.set_result((now_ms, epoch, seq, answer))
-                at += count or 1
+            self._deliver(call, reply)
         if call.is_last:
             call.is_last = False
             self._turns -= 1
@@ -321,11 +420,48 @@ class Lane(asyncio.Protocol):
                 self._flush_is_due = True
                 self._loop.call_soon(self._flush)
 
+    def _deliver(self, call: _Call, reply: Sequence[Answer]) -> None:
+        now_ms, epoch, seq = reply[0], reply[1], reply[2]
+        self._waiting -= len(call.arguments)
+        home = call.script.home
+        if epoch > home.epoch:  # noqa: PLR1730 - a call of max() costs twice the comparison
+            home.epoch = epoch
+        home.now_ms, home.asked_at = now_ms, self._sent_at
+        at = ANSWER_HEAD
+        for future, count in zip(call.futures, call.counts, strict=True):
+            if not future.done():
+                answer = reply[at : at + count] if count else reply[at]
+                future.set_result((now_ms, epoch, seq, answer))
+            at += count or 1
+
+    def _take_confirmation(self, confirmation: _Confirmation, reply: Answer) -> None:
+        if not confirmation.refusal and type(reply) is int and reply >= self._replicas:
+            for call, answer in confirmation.held:
+                self._deliver(call, answer)
+            return
+        self._waiting -= sum(len(call.arguments) for call, _ in confirmation.held)
+        told = confirmation.refusal or str(reply)
+        if confirmation.refusal or type(reply) is not int:
+            log.error("replicas cannot be waited for: %s", told)
+        confirmation.fail(
+            Unconfirmed(
+                f"of {self._replicas} replicas that must have it, confirmed: {told}; repeat with the same id"
+            )
+        )
+
     def _take_error(self, call: _Call, text: str) -> None:
         if text.startswith(_MISSING_FUNCTION) and not call.reloaded:
             call.reloaded = True
             task = self._loop.create_task(self._reload(call))
             task.add_done_callback(lambda done: done.exception())
+            return
+        if text.startswith(_TAKE_OVER_FIRST):
+            if call.take_overs < MOST_TAKE_OVERS and call.script.home.take_over is not None:
+                call.take_overs += 1
+                self._loop.call_soon(self._take_over, call)
+                return
+            self._waiting -= len(call.arguments)
+            call.fail(_why_not_taken_over(call, text))
             return
         self._waiting -= len(call.arguments)
         if text.startswith(_MISSING_FUNCTION):
@@ -337,6 +473,27 @@ class Lane(asyncio.Protocol):
             return
         log.error("a script failed: %s", text)
         call.fail(Unconfirmed("the script failed on the server; its log and ours tell more"))
+
+    def _take_over(self, call: _Call) -> None:
+        """Another process had the books last: the call did nothing and goes again, behind what takes them."""
+        if self._transport is None:
+            self._waiting -= len(call.arguments)
+            call.fail(StorageUnavailable("the connection was lost before the request was sent"))
+            return
+        script = call.script.home.take_over
+        assert script is not None
+        taking = self._encode_take_over(script)
+        call.taken_over = self._loop.create_future()
+        call.taken_over.add_done_callback(lambda done: done.cancelled() or done.exception())
+        taking.futures.append(call.taken_over)
+        taking.counts.append(0)
+        self._waiting += 1
+        self._write_turn([taking, call])
+
+    def _encode_take_over(self, script: Script) -> _Call:
+        call = _Call(script)
+        call.arguments.append(bulk(encode_known(script.home, self._loop.time())))
+        return call
 
     async def _reload(self, call: _Call) -> None:
         """The server lost the library (a flush, an empty replica): it ran nothing, so send again."""
@@ -383,3 +540,12 @@ class Lane(asyncio.Protocol):
         """Closes the connection; what is under way becomes unknown."""
         if self._transport is not None:
             self._transport.close()
+
+
+def _why_not_taken_over(call: _Call, text: str) -> BincardError:
+    taken = call.taken_over
+    if taken is not None and taken.done() and not taken.cancelled():
+        error = taken.exception()
+        if isinstance(error, BincardError):
+            return error
+    return StorageUnavailable(f"the books could not be taken over: {text}")

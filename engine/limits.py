@@ -51,6 +51,9 @@ STALL_SECONDS = 0.5
 """How long a node may answer nothing before new requests for it are refused instead of queued. A fork of a
 large server takes 0.1 s; who waits for a node that is gone holds up those who want another."""
 
+REPLICA_TIMEOUT_MS = 1000
+"""How long replicas may take to confirm an effect; the whole connection waits for them."""
+
 SWEEP_IDS = 512
 """Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 

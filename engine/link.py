@@ -20,10 +20,13 @@ LONGEST_PAUSE_SECONDS = 1.0
 class Link:
     """The hot connection to one server, for as long as the engine is open."""
 
-    def __init__(self, topology: Standalone | Sentinel, library: Library, metrics: LaneMetrics) -> None:
+    def __init__(
+        self, topology: Standalone | Sentinel, library: Library, metrics: LaneMetrics, *, replicas: int = 0
+    ) -> None:
         self._topology = topology
         self._library = library
         self._metrics = metrics
+        self._replicas = replicas
         self._lane: Lane | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -88,7 +91,12 @@ class Link:
         self._lane = lane
 
     def _new_lane(self) -> Lane:
-        return Lane(greeting=self._greeting, load_library=self._load_library, metrics=self._metrics)
+        return Lane(
+            greeting=self._greeting,
+            load_library=self._load_library,
+            metrics=self._metrics,
+            replicas=self._replicas,
+        )
 
     @property
     def _greeting(self) -> Sequence[Sequence[bytes]]:

@@ -36,6 +36,8 @@ class Outcome(StrEnum):
     CARDS = "cards"
     FOUND = "found"
     FORGOTTEN = "forgotten"
+    TAKEN_OVER = "taken_over"
+    PACED = "paced"
     REPLAYED = "replayed"
     REPEATED = "repeated"
 

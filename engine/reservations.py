@@ -35,6 +35,7 @@ from engine.records import (
     first_head,
     is_reservation,
 )
+from engine.sweep import sweep
 from engine.types import Line, Reservation, ReserveRequest, State
 
 KNOWN_RESERVATIONS = 4096
@@ -333,6 +334,7 @@ class Reservations(Places):
     async def _reserved(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
         """What became of a reserve. Raises the refusal."""
         while answered[3] == _OVERDUE:
+            await sweep(self.dataset.commands[asked.partition])
             answered = await self._send_reserve(asked)
         if type(answered[3]) is int:
             self.metrics.count("reserve", Outcome.HELD)
@@ -415,6 +417,7 @@ class Reservations(Places):
         if answered[3] == _STALE:
             return await self._find_known(step.reservation, known)
         if answered[3] == _OVERDUE:
+            await sweep(self.dataset.commands[known.partition])
             return known
         if following is not None and type(answered[3]) is bytes:
             known = replace(known, revision=decode_tail(answered[3]).revision, detail=following)

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 _HEADER = compile_pattern(r"^--@(\w+)(?: (.*))?$", MULTILINE)
 _VERSION_LENGTH = 12
+_ANY_DATASET = "local RUN = { dataset = ''"
 
 
 class ScriptHeader(Struct, frozen=True):
@@ -41,6 +42,12 @@ class Library(Struct, frozen=True):
     def function(self, verb: str) -> str:
         """The name under which the server knows a verb of this release."""
         return f"{self.name}_{verb}"
+
+    def for_dataset(self, mark: str) -> "Library":
+        """The same for the data set of that mark: these functions write into no other."""
+        name = f"{self.name}_{mark}"
+        ours = f"local RUN = {{ dataset = '{mark}'"
+        return Library(name, self.text.replace(self.name, name).replace(_ANY_DATASET, ours), self.verbs)
 
 
 def read_header(source: str) -> ScriptHeader:

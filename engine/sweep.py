@@ -1,9 +1,17 @@
 """Gives back what has lapsed and forgets what is old. Anyone may sweep, several may at once."""
 
+import asyncio
+from logging import getLogger
+
 from msgspec import Struct
 
 from engine import limits
 from engine.commands import Commands
+from engine.pace import Watch
+
+log = getLogger("bincard.clock")
+
+PROBATION_PAUSE_SECONDS = 0.02
 
 
 class Swept(Struct, frozen=True):
@@ -20,9 +28,35 @@ async def sweep(commands: Commands, *, memories: bool = False) -> Swept:
     """Gives back the first of the holds that are due, or forgets the first memories that are. Raises
     `Unavailable` or `Unconfirmed`; both mean that a later sweep finishes the work.
     """
-    ask = commands.forget if memories else commands.expire
-    _, _, _, (count, more, *repairs) = await ask(limits.SWEEP_IDS)
-    return Swept(count, more == 0, repairs == [1])
+    if memories:
+        _, _, _, (count, more) = await commands.forget(limits.SWEEP_IDS)
+        return Swept(count, more == 0)
+    watch = commands.watch
+    if watch is not None and watch.skew is None:
+        watch.skew = (await commands.pace(0))[3][0]
+    sent_at = 0.0 if watch is None else watch.read()
+    now_ms, _, _, (count, more, repairs) = await commands.expire(limits.SWEEP_IDS)
+    if watch is not None and (step := watch.compare(now_ms, sent_at)):
+        await _set_right(commands, watch, step)
+    if watch is not None and more and not watch.is_trusted:
+        # What is due by the clock alone waits for a watch; so do we, and ask not too often.
+        await asyncio.sleep(PROBATION_PAUSE_SECONDS)
+    return Swept(count, more == 0, repairs == 1)
+
+
+async def _set_right(commands: Commands, watch: Watch, step: int) -> None:
+    """The server's clock made a step: engine time shall not."""
+    assert watch.skew is not None
+    ahead, least = (step, 0) if step > 0 else (0, watch.horizon())
+    sent_at = watch.read()
+    now_ms, _, _, (skew, is_ours) = await commands.pace(watch.skew, ahead=ahead, least=least)
+    if is_ours:
+        log.warning("the server's clock made a step of %+d ms; engine time does not", skew - watch.skew)
+        watch.skew = skew
+        if step < 0:
+            watch.follow(now_ms, sent_at)
+    elif skew != watch.skew:
+        watch.forget()
 
 
 async def sweep_all(commands: Commands, *, memories: bool = False) -> int:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -278,15 +279,18 @@ class ClusterGroup(Group):
 
 
 class SentinelGroup(Group):
-    """A primary, its replica, three Sentinels."""
+    """A primary, its replicas, three Sentinels."""
+
+    size = 2
+    """How many servers there are besides the Sentinels."""
 
     @property
     def servers(self) -> list[Node]:
-        return self.nodes[:2]
+        return self.nodes[: self.size]
 
     @property
     def sentinels(self) -> list[Node]:
-        return self.nodes[2:]
+        return self.nodes[self.size :]
 
     def primary(self) -> Node:
         """The server that the Sentinels name now."""
@@ -316,7 +320,8 @@ class SentinelGroup(Group):
         def is_so() -> bool:
             try:
                 return has_replica(self.primary()) and all(
-                    ",slaves=1," in sentinel.info().get("master0", "") for sentinel in self.sentinels
+                    f",slaves={self.size - 1}," in sentinel.info().get("master0", "")
+                    for sentinel in self.sentinels
                 )
             except ServerError:
                 return False
@@ -328,29 +333,35 @@ def start_cluster(
     program: Path,
     *,
     primaries: int = 3,
+    replicas: int = 1,
     settings: Mapping[str, str] | None = None,
     entry: Entry = (),
 ) -> ClusterGroup:
-    """A cluster with a replica for each primary, whole when this returns (about 3 s). Raises `GroupError`.
+    """A cluster with `replicas` for each primary, whole when this returns (about 3 s). Raises `GroupError`.
 
     `settings` go to every server; `entry` is the user and password with which this module may do all.
     """
-    return _attempt(lambda directory: _start_cluster(program, directory, primaries, settings or {}, entry))
+    return _attempt(
+        lambda directory: _start_cluster(program, directory, (primaries, replicas), settings or {}, entry)
+    )
 
 
 def start_sentinels(
     program: Path,
     *,
+    replicas: int = 1,
     settings: Mapping[str, str] | None = None,
     sentinel_settings: Mapping[str, str] | None = None,
     entry: Entry = (),
 ) -> SentinelGroup:
-    """A primary, its replica and three Sentinels, ready to promote (about 1 s). Raises `GroupError`.
+    """A primary, its `replicas` and three Sentinels, ready to promote (about 1 s). Raises `GroupError`.
 
     `settings` go to the primary and the replica; `entry` is as for `start_cluster`.
     """
     return _attempt(
-        lambda directory: _start_sentinels(program, directory, settings or {}, sentinel_settings or {}, entry)
+        lambda directory: _start_sentinels(
+            program, directory, replicas, settings or {}, sentinel_settings or {}, entry
+        )
     )
 
 
@@ -397,12 +408,13 @@ def _attempt(start: Callable[[Path], _G]) -> _G:
 
 
 def _start_cluster(
-    program: Path, directory: Path, primaries: int, settings: Mapping[str, str], entry: Entry
+    program: Path, directory: Path, size: tuple[int, int], settings: Mapping[str, str], entry: Entry
 ) -> ClusterGroup:
     group = ClusterGroup(directory, entry)
     group.program, group.settings = program, settings
     try:
-        count = 2 * primaries
+        primaries, replicas = size
+        count = primaries * (1 + replicas)
         ports = free_ports(2 * count)
         for index in range(count):
             group.add(program, ports[index], {**settings, **_cluster_settings(ports[count + index])})
@@ -418,9 +430,9 @@ def _start_cluster(
             one.call("CLUSTER", "MEET", HOST, other.port, _bus_port(other))
         wait_until(lambda: all(_knows(node, count) for node in nodes), "all nodes know one another")
         for index, node in enumerate(nodes[primaries:]):
-            node.call("CLUSTER", "REPLICATE", _id_of(nodes[index]))
+            node.call("CLUSTER", "REPLICATE", _id_of(nodes[index % primaries]))
         wait_until(
-            lambda: all(node.info().get("master_link_status") == "up" for node in nodes[primaries:]),
+            lambda: all(map(_follows, nodes[primaries:])),
             "all replicas follow",
         )
         wait_until(
@@ -437,20 +449,24 @@ def _start_cluster(
 def _start_sentinels(
     program: Path,
     directory: Path,
+    replicas: int,
     settings: Mapping[str, str],
     sentinel_settings: Mapping[str, str],
     entry: Entry,
 ) -> SentinelGroup:
     group = SentinelGroup(directory, entry)
     try:
-        ports = free_ports(5)
+        ports = free_ports(4 + replicas)
+        group.size = 1 + replicas
         primary = group.add(program, ports[0], settings)
-        replica = group.add(program, ports[1], {**settings, "replicaof": f"{HOST} {primary.port}"})
+        for port in ports[1 : group.size]:
+            group.add(program, port, {**settings, "replicaof": f"{HOST} {primary.port}"})
         wait_until(primary.answers, "the primary answers")
-        wait_until(replica.answers, "the replica answers")
-        wait_until(lambda: replica.info().get("master_link_status") == "up", "the replica follows")
-        names = {port: random.randbytes(20).hex() for port in ports[2:]}  # noqa: S311 - a name, no secret
-        for port in ports[2:]:
+        for replica in group.servers[1:]:
+            wait_until(replica.answers, "the replica answers")
+            wait_until(partial(_follows, replica), "the replica follows")
+        names = {port: random.randbytes(20).hex() for port in ports[group.size :]}  # noqa: S311 - a name, no secret
+        for port, name in names.items():
             # Who the others are is told, not left to gossip, which takes seconds.
             lines = {
                 f"sentinel known-sentinel {SERVICE} {HOST} {other}": names[other]
@@ -461,7 +477,7 @@ def _start_sentinels(
                 program,
                 port,
                 {
-                    "sentinel myid": names[port],
+                    "sentinel myid": name,
                     f"sentinel monitor {SERVICE} {HOST} {primary.port}": "2",
                     f"sentinel down-after-milliseconds {SERVICE}": str(DOWN_AFTER_MS),
                     f"sentinel failover-timeout {SERVICE}": str(FAILOVER_TIMEOUT_MS),
@@ -487,6 +503,10 @@ def _cluster_settings(bus_port: int) -> dict[str, str]:
         "cluster-node-timeout": str(NODE_TIMEOUT_MS),
         "cluster-replica-validity-factor": "0",
     }
+
+
+def _follows(node: Node) -> bool:
+    return node.info().get("master_link_status") == "up"
 
 
 def _bus_port(node: Node) -> int:

@@ -24,7 +24,7 @@ SHARED = set.intersection(*(set(header.includes) for header in library().verbs.v
 MOST_NAMES = 200
 """How many local names Lua allows at one place."""
 
-READS = {"HEXISTS", "HGET", "HMGET", "TIME", "ZRANGE"}
+READS = {"HEXISTS", "HGET", "HMGET", "INFO", "TIME", "ZRANGE"}
 WRITES = {"HDEL", "HINCRBY", "HSET", "XADD", "ZADD", "ZREM"}
 FLAGS = {"allow-oom", "no-writes"}
 P = 7
@@ -269,6 +269,8 @@ async def call_all() -> dict[str, Script]:
     await commands.movement(bytes(12), bytes(8), 1, "L", "a", b"")
     await commands.save_location("L", b"")
     await commands.cards("a", swept=False)
+    await commands.take_over()
+    await commands.pace(0)
     assert all(len(unpack(argument)) == 1 for _, argument in recorder.calls)
     return {
         unpack(script.prefix)[1].removeprefix(f"{library().name}_"): script for script, _ in recorder.calls

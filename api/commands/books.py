@@ -44,7 +44,8 @@ def explain(settings: BooksSettings, sku: str, location: str | None) -> int:
 def doctor(settings: DoctorSettings) -> int:
     """Compares the server with what the durability tier needs; 0 unless something forbids to serve."""
     tier = settings.durability
-    findings = _look(settings, lambda inventory: examine(inventory.dataset, tier))
+    replicas = settings.replicas if tier == "replicated" else 0
+    findings = _look(settings, lambda inventory: examine(inventory.dataset, tier), replicas)
     if settings.json:
         _write_json({"is_ready": is_ready(findings), "findings": findings})
     else:
@@ -91,9 +92,11 @@ def render_findings(findings: Sequence[Finding], tier: str) -> str:
     return "\n".join([*lines, f"durability {tier} {verdict}"])
 
 
-def _look(settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]]) -> Result:
+def _look(
+    settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]], replicas: int = 0
+) -> Result:
     async def go(url: str) -> Result:
-        inventory = await connect(url, create=False)
+        inventory = await connect(url, create=False, replicas=replicas)
         try:
             return await ask(inventory)
         finally:

@@ -8,7 +8,8 @@
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash rw
 --@arg retention_ms how long a finished reservation is remembered
---@arg request... limit(H): about how many; what fell due together is given back together
+--@arg request... limit(H): about how many; what fell due together is given back together; horizon(I6), where the
+--  caller has a watch: the engine time that has come by it
 --@answer expired [how many, whether more are due: 1 or 0, whether there is something to repair: 1 or 0]
 --@event expire id(12) operation(12) route(H) plan positions with progress(B) tail whole(B) deltas
 
@@ -21,6 +22,9 @@ end
 local function expire(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
   local answer, retention_ms = begin_answer(#args - 1), tonumber(args[1])
+  if #args[2] > 2 then
+    RUN.horizons[key_of.meta] = unpack_struct('<xxI6', args[2])
+  end
   local count, more = lapse_due(unpack_struct('<H', args[2]), retention_ms, 1)
   answer[4] = { count, more and 1 or 0, has_repairs() and 1 or 0 }
   -- Further requests of the call find that it has been done.

@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 
 from engine import keys
 from engine.errors import StorageUnavailable
+from engine.ids import dataset_mark
 from engine.topology.standalone import Standalone, is_elsewhere
 
 PATIENCE_SECONDS = 3.0
@@ -52,13 +53,14 @@ class Routed(ABC):
         fixed = await self._ask(
             keys.dataset(), lambda server: server.fix_dataset(wanted, secret, create=create)
         )
+        mark = dataset_mark(fixed["secret"])
         for first in range(0, int(fixed["partitions"]), PARTITIONS_AT_ONCE):
             last = min(first + PARTITIONS_AT_ONCE, int(fixed["partitions"]))
-            await asyncio.gather(*map(self._begin_partition, range(first, last)))
+            await asyncio.gather(*(self._begin_partition(number, mark) for number in range(first, last)))
         return fixed
 
-    async def _begin_partition(self, partition: int) -> None:
-        await self._ask(keys.meta(partition), lambda server: server.begin_partitions((partition,)))
+    async def _begin_partition(self, partition: int, mark: str) -> None:
+        await self._ask(keys.meta(partition), lambda server: server.begin_partitions((partition,), mark))
 
     async def read_hash(self, key: str) -> dict[bytes, bytes]:
         """See `Standalone.read_hash`."""

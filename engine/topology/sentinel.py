@@ -27,6 +27,9 @@ GRACE_SECONDS = 0.2
 WATCH_SECONDS = 0.5
 """How often the Sentinels are asked while all is well."""
 
+CLOSE_TRIES = 5
+"""What still listens after so many seconds ends with its connection, which is closed then."""
+
 _LATE = "no answer in time"
 _UNKNOWN = "No such master"
 
@@ -114,10 +117,12 @@ class Sentinel(Routed):
 
     async def close(self) -> None:
         """Closes the client's connections."""
-        while self._tasks:
+        for _ in range(CLOSE_TRIES):
             # Cancelling once is not enough: the client may take it for a lost connection of its own.
             for task in self._tasks:
                 task.cancel()
+            if not self._tasks:
+                break
             _, running = await asyncio.wait(self._tasks, timeout=ASK_TIMEOUT_SECONDS)
             self._tasks = list(running)
         await close_all((*self._sentinels, *self._servers.values()))

@@ -21,7 +21,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine import keys
 from engine.errors import DatasetUnfit, StorageUnavailable
-from engine.topology.url import ServerUrl, parse_server_url
+from engine.ids import dataset_mark
+from engine.topology.url import Address, ServerUrl, parse_server_url
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_CLIENT_CONNECTIONS = 16
@@ -100,10 +101,14 @@ class Standalone:
         return transport
 
     async def load_library(self, text: str) -> None:
-        """Gives the server our functions; a library of the same name has the same text."""
+        """Gives the server our functions. A library of the same name has the same text, and knows what
+        sweepers vouched for: it stays.
+        """
         try:
-            await self._client.function_load(text, replace=True)
+            await self._client.function_load(text)
         except RedisError as error:
+            if "already exists" in str(error):
+                return
             raise StorageUnavailable(f"the server does not take the scripts: {error}") from error
 
     async def open_dataset(
@@ -115,7 +120,7 @@ class Standalone:
         short is completed by the next. Raises `StorageUnavailable`.
         """
         fixed = await self.fix_dataset(partitions or self.default_partitions, secret, create=create)
-        await self.begin_partitions(range(int(fixed["partitions"])))
+        await self.begin_partitions(range(int(fixed["partitions"])), dataset_mark(fixed["secret"]))
         return fixed
 
     async def fix_dataset(self, partitions: int, secret: bytes, *, create: bool) -> Mapping[str, bytes]:
@@ -132,13 +137,14 @@ class Standalone:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
         return {field.decode(): value for field, value in found.items()}
 
-    async def begin_partitions(self, partitions: Sequence[int]) -> None:
+    async def begin_partitions(self, partitions: Sequence[int], mark: str) -> None:
         """The part of `open_dataset` that concerns partitions."""
         try:
             pipeline = self._client.pipeline(transaction=False)
             for partition in partitions:
                 pipeline.hsetnx(keys.meta(partition), "epoch", "1")
                 pipeline.hsetnx(keys.meta(partition), "seq", "0")
+                pipeline.hsetnx(keys.meta(partition), "dataset", mark)
             await pipeline.execute()
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
@@ -166,6 +172,19 @@ class Standalone:
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
         return {str(name): str(value) for name, value in found.items()}
+
+    async def replicas(self) -> "Sequence[Standalone]":
+        """The replicas that are connected and up to date but for a moment. Raises `StorageUnavailable`."""
+        try:
+            told = await self._client.info("replication")
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+        access = self._server.access
+        return [
+            Standalone(ServerUrl("standalone", (Address(one["ip"], int(one["port"])),), access))
+            for name, one in told.items()
+            if isinstance(one, dict) and name.startswith("slave") and one.get("state") == "online"
+        ]
 
     async def read_hash(self, key: str) -> dict[bytes, bytes]:
         """A whole hash; for set-up, settings and audits."""

@@ -169,7 +169,7 @@ def test_one_line_for_each_refusal(start: Start) -> None:
     for arguments, words in (
         (("--host", "0.0.0.0"), "--host 0.0.0.0: without API keys"),
         (("--auth", "keys"), "this release has no API keys yet"),
-        (("--durability", "replicated"), "does not wait for replicas"),
+        (("--durability", "replicated"), "the embedded server has no replicas"),
         (("--redis-url", "http://h"), "http:// is no scheme of a server"),
         (("--redis-url", "redis://h", "--data-dir", "d"), "exclude each other"),
     ):

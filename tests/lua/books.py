@@ -4,6 +4,7 @@ Every form is spelled out here a second time, on purpose, and so are the keys an
 used the engine's own code would not see both change together.
 """
 
+import re
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,8 @@ CALLS: dict[str, tuple[tuple[str, ...], bool]] = {
     "movement": ((*_EFFECTS, "locations", "stocked"), True),
     "save_location": (("meta", "locations", "log", "stocked"), False),
     "cards": (("meta", "due", "stock"), False),
+    "take_over": (("meta",), False),
+    "pace": (("meta",), False),
 }
 
 
@@ -306,6 +309,8 @@ class Books:
         self._reader = hiredis.Reader()
         self.library = library
         self.partition = partition
+        self.run = re.findall(rb"run_id:(\w+)", self.raw("INFO", "server"))[0]
+        """The server's process, which must have taken the books over."""
 
     # ---------------------------------------------------------------- the server
 
@@ -431,7 +436,7 @@ class Books:
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
         hashes: dict[str, dict[bytes, bytes]] = {
-            "meta": {b"epoch": b"%d" % epoch, b"seq": b"%d" % seq},
+            "meta": {b"epoch": b"%d" % epoch, b"seq": b"%d" % seq, b"run": self.run},
             "stock": {},
             "ops": {name: record.packed(name) for name, record in (operations or {}).items()},
             "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
@@ -536,6 +541,16 @@ def move(
 def save_location(location: str, settings: bytes) -> Request:
     """Writes a location, or deletes it where settings are empty."""
     return Request("save_location", bytes((len(location),)) + location.encode() + settings)
+
+
+def take_over(known: int, about: int = 0) -> Request:
+    """Take the books over for the server's process, for one who knows an epoch and the time."""
+    return Request("take_over", _int(known, 6) + _int(about, 6))
+
+
+def pace(skew: int, ahead: int = 0, least: int = 0) -> Request:
+    """Set the skew of engine time, for one who knows it."""
+    return Request("pace", skew.to_bytes(6, "little", signed=True) + _int(ahead, 6) + _int(least, 6))
 
 
 def cards(sku: str, *, swept: bool = False) -> Request:

@@ -21,9 +21,11 @@ from tests.lua.books import (
     forget,
     move,
     name,
+    pace,
     reserve,
     resolve,
     save_location,
+    take_over,
 )
 
 A, B = name(1), name(2)
@@ -41,6 +43,8 @@ VERBS: dict[str, Request] = {
     "movement": move(A, 1),
     "save_location": save_location("W", b"settings"),
     "cards": cards("shoe"),
+    "take_over": take_over(0),
+    "pace": pace(0, ahead=5),
 }
 
 

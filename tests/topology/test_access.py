@@ -37,7 +37,7 @@ FORBIDDEN = (
 )
 
 NOT_IN_SCRIPTS = (
-    "fcall function|load multi exec ping hello auth select client|setname role info config|get acl|getuser",
+    "fcall function|load multi exec wait ping hello auth select client|setname role config|get acl|getuser",
     "exists hgetall hscan hsetnx scan xrange xrevrange zrangebyscore asking cluster|nodes",
 )
 

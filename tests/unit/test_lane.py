@@ -35,12 +35,20 @@ class FakeServer:
         self._parser = hiredis.Reader()
         self._arrived = asyncio.Event()
 
-    async def start(self, *, greeting: Sequence[Sequence[bytes]] = (), turns: int = 2) -> Lane:
+    async def start(
+        self, *, greeting: Sequence[Sequence[bytes]] = (), turns: int = 2, replicas: int = 0
+    ) -> Lane:
         """A lane that is connected to this server."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._connected = asyncio.Event()
         host, port = self._server.sockets[0].getsockname()
-        lane = Lane(greeting=greeting, load_library=self._load, metrics=self.metrics, turns_under_way=turns)
+        lane = Lane(
+            greeting=greeting,
+            load_library=self._load,
+            metrics=self.metrics,
+            turns_under_way=turns,
+            replicas=replicas,
+        )
         await asyncio.get_running_loop().create_connection(lambda: lane, host, port)
         await self._connected.wait()
         self._lane = lane

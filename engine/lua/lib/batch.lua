@@ -1,17 +1,27 @@
 -- One script call carries many independent requests. A batch reads through a working copy, so that
 -- each request sees what those before it did; nothing is written until all are decided, and then every
 -- card is written once. Refused requests leave the working copy untouched.
+-- Whoever writes the ledger must have taken the books over: see take_over.lua. RUN.dataset is the mark of the data
+-- set whose functions these are, RUN.this stands for it and the server's process. Engine time is the server's clock
+-- less a skew (pace.lua); holds lapse up to RUN.horizons, to which a sweeper vouches for it.
 local function begin_batch(meta, operations, due, log, stock)
   if not pack then
     bind_builtins()
   end
-  local head = redis.call('HMGET', meta, 'epoch', 'seq')
+  local head = redis.call('HMGET', meta, 'epoch', 'seq', 'run', 'skew')
   if not head[1] then
     error({ err = 'NODATASET this server holds no Bincard data set' })
   end
+  if not RUN.this then
+    local _, _, run = string_find(redis.call('INFO', 'server'), 'run_id:(%w+)')
+    RUN.this = run .. RUN.dataset
+  end
+  if log and head[3] ~= RUN.this then
+    error({ err = 'NOTBEGUN another process had these books last' })
+  end
   reset_state()
   key_of.meta, key_of.operations, key_of.due, key_of.log, key_of.stock = meta, operations, due, log, stock
-  now_ms, epoch_now, last_seq = read_clock(), tonumber(head[1]), tonumber(head[2])
+  now_ms, epoch_now, last_seq = read_clock() - (head[4] or 0), tonumber(head[1]), tonumber(head[2])
 end
 
 -- Loads the records of many operation ids in one call, except those that the call knows.
@@ -61,8 +71,9 @@ end
 -- The entries of the deadline index that are due, the oldest first, until they have `limit` ids, with the ids of
 -- each; and whether there are more. `behind` is 0 for holds.
 local function list_due(behind, limit)
-  local entries = redis.call('ZRANGE', key_of.due, string_format('%d', behind),
-    string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, limit + 1)
+  local until_ms = math_min(now_ms, RUN.horizons[key_of.meta] or now_ms)
+  local last = string_format('%d', behind + until_ms)
+  local entries = redis.call('ZRANGE', key_of.due, string_format('%d', behind), last, 'BYSCORE', 'LIMIT', 0, limit + 1)
   local listed, count = {}, 0
   for i = 1, #entries do
     if count >= limit then
@@ -72,7 +83,8 @@ local function list_due(behind, limit)
     listed[i] = { entry = entries[i], ids = ids }
     count = count + #ids
   end
-  return listed, false
+  return listed, until_ms < now_ms and redis.call('ZRANGE', key_of.due, '(' .. last,
+    string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, 1)[1] ~= nil
 end
 
 local function repair_entry(id)

@@ -1,0 +1,32 @@
+-- Sets the skew between the server's clock and engine time, after the clock made a step. Whoever knows the skew as it
+-- is may set it; of several who noticed the same step the first does, and the others learn what they are told.
+--@verb pace
+--@flags allow-oom
+--@include builtins state clock card claims record batch
+--@key meta inv:{p}:meta hash rw
+--@arg request... skew(i6) ahead(I6) least(I6): the skew that the caller knows; how far engine time is ahead of the
+--  caller's watch, or 0; else an engine time that has come by that watch, or 0
+--@answer paced [skew, whether this request set it: 1 or 0]
+
+local STEP_MS = 200
+
+local function pace(keys, args)
+  begin_batch(keys[1])
+  local answer, raw = begin_answer(#args), read_clock(true)
+  local before = tonumber(redis.call('HGET', key_of.meta, 'skew') or 0)
+  local skew = before
+  for i = 1, #args do
+    local known, ahead, least = unpack_struct('<i6I6I6', args[i])
+    local is_due = known == skew and (ahead > 0 or raw - skew < least - STEP_MS)
+    if is_due then
+      -- A clock that went back stood still since: time goes on from there, so that no hold of these moments is short.
+      skew = ahead > 0 and skew + ahead or raw - now_ms
+    end
+    answer[i + 3] = { skew, is_due and 1 or 0 }
+  end
+  --@writes
+  if skew ~= before then
+    redis.call('HSET', key_of.meta, 'skew', string_format('%d', skew))
+  end
+  return answer
+end

@@ -1,0 +1,124 @@
+"""Engine time goes on whatever the server's clock does, once a watch has told of the step."""
+
+import pytest
+
+from tests.lua.books import NOW, Books, Card, Hold, Position, Request, expire, name, pace, reserve, take_over
+
+A, B = name(1), name(2)
+HOUR = 3_600_000
+SHOE = Hold((("shoe", "W", 5),))
+
+
+def skew(books: Books) -> int | None:
+    found = books.raw("HGET", books.key("meta"), "skew")
+    return None if found is None else int(found)
+
+
+def now(books: Books) -> int:
+    """Engine time."""
+    return int(
+        books.raw("FCALL", books.library.function("find"), 2, books.key("meta"), books.key("ops"), A)[0]
+    )
+
+
+def ask(books: Books, *requests: Request) -> list[list[int]]:
+    function = books.library.function("pace")
+    packed = [request.packed for request in requests]
+    return list(books.raw("FCALL", function, 1, books.key("meta"), *packed)[3:])
+
+
+def test_a_clock_that_went_ahead(books: Books) -> None:
+    books.turn_clock(NOW + HOUR)
+    assert ask(books, pace(0, ahead=HOUR)) == [[HOUR, 1]]
+    assert (skew(books), now(books)) == (HOUR, NOW)
+    assert ask(books, pace(HOUR, ahead=5)) == [[HOUR + 5, 1]]
+
+
+def test_a_clock_that_went_back(books: Books) -> None:
+    """These tests' clock does not stand still as the real one does, so there is nothing to go on from."""
+    books.turn_clock(NOW - HOUR)
+    assert ask(books, pace(0, least=NOW + 7)) == [[0, 1]]
+
+
+@pytest.mark.parametrize(("behind", "is_set"), [(0, 0), (199, 0), (200, 0), (201, 1)])
+def test_a_small_difference_is_none(books: Books, behind: int, is_set: int) -> None:
+    assert ask(books, pace(0, least=NOW + behind)) == [[0, is_set]]
+
+
+def test_of_several_the_first_counts(books: Books) -> None:
+    """In one call or in several: who does not know the skew learns it and sets nothing."""
+    books.turn_clock(NOW + HOUR)
+    assert ask(books, pace(0, ahead=HOUR), pace(0, ahead=HOUR)) == [[HOUR, 1], [HOUR, 0]]
+    assert ask(books, pace(0, ahead=HOUR)) == [[HOUR, 0]]
+    assert ask(books, pace(0, least=NOW + HOUR)) == [[HOUR, 0]]
+    assert ask(books, pace(0)) == [[HOUR, 0]]
+    assert skew(books) == HOUR
+
+
+def with_horizon(horizon: int) -> Request:
+    return Request("expire", expire(8).packed + horizon.to_bytes(6, "little"))
+
+
+@pytest.fixture
+def held(books: Books) -> Books:
+    """A hold of all there is, due in a minute. What sweepers vouch for outlives a test, but not a library."""
+    books.raw("FUNCTION", "LOAD", "REPLACE", books.library.text)
+    books.seed(
+        stock={"shoe": Card({"W": Position(5, 5)}, (A,))},
+        operations={A: SHOE},
+        due={(NOW + 60_000, "h", (A,))},
+    )
+    return books
+
+
+def test_nothing_lapses_that_no_watch_vouches_for(held: Books) -> None:
+    """Neither by the sweep nor to make room; what is due by the clock alone is more to come."""
+    held.turn_clock(NOW + HOUR)
+    before = held.read()
+    assert held.one(with_horizon(NOW + 59_999)) == [0, 1]
+    assert held.one(expire(8)) == [0, 1]
+    assert held.one(reserve(B, SHOE)) == [b"overdue"]
+    assert held.read() == before
+    assert held.one(with_horizon(NOW + 60_000)) == [1, 0]
+    assert isinstance(held.one(reserve(B, SHOE)), int)
+
+
+def test_a_watch_that_is_ahead_shortens_nothing(held: Books) -> None:
+    held.turn_clock(NOW + 59_999)
+    assert held.one(with_horizon(NOW + HOUR)) == [0, 0]
+    held.turn_clock(NOW + 60_000)
+    assert isinstance(held.one(reserve(B, SHOE)), int)
+
+
+def test_without_any_watch_the_clock_has_the_last_word(held: Books) -> None:
+    held.turn_clock(NOW + 60_000)
+    assert isinstance(held.one(reserve(B, SHOE)), int)
+
+
+@pytest.mark.parametrize(
+    ("clock", "about", "skew_after"),
+    [
+        (NOW, NOW, None),
+        (NOW + 2000, NOW, None),
+        (NOW - 2000, NOW, None),
+        (NOW + 2001, NOW, 2001),
+        (NOW - 2001, NOW, -2001),
+        (NOW + HOUR, 0, None),
+    ],
+)
+def test_another_servers_clock_is_set_right(
+    books: Books, clock: int, about: int, skew_after: int | None
+) -> None:
+    """Where whoever takes the books over knows what time it must be."""
+    books.raw("HSET", books.key("meta"), "run", "another")
+    books.turn_clock(clock)
+    books.raw("FCALL", books.library.function("take_over"), 1, books.key("meta"), take_over(0, about).packed)
+    assert skew(books) == skew_after
+    books.raw(
+        "FCALL",
+        books.library.function("take_over"),
+        1,
+        books.key("meta"),
+        take_over(0, NOW + 9 * HOUR).packed,
+    )
+    assert skew(books) == skew_after, "they are its own by now"
