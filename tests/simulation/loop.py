@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,10 @@ class Loop(asyncio.BaseEventLoop):
         """Lets go of what is left, without a word from the tasks of the dead."""
         for task in self._tasks:
             task._log_destroy_pending = False
+            if not task.done():
+                # What the dead would still do on their way out goes nowhere.
+                with suppress(Exception):
+                    task.get_coro().close()
         self._ready.clear()
         self._scheduled.clear()
         self.set_exception_handler(lambda *_: None)

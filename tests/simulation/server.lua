@@ -539,8 +539,13 @@ local function encode(reply, parts)
   elseif reply.ok then
     parts[#parts + 1] = '+' .. reply.ok .. '\r\n'
   else
-    parts[#parts + 1] = '*' .. #reply .. '\r\n'
-    for i = 1, #reply do
+    -- A list ends before its first nil, whatever comes after.
+    local size = 0
+    while reply[size + 1] ~= nil do
+      size = size + 1
+    end
+    parts[#parts + 1] = '*' .. size .. '\r\n'
+    for i = 1, size do
       encode(reply[i], parts)
     end
   end

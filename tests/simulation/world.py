@@ -34,6 +34,8 @@ RETENTION_SECONDS = 7200
 DUPLICATES = 0.25
 """How many requests are sent twice from the start, the second time by whichever process."""
 MOST_TRIES = 40
+MOST_OFFSET_SECONDS = 1800
+"""How wrong a turned clock is. All turns together stay below the retention: nothing is forgotten by them."""
 HARMLESS = ("cut", "stall", "crash", "flush", "fill")
 """Faults that take nothing away from anyone: all promises are checked."""
 HARMFUL = ("fail over", "turn the clock")
@@ -279,7 +281,7 @@ class World:
                 await asyncio.sleep(self.random.choice((0, 0.1, 1)))
                 machine.fail_over(self.random.uniform(0.01, 1))
             elif fault == "turn the clock":
-                machine.offset_us += self.random.choice((-3600, -5, -1, 1, 5, 3600)) * 1_000_000
+                machine.offset_us = self.random.choice((-MOST_OFFSET_SECONDS, -5, 0, 5, MOST_OFFSET_SECONDS)) * 1_000_000
 
     async def run(self, end: Any) -> None:  # noqa: ANN401 - a coroutine function
         """The whole schedule; `end` judges the shop once all is calm."""
