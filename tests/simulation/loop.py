@@ -31,13 +31,23 @@ class Process:
         self.steps = 0
         self.dies_at: int | None = None
         """The step that it will not take."""
+        self.fault: BaseException | None = None
+        """What none of its coroutines caught."""
         self.on_death: Callable[[], None] = lambda: None
         self.context = copy_context()
         self.context.run(_process.set, self)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Runs a coroutine in this process."""
-        return asyncio.get_running_loop().create_task(work, context=self.context)
+        """Runs a coroutine in this process, which ends where it fails."""
+        task = asyncio.get_running_loop().create_task(work, context=self.context)
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, task: asyncio.Task[Any]) -> None:
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            self.fault = fault
+            self.die()
 
     def die(self) -> None:
         """Never takes another step."""

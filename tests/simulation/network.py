@@ -6,6 +6,7 @@ A connection keeps the order of what it carries, as TCP does. Two of them know n
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 import hiredis
@@ -33,6 +34,7 @@ class Connection(asyncio.Transport):
         self._loop, self._random, self._machine, self.process = loop, random, machine, process
         self._protocol = protocol
         self._reader = hiredis.Reader()
+        self._sent: deque[bytes] = deque()
         self._arrives = self._returns = 0.0
         self._stalled_until = 0.0
         self._is_open = True
@@ -42,7 +44,8 @@ class Connection(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._is_open:
             self._arrives = self._when(self._arrives)
-            self._loop.call_at(self._arrives, self._arrive, bytes(data), context=NOBODY)
+            self._sent.append(bytes(data))
+            self._loop.call_at(self._arrives, self._arrive, context=NOBODY)
 
     def close(self) -> None:
         """The process hangs up: what it has sent arrives, what would come back does not."""
@@ -79,16 +82,16 @@ class Connection(asyncio.Transport):
         soonest = max(self._loop.now, self._stalled_until)
         return max(last + _NEXT, soonest + self._random.uniform(SHORTEST_SECONDS, LONGEST_SECONDS))
 
-    def _arrive(self, data: bytes) -> None:
+    def _arrive(self) -> None:
         if self._takes and self._loop.now < self._stalled_until:
-            # It stalled while this was on its way.
+            # It stalled while something was on its way: whatever was sent first arrives first.
             self._arrives = self._when(self._arrives)
-            self._loop.call_at(self._arrives, self._arrive, data, context=NOBODY)
+            self._loop.call_at(self._arrives, self._arrive, context=NOBODY)
             return
         if not (self._takes and self._machine.is_up):
             self._takes = False
             return
-        self._reader.feed(data)
+        self._reader.feed(self._sent.popleft())
         replies = []
         while (words := self._reader.gets()) is not False:
             replies.append(self._machine.execute(cast("list[bytes]", words)))

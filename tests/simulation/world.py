@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from random import Random
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 import engine.dataset
@@ -164,6 +165,8 @@ class World:
             process.start(self._live(left, ended))
             await ended
             inventory = self._living.pop(process, None)
+            if process.fault is not None:
+                self.findings.append("".join(format_exception(process.fault)))
             if not process.is_dead:
                 return
             self.outcomes["crash"] += 1
