@@ -31,12 +31,16 @@ class Machine:
 
     def __init__(self, loop: Loop, random: Random, number: int) -> None:
         self.loop, self.random, self.number = loop, random, number
-        self.store = Store()
+        self.store = self.new_store()
         self.is_up = True
         self.offset_us = 0
         """What its clock is ahead of ours."""
         self.connections: list[Connection] = []
         self._replica: object = None
+
+    def new_store(self) -> Store:
+        """The store that this machine begins with."""
+        return Store()
 
     @property
     def now_us(self) -> int:
@@ -48,6 +52,10 @@ class Machine:
     def ask(self, *words: str | bytes | int) -> Any:  # noqa: ANN401 - a reply is anything
         """The reply to a command of ours, at once and whatever the network does."""
         return self.store.ask(self.now_us, *words)
+
+    def load_library(self, text: str) -> None:
+        """Gives the server functions."""
+        self.store.load_library(text)
 
     def connect(self, process: Process, protocol: asyncio.Protocol) -> Connection:
         """A new connection of a process."""
@@ -76,9 +84,9 @@ class Machine:
 class Machines:
     """All primaries. Partition p lives on the machine p modulo their number."""
 
-    def __init__(self, loop: Loop, random: Random, number: int) -> None:
+    def __init__(self, loop: Loop, random: Random, number: int, machine: type[Machine] = Machine) -> None:
         self.loop, self.random = loop, random
-        self.all = [Machine(loop, random, index) for index in range(number)]
+        self.all = [machine(loop, random, index) for index in range(number)]
         self.fails = 0.0
         """How many of the cold questions get no answer."""
 
@@ -102,7 +110,7 @@ class View:
         await self._travel()
         if not self._machine.is_up:
             raise StorageUnavailable("the server cannot be reached")
-        self._machine.store.load_library(text)
+        self._machine.load_library(text)
         await self._travel()
 
     async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
@@ -168,15 +176,18 @@ class SimulatedTopology:
         """As the real one does; the secret follows from the seed."""
         key, number = keys.dataset(), partitions or self.default_partitions
         first = self.machines.of(key)
-        if not create and not await self._ask(first, "EXISTS", key):
+        if not await self._ask(first, "EXISTS", key) and not create:
             raise DatasetUnfit("the server holds no data set")
         for field, value in (("format", FORMAT), ("partitions", number), ("secret", self._secret)):
-            await self._ask(first, "HSETNX", key, field, value)
+            first.ask("HSETNX", key, field, value)
         fixed = await self.read_hash(key)
-        for partition in range(int(fixed[b"partitions"])):
-            meta = keys.meta(partition)
-            await self._ask(self.machines.of(meta), "HSETNX", meta, "epoch", "1")
-            await self._ask(self.machines.of(meta), "HSETNX", meta, "seq", "0")
+        for machine in self.machines.all:
+            await self._ask(machine, "TIME")
+            for partition in range(int(fixed[b"partitions"])):
+                meta = keys.meta(partition)
+                if self.machines.of(meta) is machine:
+                    machine.ask("HSETNX", meta, "epoch", "1")
+                    machine.ask("HSETNX", meta, "seq", "0")
         return {field.decode(): value for field, value in fixed.items()}
 
     async def read_hash(self, key: str) -> dict[bytes, bytes]:

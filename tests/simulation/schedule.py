@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from engine.check import check
 from engine.errors import ReservationNotFound, SkuNotFound
 from engine.script import library
 from engine.types import State
+from tests.simulation.machines import Machine
 from tests.simulation.workload import LONGEST_TTL_SECONDS
 from tests.simulation.world import MOST_OFFSET_SECONDS, RETENTION_SECONDS, Setting, World
 
@@ -44,9 +46,17 @@ class Result:
         return "\n".join([f"seed {self.seed}: {self.setting}", *self.findings[:KEPT_FINDINGS]])
 
 
-def run_schedule(seed: int, scripts: Library | None = None, *, judges_history: bool = True) -> Result:
-    """Runs the schedule of a seed and judges it."""
-    world = World(seed, scripts or library())
+def run_schedule(
+    seed: int,
+    scripts: Library | None = None,
+    *,
+    setting: Setting | None = None,
+    machine: type[Machine] = Machine,
+) -> Result:
+    """Runs the schedule of a seed and judges it. `setting` takes the place of the one that the seed draws,
+    `scripts` that of this release's, `machine` that of the simulated server.
+    """
+    world = World(seed, scripts or library(), setting=setting, machine=machine)
     told, logging.raiseExceptions = logging.root.manager.disable, False
     logging.disable(logging.CRITICAL)
     asyncio.set_event_loop(world.loop)
@@ -63,7 +73,7 @@ def run_schedule(seed: int, scripts: Library | None = None, *, judges_history: b
         asyncio.set_event_loop(None)
     world.findings += world.loop.faults
     lines = b"".join(world.history.lines)
-    if judges_history and lines and not world.setting.loses:
+    if lines and not world.setting.loses:
         world.findings += judge_history(lines, turns_clocks=world.setting.turns_clocks)
     dump = repr([sorted(machine.store.dump().items()) for machine in world.machines.all])
     digest = blake2b(lines + dump.encode(), digest_size=16).hexdigest()
@@ -122,12 +132,17 @@ async def compare_promises(world: World, inventory: Inventory, when: str) -> Non
                     )
 
 
+@cache
+def _folder() -> TemporaryDirectory[str]:
+    """One for all histories of this process; it goes with it."""
+    return TemporaryDirectory()
+
+
 def judge_history(lines: bytes, *, turns_clocks: bool = False) -> list[str]:
     """What `engine.check` finds in the history of all processes."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "history.jsonl"
-        path.write_bytes(lines)
-        report = check([path])
+    path = Path(_folder().name) / "history.jsonl"
+    path.write_bytes(lines)
+    report = check([path])
     return [
         str(violation)
         for violation in report.violations

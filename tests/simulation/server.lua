@@ -344,7 +344,7 @@ function commands.XADD(a)
   end
   stream.last, stream.size = { ms, seq }, stream.size + 1
   stream.entries[stream.size] = entry
-  return a[2]
+  return format('%d-%d', ms, seq)
 end
 
 function commands.XLEN(a)
@@ -490,8 +490,18 @@ function redis.register_function(registered)
 end
 
 -- While a library loads it sees little; a running function sees the libraries too, and no global is set.
-local function new_globals()
+local function open_libraries(globals)
+  globals.redis.call = redis.call
+  for name, library in pairs({ struct = struct, string = string, math = math, table = table }) do
+    rawset(globals, name, library)
+  end
+end
+
+local function new_globals(is_running)
   local globals = { redis = { register_function = redis.register_function } }
+  if is_running then
+    open_libraries(globals)
+  end
   for _, name in ipairs({ 'assert', 'error', 'ipairs', 'next', 'pairs', 'select', 'setmetatable', 'tonumber',
     'tostring', 'type', 'unpack' }) do
     globals[name] = _G[name]
@@ -518,10 +528,7 @@ local function load_library(text)
   local globals = new_globals()
   setfenv(chunk, globals)()
   -- Functions keep the table they were made with: what they may see is opened to them now.
-  globals.redis.call = redis.call
-  for name, library in pairs({ struct = struct, string = string, math = math, table = table }) do
-    rawset(globals, name, library)
-  end
+  open_libraries(globals)
 end
 
 -- ---------------------------------------------------------------- the wire
@@ -574,6 +581,11 @@ local function run(words)
   local name = upper(words[1])
   if name == 'FCALL' then
     return call_function(words)
+  elseif name == 'EVAL' then
+    local globals = new_globals(true)
+    rawset(globals, 'KEYS', {})
+    rawset(globals, 'ARGV', { unpack(words, 4) })
+    return setfenv(assert(loadstring(words[2], '@script')), globals)()
   elseif name == 'FUNCTION' then
     load_library(words[#words])
     return { ok = 'OK' }

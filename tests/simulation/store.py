@@ -33,6 +33,7 @@ class Store:
         self._server = _runtime()
         self._store = self._server[b"new_store"](checks_slots)
         self._execute = self._server[b"execute"]
+        self._library = ""
         self.calls = 0
 
     def execute(self, now_us: int, words: Sequence[bytes]) -> bytes:
@@ -51,11 +52,16 @@ class Store:
         return reply
 
     def load_library(self, text: str) -> None:
-        """As `FUNCTION LOAD REPLACE` does; the code is compiled once for all stores."""
-        self.ask(0, "FUNCTION", "LOAD", "REPLACE", text)
+        """As `FUNCTION LOAD REPLACE` does; the code is compiled once for all stores. What is there already
+        is not loaded again: that takes longer than hundreds of calls.
+        """
+        if self._library != text:
+            self.ask(0, "FUNCTION", "LOAD", "REPLACE", text)
+            self._library = text
 
     def flush_functions(self) -> None:
         """The server forgets its functions."""
+        self._library = ""
         self._server[b"flush_functions"](self._store)
 
     def set_full(self, *, is_full: bool) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.script import Library
+    from tests.simulation.machines import Machine
 
 RETENTION_SECONDS = 7200
 DUPLICATES = 0.25
@@ -101,12 +102,15 @@ class Lines:
 class World:
     """Everything of one schedule. `run` runs it."""
 
-    def __init__(self, seed: int, scripts: Library) -> None:
+    def __init__(
+        self, seed: int, scripts: Library, *, setting: Setting | None, machine: type[Machine]
+    ) -> None:
         self.seed, self.scripts = seed, scripts
         self.random = Random(seed)
-        self.setting = Setting.draw(self.random)
+        drawn = Setting.draw(self.random)
+        self.setting = setting or drawn
         self.loop = Loop()
-        self.machines = Machines(self.loop, self.random, self.setting.machines)
+        self.machines = Machines(self.loop, self.random, self.setting.machines, machine)
         self.secret = self.random.randbytes(32)
         partitions = self.setting.partitions
         self.shop = Shop(self.random, partitions, choose_skus(self.random, partitions))
