@@ -101,6 +101,7 @@ local function make_unpack(text)
     'at = at or 1',
     "if at < 1 then error('offset must be 1 or greater') end",
     'local size = #s',
+    "if at > size + 1 then error('data string too short') end",
   }
   if count > 0 then
     local names = {}
