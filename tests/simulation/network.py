@@ -37,6 +37,7 @@ class Connection(asyncio.Transport):
         self._sent: deque[bytes] = deque()
         self._arrives = self._returns = 0.0
         self._stalled_until = 0.0
+        self._breaks_with_answer = False
         self._is_open = True
         self._takes = self._tells = True
         """Whether what is on its way to the server arrives, and what is on its way back."""
@@ -74,6 +75,10 @@ class Connection(asyncio.Transport):
                 self._when(0.0), self._protocol.connection_lost, lost, context=self.process.context
             )
 
+    def cut_with_next_answer(self) -> None:
+        """Breaks at the very moment at which an answer comes: nothing runs between the two."""
+        self._breaks_with_answer = True
+
     def stall(self, seconds: float) -> None:
         """Carries nothing for so long; then all of it."""
         self._stalled_until = max(self._stalled_until, self._loop.now + seconds)
@@ -106,3 +111,5 @@ class Connection(asyncio.Transport):
     def _return(self, data: bytes) -> None:
         if self._tells:
             self._protocol.data_received(data)
+            if self._breaks_with_answer:
+                self.close()

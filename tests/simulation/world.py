@@ -271,8 +271,11 @@ class World:
                 self.outcomes[fault] += 1
             if fault == "cut":
                 for connection in list(machine.connections):
-                    if self.random.random() < 0.5:
+                    kind = self.random.random()
+                    if kind < 0.4:
                         connection.cut(loses_requests=self.random.random() < 0.5)
+                    elif kind < 0.6:
+                        connection.cut_with_next_answer()
             elif fault == "stall":
                 for connection in list(machine.connections):
                     if self.random.random() < 0.5:
