@@ -19,10 +19,13 @@ _HERE = Path(__file__).parent
 def _runtime() -> Any:  # noqa: ANN401 - Lua's tables have no types
     """One Lua state: stores share nothing in it but the code of `server.lua`."""
     lua = LuaRuntime(encoding=None, unpack_returned_tuples=True)
-    # A compiled chunk's dots are its arguments.
-    load = lua.eval("function(text, name, argument) return assert(loadstring(text, name))(argument) end")
-    library = load((_HERE / "struct.lua").read_bytes(), b"@struct.lua", None)
-    return load((_HERE / "server.lua").read_bytes(), b"@server.lua", library)
+    # The dots of a chunk are its arguments.
+    load = lua.eval("function(text, name, ...) return assert(loadstring(text, name))(...) end")
+
+    def part(name: str, *arguments: Any) -> Any:  # noqa: ANN401 - Lua's tables have no types
+        return load((_HERE / name).read_bytes(), f"@{name}".encode(), *arguments)
+
+    return part("server.lua", part("struct.lua"), part("commands.lua"))
 
 
 class Store:

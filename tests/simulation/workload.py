@@ -27,6 +27,8 @@ class Operation:
     name: str
     send: Callable[[Inventory], Awaitable[Any]]
     changes: bool = True
+    open: int = 0
+    """How many of its sendings may still have their effect: no answer told what became of them."""
 
 
 @dataclass
@@ -81,9 +83,7 @@ def choose_skus(random: Random, partitions: int) -> list[str]:
 
 def openings(shop: Shop) -> list[Operation]:
     """What makes the shop ready: its places, and goods in them."""
-    places = [
-        _saving(Location(location, LocationKind.STORE)) for location in LOCATIONS
-    ]
+    places = [_saving(Location(location, LocationKind.STORE)) for location in LOCATIONS]
     goods = [
         _recording(Movement(f"opening {sku} {location}", MovementKind.RECEIVE, sku, location, STOCK))
         for sku in shop.skus

@@ -22,6 +22,7 @@ from engine.dataset import open_dataset
 from engine.errors import InvalidRequest
 from engine.history import Begin, RecordedInventory, encode_begin
 from engine.link import Link
+from tests.simulation.faults import FAULTS, HARMFUL, HARMLESS
 from tests.simulation.loop import Loop, Process, current_process
 from tests.simulation.machines import Links, Machines, SimulatedTopology
 from tests.simulation.workload import Operation, Shop, choose_skus, next_operation, openings
@@ -36,12 +37,8 @@ RETENTION_SECONDS = 7200
 DUPLICATES = 0.25
 """How many requests are sent twice from the start, the second time by whichever process."""
 MOST_TRIES = 40
-MOST_OFFSET_SECONDS = 1800
-"""How wrong a turned clock is. All turns together stay below the retention: nothing is forgotten by them."""
-HARMLESS = ("cut", "stall", "crash", "flush", "fill")
-"""Faults that take nothing away from anyone: all promises are checked."""
-HARMFUL = ("fail over", "turn the clock")
-"""Faults that a data set of tier `none` cannot make unseen: that the books are right is checked all the same."""
+USUAL_LIFE_STEPS = 150
+"""After about so many steps a process dies, where processes die."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ class World:
         while True:
             process = Process(name)
             if "crash" in self.setting.faults and not self.is_calm and self.random.random() < 0.7:
-                process.dies_at = self.random.randrange(1, 600)
+                process.dies_at = 1 + int(self.random.expovariate(1 / USUAL_LIFE_STEPS))
             ended: asyncio.Future[None] = self.loop.create_future()
             process.on_death = lambda ended=ended: ended.done() or ended.set_result(None)
             process.start(self._live(left, ended))
@@ -224,29 +221,39 @@ class World:
         if operation.changes:
             self.unknown[operation] = None
         for _ in range(tries):
+            operation.open += 1
             try:
                 answer = await operation.send(inventory)
             except Unconfirmed:
                 self.outcomes["unconfirmed"] += 1
+                continue
             except Unavailable as error:
                 self.outcomes[error.outcome] += 1
+                operation.open -= 1
                 await asyncio.sleep(self.random.uniform(0.01, 0.3))
             except (Refused, InvalidRequest) as error:
                 self.outcomes[getattr(error, "outcome", "invalid_request")] += 1
-                self.unknown.pop(operation, None)
+                operation.open -= 1
+                # An earlier sending may arrive yet, and be decided otherwise.
+                if operation.open == 0 or self.is_calm:
+                    self.unknown.pop(operation, None)
                 return
             else:
+                operation.open -= 1
                 self._count(operation, answer)
                 return
 
     def _count(self, operation: Operation, answer: Any) -> None:  # noqa: ANN401 - of any verb
-        answers = answer if operation.name.endswith("_many") else [answer]
+        is_many = operation.name.endswith("_many")
+        answers = answer if is_many else [answer]
         for one in answers:
             if isinstance(one, BincardError):
                 self.outcomes[getattr(one, "outcome", "invalid_request")] += 1
             else:
                 self.outcomes["replayed" if getattr(one, "replayed", False) else operation.name] += 1
-        if not any(isinstance(one, Unavailable | Unconfirmed) for one in answers):
+        if any(isinstance(one, Unavailable | Unconfirmed) for one in answers):
+            operation.open += is_many
+        elif operation.open == 0 or self.is_calm or not is_many:
             self.unknown.pop(operation, None)
 
     async def send_by_all_means(self, inventory: Inventory, operations: list[Operation]) -> None:
@@ -267,31 +274,9 @@ class World:
                 return
             fault = self.random.choice(self.setting.faults)
             machine = self.random.choice(self.machines.all)
-            if fault != "crash":
+            if fault in FAULTS:
                 self.outcomes[fault] += 1
-            if fault == "cut":
-                for connection in list(machine.connections):
-                    kind = self.random.random()
-                    if kind < 0.4:
-                        connection.cut(loses_requests=self.random.random() < 0.5)
-                    elif kind < 0.6:
-                        connection.cut_with_next_answer()
-            elif fault == "stall":
-                for connection in list(machine.connections):
-                    if self.random.random() < 0.5:
-                        connection.stall(self.random.choice((0.05, 1.0, 6.0, 12.0)))
-            elif fault == "flush":
-                machine.store.flush_functions()
-            elif fault == "fill":
-                machine.store.set_full(is_full=True)
-                await asyncio.sleep(self.random.uniform(0, 1))
-                machine.store.set_full(is_full=False)
-            elif fault == "fail over":
-                machine.copy_to_replica()
-                await asyncio.sleep(self.random.choice((0, 0.1, 1)))
-                machine.fail_over(self.random.uniform(0.01, 1))
-            elif fault == "turn the clock":
-                machine.offset_us = self.random.choice((-MOST_OFFSET_SECONDS, -5, 0, 5, MOST_OFFSET_SECONDS)) * 1_000_000
+                await FAULTS[fault](self.random, machine)
 
     async def run(self, end: Any) -> None:  # noqa: ANN401 - a coroutine function
         """The whole schedule; `end` judges the shop once all is calm."""
