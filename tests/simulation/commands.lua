@@ -175,13 +175,12 @@ function commands.ZADD(a)
   if #a < 3 or #a % 2 == 0 then
     fail('ERR syntax error')
   end
-  local zset, added = nil, 0
   for i = 2, #a, 2 do
     if not tonumber(a[i]) then
       fail('ERR value is not a valid float')
     end
   end
-  zset = open(a[1], 'zset')
+  local zset, added = open(a[1], 'zset'), 0
   for i = 2, #a, 2 do
     local score, member = tonumber(a[i]), a[i + 1]
     if not take_out(zset, member) then
