@@ -13,7 +13,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
 MOST_STEPS = 2_000_000
 """A schedule of more steps than this goes round in a circle."""
@@ -80,6 +80,8 @@ class Loop(asyncio.BaseEventLoop):
         self.faults: list[str] = []
         """What went wrong where nobody listened."""
         self._tasks: list[asyncio.Task[Any]] = []
+        self._owners: dict[int, Process | None] = {}
+        """Whose step it was that began an asynchronous generator."""
         self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note)
 
@@ -105,6 +107,15 @@ class Loop(asyncio.BaseEventLoop):
         if self.steps > MOST_STEPS:
             raise RuntimeError("the schedule does not come to an end")
 
+    def _asyncgen_firstiter_hook(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._owners[id(generator)] = _process.get()
+
+    def _asyncgen_finalizer_hook(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Ends a generator that was dropped in the middle, unless whoever dropped it is dead."""
+        process = self._owners.pop(id(generator), None)
+        if process is not None and not process.is_dead and not self.is_closed():
+            self.call_soon(self.create_task, generator.aclose(), context=process.context)
+
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], context: Context | None = None
     ) -> asyncio.Task[Any]:
@@ -119,6 +130,7 @@ class Loop(asyncio.BaseEventLoop):
 
     def end(self) -> None:
         """Lets go of what is left, without a word from the tasks of the dead."""
+        self._owners.clear()
         for task in self._tasks:
             task._log_destroy_pending = False
             if not task.done():

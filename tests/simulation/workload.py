@@ -37,6 +37,8 @@ class Shop:
 
     random: Random
     partitions: int
+    crosses: bool
+    """Whether a basket may lie in several partitions."""
     skus: list[str]
     reservations: dict[str, None] = field(default_factory=dict)
     """Every reservation that anyone was told of."""
@@ -60,9 +62,9 @@ class Shop:
         return self.random.choice(known) if known else None
 
     def lines(self, most: int = 3) -> list[Line]:
-        """A basket: anything from anywhere, or all of one partition."""
+        """A basket: all of one partition or, where baskets cross, anything from anywhere."""
         random, skus = self.random, self.skus
-        if random.random() < 0.6:
+        if not self.crosses or random.random() < 0.3:
             home = partition_of(random.choice(skus), self.partitions)
             skus = [sku for sku in skus if partition_of(sku, self.partitions) == home]
         return [
@@ -76,8 +78,8 @@ class Shop:
             self.reservations[answer.id] = None
 
 
-def choose_skus(random: Random, partitions: int) -> list[str]:
-    """Some SKUs, of several partitions where there are several."""
+def choose_skus(random: Random) -> list[str]:
+    """Some SKUs, of whichever partitions."""
     return random.sample([f"sku-{number}" for number in range(40)], random.choice((2, 4, 8)))
 
 

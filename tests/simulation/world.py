@@ -51,6 +51,8 @@ class Setting:
     shoppers: int
     operations: int
     faults: tuple[str, ...]
+    crosses: bool
+    """Whether baskets may lie in several partitions."""
     pause_seconds: float
     """How long nothing goes wrong, at the most."""
 
@@ -67,6 +69,7 @@ class Setting:
             shoppers=random.choice((1, 2, 4)),
             operations=random.choice((4, 8)),
             faults=tuple(faults),
+            crosses=partitions > 1 and random.random() < 0.5,
             pause_seconds=random.choice((0.3, 1.0, 3.0)),
         )
 
@@ -74,6 +77,11 @@ class Setting:
     def loses(self) -> bool:
         """Whether acknowledged work may be lost."""
         return "fail over" in self.faults
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether the checker of histories can judge: it knows baskets of one partition, and no losses."""
+        return not (self.loses or self.crosses)
 
     @property
     def turns_clocks(self) -> bool:
@@ -110,7 +118,7 @@ class World:
         self.machines = Machines(self.loop, self.random, self.setting.machines, machine)
         self.secret = self.random.randbytes(32)
         partitions = self.setting.partitions
-        self.shop = Shop(self.random, partitions, choose_skus(self.random, partitions))
+        self.shop = Shop(self.random, partitions, self.setting.crosses, choose_skus(self.random))
         self.outcomes: Counter[str] = Counter()
         self.history = Lines()
         self.unknown: dict[Operation, None] = {}
