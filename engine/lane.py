@@ -372,6 +372,9 @@ class Lane(asyncio.Protocol):
         neighbours wake, so that the server works while they do: it answers together what it got together.
         """
         self._is_draining = False
+        if self._transport is None:
+            # It broke meanwhile, and everyone has been told.
+            return
         if self._flush_is_due:
             self._is_draining = True
             self._loop.call_soon(self._drain)

@@ -48,6 +48,7 @@ settings.load_profile(os.environ.get(PROFILE_VARIABLE, "ci"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", choices=[*SERVERS, "all"], default="all", help="the servers to test on")
     parser.addoption("--partitions", default="1,2,64", help="numbers of partitions, with commas")
+    parser.addoption("--simulation-seed", type=int, help="the one schedule to simulate")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

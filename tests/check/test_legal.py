@@ -109,3 +109,16 @@ def test_histories_that_begin_late_are_clean(steps: list[Any], begin: int) -> No
         play(later, steps[begin:])
     with NamedTemporaryFile() as file:
         assert later.check(Path(file.name)).violations == []
+
+
+def test_a_repeat_may_overtake_the_first_answer(tmp_path: Path) -> None:
+    """Part of a reservation is cancelled, and the answer to the second sending arrives before the first's."""
+    shop = HistoryShop()
+    shop.open("s1")
+    shop.receive("mug", 5)
+    shop.reserve("cart", 2)
+    shop.verb("commit", "cart")
+    for after in (9, 1):
+        shop.verb("cancel", "cart", "op", lines=(("mug", 1, "s1"),), before=2, after=after)
+    report = shop.check(tmp_path / "shop.jsonl")
+    assert report.violations == []
