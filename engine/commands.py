@@ -21,7 +21,7 @@ from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVI
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
-UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace"))
+UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace", "repair", "settle", "unbind"))
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
