@@ -399,6 +399,9 @@ class _PartitionAudit:
             if promise.deadline_ms != asked.get(operation):
                 moved.append(operation)
                 continue
+            if promise.state is Undecided.ABANDONED and (stored is None or stored[:1] == BOUND_KIND):
+                # Nothing came of it, so its id was free.
+                continue
             self._compare_reservation(operation, stored, promise)
             kind = _DUE_KINDS.get(promise.state, b"p")
             if promise.kind == KIND_PART and promise.state in OPEN_STATES:
