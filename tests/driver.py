@@ -92,8 +92,8 @@ class Shop:
             set(LOCATIONS),
             RETENTION_SECONDS * 1000,
             lambda sku: keys.partition_of(sku, partitions),
-            self._keeper_of,
             START_MS,
+            self._keeper_of,
             sequences=dict.fromkeys(range(partitions), len(LOCATIONS)),
         )
 

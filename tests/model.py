@@ -245,8 +245,8 @@ class Model:
     locations: set[str]
     retention_ms: int
     partition: Callable[[str], int] = lambda sku: 0
-    keeper: Callable[[bool, str], int] = lambda of_movement, key: 0
     now_ms: int = 0
+    keeper: Callable[[bool, str], int] = lambda of_movement, key: 0
     positions: dict[Place, Position] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
     requests: dict[tuple[int, str], Memory] = field(default_factory=dict)
