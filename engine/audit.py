@@ -2,7 +2,8 @@
 
 A partition is audited in groups. Each group is read as of one moment together with the partition's
 sequence; the replay then goes forward to that sequence, no further, and the group is compared field by
-field. So nothing has to stand still, and no more than one group is in memory beside the replay.
+field. So nothing has to stand still, and no more than one group is in memory beside the replay. Baskets over
+several partitions are then compared with their parts: see `audit_baskets`.
 """
 
 import asyncio
@@ -12,10 +13,9 @@ from time import monotonic
 from typing import TypeVar, cast
 from zlib import crc32
 
-import msgspec
-from msgspec import Struct
-
 from engine import keys
+from engine.audit_baskets import compare_baskets
+from engine.audit_report import AuditReport, Note
 from engine.cards import (
     DIVIDER,
     PLAIN_COUNTERS,
@@ -29,7 +29,7 @@ from engine.dataset import Dataset
 from engine.events import LedgerReader, Version
 from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.inventory import Inventory
-from engine.ledger import COUNTERS, Claims, Promise, Replay, Violation, remembered_crc
+from engine.ledger import COUNTERS, Claims, Promise, Replay, remembered_crc
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
 from engine.topology import Topology
@@ -37,7 +37,6 @@ from engine.types import State
 
 GROUP_SKUS = 100
 GROUP_RECORDS = 500
-KEPT_DIFFERENCES = 1000
 SHOWN_BYTES = 24
 BLOCKS_AHEAD = 8
 """Blocks that are read before the ledger has them: a card may fill some while we ask."""
@@ -51,52 +50,6 @@ _DUE_KINDS = {State.HELD: b"h", Undecided.PENDING: b"h", State.COMMITTED: b""}
 _Item = TypeVar("_Item")
 
 
-class Difference(Struct, frozen=True):
-    """Something stored that is not as the ledger has it."""
-
-    partition: int
-    subject: str
-    stored: str
-    replayed: str
-
-
-class Note(Struct, frozen=True):
-    """Something that the reader of a report must know. Where it is `blocking`, the audit could not say
-    that the books are right.
-    """
-
-    name: str
-    partition: int
-    detail: str
-    is_blocking: bool
-
-
-class AuditReport(Struct):
-    """What an audit found. The lists keep the first thousand; the counts count all."""
-
-    partitions: int = 0
-    positions: int = 0
-    reservations: int = 0
-    operations: int = 0
-    events: int = 0
-    elapsed_seconds: float = 0.0
-    differences: list[Difference] = msgspec.field(default_factory=list)
-    difference_count: int = 0
-    violations: list[Violation] = msgspec.field(default_factory=list)
-    violation_count: int = 0
-    notes: list[Note] = msgspec.field(default_factory=list)
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether every count equals the replay of the ledger, and no event breaks a promise."""
-        blocked = any(note.is_blocking for note in self.notes)
-        return not (self.difference_count or self.violation_count or blocked)
-
-    @property
-    def events_per_second(self) -> float:
-        return self.events / self.elapsed_seconds if self.elapsed_seconds else 0.0
-
-
 async def audit(source: Dataset | Inventory, *, retention_seconds: int | None = None) -> AuditReport:
     """Audits a whole data set, also under load. Raises `StorageUnavailable`.
 
@@ -108,6 +61,7 @@ async def audit(source: Dataset | Inventory, *, retention_seconds: int | None = 
     await _note_unknown_keys(dataset.topology, dataset.partitions, report)
     for partition in range(dataset.partitions):
         await _PartitionAudit(dataset.topology, partition, report, retention_seconds).run()
+    await compare_baskets(dataset, report)
     report.elapsed_seconds = monotonic() - begun
     return report
 
@@ -158,9 +112,7 @@ class _PartitionAudit:
         self.report.violations += replay.violations
 
     def differ(self, subject: str, stored: object, replayed: object) -> None:
-        self.report.difference_count += 1
-        if len(self.report.differences) < KEPT_DIFFERENCES:
-            self.report.differences.append(Difference(self.partition, subject, str(stored), str(replayed)))
+        self.report.differ(self.partition, subject, stored, replayed)
 
     def _note(self, name: str, detail: str) -> None:
         self.report.notes.append(Note(name, self.partition, detail, is_blocking=True))
@@ -398,6 +350,9 @@ class _PartitionAudit:
                 continue
             if promise.deadline_ms != asked.get(operation):
                 moved.append(operation)
+                continue
+            if promise.state is Undecided.ABANDONED and (stored is None or stored[:1] == BOUND_KIND):
+                # Nothing came of it, so its id was free.
                 continue
             self._compare_reservation(operation, stored, promise)
             kind = _DUE_KINDS.get(promise.state, b"p")

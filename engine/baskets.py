@@ -17,7 +17,7 @@ from msgspec import Struct
 from engine import limits
 from engine.commands import Answered, Commands, Reply
 from engine.errors import IdempotencyMismatch, Refused, StorageUnavailable, Unavailable, Unconfirmed
-from engine.ids import fingerprint, keeper_of, part_id
+from engine.ids import basket_id, fingerprint, keeper_of, part_id
 from engine.keys import partition_of
 from engine.lifecycle import Line as Units
 from engine.lifecycle import units_of
@@ -119,9 +119,15 @@ class Baskets:
         try:
             yield
         except (Refused, Unavailable):
+            await self.unbind(operation, mark, partition)
+            raise
+
+    async def unbind(self, operation: bytes, mark: bytes, partition: int) -> None:
+        """Takes back one bond of an id of which nothing came; it may stay bound where its keeper is away."""
+        keeper = keeper_of(operation, self._partitions)
+        if keeper != partition:
             with suppress(*_GONE):
                 await self._commands[keeper].unbind(operation, mark)
-            raise
 
     # ---------------------------------------------------------------- holding
 
@@ -204,7 +210,7 @@ class Baskets:
     async def _hold_part(self, sought: Sought, part: Part, opened: tuple[int, int]) -> Reply:
         commands = self._commands[part.partition]
         plan = encode_plan([sought.plan.positions[index] for index in part.indexes])
-        name = part_id(sought.operation)
+        name = part_id(sought.operation, sought.plan.route)
         body = b"".join(
             (
                 limits.SEEK_MS.to_bytes(4, "little"),
@@ -218,8 +224,10 @@ class Baskets:
             reply = Reply(*await commands.hold_part(argument, len(part.indexes)))
             if reply.word == "stale":
                 # It is left of an attempt that was abandoned; nobody has told it yet.
-                record = decode_record((await commands.find(name))[3][1])
-                await commands.follow(name, opened, [_NOTHING] * len(record.plan.positions))
+                _, _, _, (_, raw) = await commands.find(name)
+                if raw:
+                    lines = len(decode_record(raw).plan.positions)
+                    await commands.follow(name, opened, [_NOTHING] * lines)
             elif reply.word != "overdue":
                 return reply
 
@@ -246,15 +254,18 @@ class Baskets:
     async def _tell_units(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
         """Raises what a partition raised, once all have been asked."""
         version, units = (head.changed_epoch, head.changed_seq), units_of(head, plan.packed)
-        asked = [
-            self._commands[part.partition].follow(
-                part_id(operation), version, [units[index] for index in part.indexes]
-            )
+        told = [
+            (part.partition, [units[index] for index in part.indexes])
             for part in split_plan(plan, self._partitions)
         ]
-        for answer in await _all_of(asked):
-            if answer == [b"missing"] and head.state not in _OVER:
-                log.error("a part of basket %s is missing", operation.hex())
+        asked = [
+            self._commands[there].follow(part_id(operation, plan.route), version, some)
+            for there, some in told
+        ]
+        for (there, some), answer in zip(told, await _all_of(asked), strict=True):
+            # One of which nothing is open may have been forgotten, or never have been held.
+            if answer == [b"missing"] and any(held + committed for held, committed, _, _ in some):
+                log.error("the part of basket %s in partition %d is missing", operation.hex(), there)
         await self._commands[partition].settle(operation, version)
 
     # ---------------------------------------------------------------- repairing
@@ -277,7 +288,7 @@ class Baskets:
             if record.head.state is not Undecided.PENDING:
                 await self._tell(partition, name, record)
             return
-        version, units = await self._ask_home(part_id(name), partition, record)
+        version, units = await self._ask_home(basket_id(name, record.route), partition, record)
         if version is not None:
             await self._commands[partition].follow(name, version, units)
 
@@ -306,9 +317,6 @@ class Baskets:
                     return version, [units[index] for index in own.indexes]
         # The part is of an attempt that was abandoned, for other lines.
         return version, nothing
-
-
-_OVER = {Undecided.ABANDONED}
 
 
 async def _all_of(asked: Sequence[Answered]) -> list[Any]:

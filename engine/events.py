@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from engine import keys, records
 from engine.cards import place_of
-from engine.ids import OPERATION_ID_SIZE, part_id, reservation_id
+from engine.ids import OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
 from engine.topology import Topology
 from engine.types import Location, MovementKind, State, Uncovered
@@ -103,7 +103,7 @@ class PartHeld(Reserved, frozen=True, gc=False):
 
     @property
     def reservation(self) -> str:
-        return reservation_id(self.route, part_id(self.id))
+        return reservation_id(self.route, basket_id(self.id, self.route))
 
 
 class Resolved(_OfReservation, frozen=True, gc=False):
@@ -198,7 +198,7 @@ class Followed(Resolved, frozen=True, gc=False):
 
     @property
     def reservation(self) -> str:
-        return reservation_id(self.route, part_id(self.id))
+        return reservation_id(self.route, basket_id(self.id, self.route))
 
     def read_version(self) -> tuple[int, int]:
         """Epoch and sequence of the basket's step."""

@@ -19,7 +19,7 @@ from engine.cards import (
 )
 from engine.errors import NotStocked, SkuNotFound
 from engine.events import Reserved, Resolved, parse_version, read_events
-from engine.ids import part_id, reservation_id
+from engine.ids import basket_id, reservation_id
 from engine.inventory import Inventory
 from engine.lifecycle import COMMITTED, HELD, positions_of, units_of
 from engine.records import (
@@ -242,7 +242,7 @@ async def _read_baskets(inventory: Inventory, records: Mapping[bytes, Record]) -
     """The baskets of those records that are parts, by the part's id. Each is read at a moment of its own."""
     commands = inventory.dataset.commands
     asked = {
-        part: commands[record.route % len(commands)].find(part_id(part))
+        part: commands[record.route % len(commands)].find(basket_id(part, record.route))
         for part, record in records.items()
         if record.kind == KIND_PART
     }
@@ -267,7 +267,7 @@ def _list_holders(
         if record is None:
             continue
         plan, shown = record.plan.packed, baskets.get(operation, record)
-        public = part_id(operation) if record.kind == KIND_PART else operation
+        public = basket_id(operation, record.route) if record.kind == KIND_PART else operation
         state = shown.head.state if isinstance(shown.head.state, State) else State.HELD
         for (name, place, _), units in zip(positions_of(plan), units_of(record.head, plan), strict=True):
             if (name, place) == (sku, location) and units[HELD] + units[COMMITTED]:

@@ -38,9 +38,21 @@ class OperationIds:
         return digest.digest()
 
 
-def part_id(operation: bytes) -> bytes:
-    """The id of a basket's parts, or of a part's basket: `other_id` of `lua/lib/parts.lua`."""
-    return operation[:-1] + bytes((255 - operation[-1],))
+def part_id(operation: bytes, route: int) -> bytes:
+    """The id of the parts of a basket, which may stand beside it. The route is in it: once an id was freed by
+    a refusal, its next content may have another home, whose versions tell nothing of those of the first.
+    """
+    return _add_to_id(operation, route + 1)
+
+
+def basket_id(part: bytes, route: int) -> bytes:
+    """The id of a part's basket: `basket_id` of `lua/lib/parts.lua`."""
+    return _add_to_id(part, -route - 1)
+
+
+def _add_to_id(operation: bytes, number: int) -> bytes:
+    end = (int.from_bytes(operation[-3:], "little") + number) % 2**24
+    return operation[:-3] + end.to_bytes(3, "little")
 
 
 def keeper_of(operation: bytes, partitions: int) -> int:

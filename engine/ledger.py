@@ -15,7 +15,7 @@ from msgspec import Struct
 from engine import events, limits
 from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
 from engine.events import Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, part_id, reservation_id
+from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
 from engine.keys import route_of
 from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, positions_of, units_of
 from engine.records import (
@@ -271,7 +271,8 @@ class Replay:
             ):
                 quantity = min(short, held + committed)
                 if quantity > 0 and (sku, location) == (event.sku, event.location):
-                    name = part_id(reservation) if promise.kind == KIND_PART else reservation
+                    is_part = promise.kind == KIND_PART
+                    name = basket_id(reservation, promise.route) if is_part else reservation
                     broken.append((reservation_id(promise.route, name), quantity))
                     short -= quantity
         named = [(uncovered.reservation, uncovered.quantity) for uncovered in event.read_uncovered()]
@@ -318,6 +319,10 @@ class Replay:
     def _claim(self, operation: bytes, event: Event, content: bytes, subject: str) -> None:
         """An operation id takes effect once within the retention time."""
         prior = self.operations.get(operation)
+        promise = self.reservations.get(operation)
+        if promise is not None and promise.state is Undecided.ABANDONED:
+            # Nothing came of it, so its id was free.
+            del self.reservations[operation]
         if operation in self.reservations or (
             prior is not None and event.at_ms < prior[0] + self.retention_ms
         ):

@@ -396,6 +396,8 @@ class Reservations(Places):
             else:
                 async with self.baskets.bound(operation, mark, known.partition):
                     done = await self._take_step(step, following if rest else None)
+                if isinstance(done, Known):
+                    await self.baskets.unbind(operation, mark, known.partition)
             if isinstance(done, Reservation):
                 return done
             known = done

@@ -24,7 +24,7 @@ from engine import (
 )
 from engine.dataset import open_dataset
 from engine.errors import ExceedsOpenQuantity, InsufficientStock, ReservationNotFound, SkuNotFound
-from engine.ids import reservation_id
+from engine.ids import keeper_of, part_id, reservation_id
 from engine.script import Library, assemble, read_sources
 from tests.model import (
     Answer,
@@ -93,8 +93,14 @@ class Shop:
             RETENTION_SECONDS * 1000,
             lambda sku: keys.partition_of(sku, partitions),
             START_MS,
+            self._keeper_of,
             sequences=dict.fromkeys(range(partitions), len(LOCATIONS)),
         )
+
+    def _keeper_of(self, of_movement: bool, key: str) -> int:
+        ids = self.inventory.dataset.ids
+        operation = ids.of_movement("", key) if of_movement else ids.of_request("", key)
+        return keeper_of(operation, self.partitions)
 
     async def another_inventory(self, url: str = "") -> Inventory:
         """One more user of the same data set, with connections of its own."""
@@ -121,10 +127,14 @@ class Shop:
 
     async def send(self, call: Call, inventory: Inventory | None = None) -> Answer:
         """Sends a request to the engine; the answer in the model's words."""
+        inventory = inventory or self.inventory
         try:
-            return await self._send(call, inventory or self.inventory)
+            return await self._send(call, inventory)
         except Refused as refused:
             return tell_refusal(refused)
+        finally:
+            # Where the parts of a basket follow slowly, its caller is answered before.
+            await inventory.baskets.close()
 
     async def _send(self, call: Call, inventory: Inventory) -> Answer:
         lines = None if call.lines is None else [Line(*line) for line in call.lines]
@@ -202,14 +212,23 @@ class Shop:
         assert found.sequences == {p: self.model.sequence(p) for p in found.sequences}
 
     def _expect_claims(self, sku: str) -> list[bytes]:
-        ids = self.inventory.dataset.ids
         promised = {
             name: share.promised_at
             for name, reservation in self.model.reservations.items()
-            for place, share in reservation.shares.items()
-            if place[0] == sku and share.held + share.committed
+            for place in reservation.shares
+            if place[0] == sku and (share := reservation.promised(place)) and share.held + share.committed
         }
-        return [ids.of_request("", name) for name in sorted(promised, key=lambda name: promised[name])]
+        return [self._claimant(name) for name in sorted(promised, key=lambda name: promised[name])]
+
+    def _claimant(self, name: str) -> bytes:
+        """Who has the claims of a reservation: itself, or its parts."""
+        operation, reservation = (
+            self.inventory.dataset.ids.of_request("", name),
+            self.model.reservations[name],
+        )
+        if reservation.parts is None:
+            return operation
+        return part_id(operation, keys.route_of(reservation.places[0][0]))
 
     def read_books(self, skus: tuple[str, ...]) -> Books:
         """Reads the stored counters, as `lua/lib/card.lua` packs them, and gives nothing back."""

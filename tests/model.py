@@ -8,7 +8,8 @@ Time stands still until `now_ms` is set. Whatever has lapsed stays in the books 
 a reader, a request that would be refused for lack of stock, or the sweeper itself.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -184,9 +185,15 @@ class Reservation:
     versions: range
     """The sequence number of its last change; where a sweep changed several, any of those."""
     reference: str | None
+    parts: dict[Place, Share] | None = None
+    """Of a basket over several partitions: the units as its parts have them, who follow what it decides."""
     hold_ended_by: str | None = None
     closed_by: str | None = None
     forget_ms: int | None = None
+
+    def promised(self, place: Place) -> Share | None:
+        """The units of a position as its partition has them."""
+        return (self.shares if self.parts is None else self.parts).get(place)
 
     def total(self, column: str) -> int:
         return sum(int(getattr(share, column)) for share in self.shares.values())
@@ -221,36 +228,62 @@ class Memory:
 
 
 @dataclass
+class Bond:
+    """What binds a key to its content while its effect may be in another partition than the key's keeper."""
+
+    content: object
+    asked: int
+    until_ms: int
+
+
+@dataclass
 class Model:
-    """A whole data set. `partition` tells which partition a SKU belongs to."""
+    """A whole data set. `partition` tells which partition a SKU belongs to, `keeper` which one keeps a key:
+    of a movement, or of another request.
+    """
 
     locations: set[str]
     retention_ms: int
     partition: Callable[[str], int] = lambda sku: 0
     now_ms: int = 0
+    keeper: Callable[[bool, str], int] = lambda of_movement, key: 0
     positions: dict[Place, Position] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
     requests: dict[tuple[int, str], Memory] = field(default_factory=dict)
     facts: dict[tuple[int, str], Memory] = field(default_factory=dict)
     sequences: dict[int, int] = field(default_factory=dict)
+    bonds: dict[tuple[bool, str], Bond] = field(default_factory=dict)
 
     # ---------------------------------------------------------------- what callers do
 
     def apply(self, call: Call) -> Answer:
         """Decides a request."""
         try:
-            if call.verb in {"receive", "sale", "adjust"}:
-                return self._record(call)
-            try:
+            with self._bound(call):
+                if call.verb in {"receive", "sale", "adjust"}:
+                    return self._record(call)
+                try:
+                    return self._decide(call)
+                except RefusedError as refused:
+                    if refused.refusal.word != "insufficient_stock" or self.is_apart(call):
+                        raise
+                # A refusal does not count what has lapsed.
+                self.give_back(self._partition_of(call))
                 return self._decide(call)
-            except RefusedError as refused:
-                if refused.refusal.word != "insufficient_stock":
-                    raise
-            # A refusal does not count what has lapsed.
-            self.give_back(self._partition_of(call))
-            return self._decide(call)
         except RefusedError as refused:
             return refused.refusal
+
+    def is_apart(self, call: Call) -> bool:
+        """Whether a reserve touches several partitions."""
+        return call.verb == "reserve" and len({self.partition(sku) for sku, _, _ in call.lines or ()}) > 1
+
+    def is_kept(self, key: str, *, of_movement: bool = False) -> bool:
+        """Whether a key that took effect is still known in every partition."""
+        bond, keeper = self.bonds.get((of_movement, key)), self.keeper(of_movement, key)
+        known = self.facts if of_movement else self.requests
+        reservation = None if of_movement else self.reservations.get(key)
+        is_there = (keeper, key) in known or (reservation is not None and reservation.partition == keeper)
+        return is_there or (bond is not None and bond.until_ms > self.now_ms)
 
     def available(self, sku: str) -> dict[str, tuple[int, str]] | Refusal:
         """What each location that stocks a SKU can promise, and its status."""
@@ -264,14 +297,19 @@ class Model:
             if known == sku
         }
 
-    def sweep(self, partition: int) -> int:
+    def sweep(self, partitions: Iterable[int]) -> int:
         """Gives back what has lapsed, forgets what is old. Returns how many holds there were."""
-        count = self.give_back(partition)
-        self.forget(partition)
+        count = sum(self.give_back(partition) for partition in partitions)
+        for reservation in self.reservations.values():
+            self._follow(reservation)
+        for partition in partitions:
+            self.forget(partition)
         return count
 
     def give_back(self, partition: int) -> int:
-        """Gives back what has lapsed. Returns how many holds there were."""
+        """Gives back what has lapsed; of a basket over several partitions only a sweep tells the parts.
+        Returns how many holds there were.
+        """
         lapsed = [
             reservation
             for reservation in self.reservations.values()
@@ -281,7 +319,8 @@ class Model:
         versions = range(first, first + len(lapsed))
         for reservation in lapsed:
             for place, share in reservation.shares.items():
-                self.positions[place].held -= share.held
+                if reservation.parts is None:
+                    self.positions[place].held -= share.held
                 share.held = 0
             self._close(reservation, "expire")
             reservation.versions = versions
@@ -293,6 +332,9 @@ class Model:
             for key in [key for key, memory in known.items() if key[0] == partition]:
                 if known[key].forget_ms <= self.now_ms:
                     del known[key]
+        for bound in [bound for bound in self.bonds if self.keeper(*bound) == partition]:
+            if self.bonds[bound].until_ms <= self.now_ms:
+                del self.bonds[bound]
         for name, reservation in list(self.reservations.items()):
             is_old = reservation.forget_ms is not None and reservation.forget_ms <= self.now_ms
             if reservation.partition == partition and is_old:
@@ -317,12 +359,18 @@ class Model:
         if (partition, call.key) in self.requests:
             raise RefusedError("idempotency_mismatch", None)
         wanted = _sum_lines(call.lines)
-        self._check_stock(wanted, call.lines, partition)
-        version = self._next(partition)
+        is_apart = self.is_apart(call)
+        if is_apart:
+            version, promised = self._hold_parts(wanted, call.lines, partition)
+        else:
+            self._check_stock(wanted, call.lines, partition)
+            version = self._next(partition)
+            promised = {partition: version}
         for place, quantity in wanted.items():
             self.positions[place].held += quantity
         shares = {
-            place: Share(quantity, held=quantity, promised_at=version) for place, quantity in wanted.items()
+            place: Share(quantity, held=quantity, promised_at=promised[self.partition(place[0])])
+            for place, quantity in wanted.items()
         }
         deadline_ms = self.now_ms + call.ttl_seconds * 1000
         units = {place: share.told() for place, share in shares.items()}
@@ -337,8 +385,93 @@ class Model:
             deadline_ms,
             range(version, version + 1),
             call.reference,
+            {place: replace(share) for place, share in shares.items()} if is_apart else None,
         )
         return first
+
+    def _hold_parts(
+        self, wanted: Mapping[Place, int], lines: Lines, home: int
+    ) -> tuple[int, Mapping[int, int]]:
+        """Opens a basket over several partitions, holds its parts, decides. Returns the version and, for each
+        partition, when its part was held.
+        """
+        self._next(home)
+        promised, refused = dict[int, int](), list[Refusal]()
+        for partition in dict.fromkeys(self.partition(sku) for sku, _ in wanted):
+            own = {place: units for place, units in wanted.items() if self.partition(place[0]) == partition}
+            try:
+                try:
+                    self._check_stock(own, lines, partition)
+                except RefusedError as error:
+                    if error.refusal.word != "insufficient_stock":
+                        raise
+                    self.give_back(partition)
+                    self._check_stock(own, lines, partition)
+            except RefusedError as error:
+                refused.append(error.refusal)
+            else:
+                promised[partition] = self._next(partition)
+        version = self._next(home)
+        if not refused:
+            return version, promised
+        for partition in promised:
+            self._next(partition)
+        words = ("sku_not_found", "not_stocked", "insufficient_stock")
+        word = min((refusal.word for refusal in refused), key=words.index)
+        chosen = [refusal for refusal in refused if refusal.word == word]
+        named = sorted(part for refusal in chosen for part in refusal.named)
+        raise RefusedError(word, chosen[0].version, named)
+
+    def _follow(self, reservation: Reservation) -> None:
+        """The parts of a basket come to where it is, each with one event if it moves any units."""
+        if reservation.parts is None:
+            return
+        moved = set()
+        for place, part in reservation.parts.items():
+            share, position = reservation.shares[place], self.positions[place]
+            before, after = part.told(), share.told()
+            if (before.held, before.committed, before.fulfilled) != (
+                after.held,
+                after.committed,
+                after.fulfilled,
+            ):
+                position.held += after.held - before.held
+                position.allocated += after.committed - before.committed
+                position.on_hand -= after.fulfilled - before.fulfilled
+                moved.add(self.partition(place[0]))
+            reservation.parts[place] = replace(share)
+        for partition in moved:
+            self._next(partition)
+
+    @contextmanager
+    def _bound(self, call: Call) -> Iterator[None]:
+        """Binds a request's key where its keeper is another partition than that of its effect."""
+        of_movement = call.verb in {"receive", "sale", "adjust"}
+        partition = self._partition_of(call)
+        if call.key is None or partition < 0 or self.keeper(of_movement, call.key) == partition:
+            held = self.bonds.get((of_movement, call.key or ""))
+            if held is not None and call.key is not None and partition >= 0:
+                raise RefusedError("idempotency_mismatch", None)
+            yield
+            return
+        bound, bond = (of_movement, call.key), self.bonds.get((of_movement, call.key))
+        content = partition, replace(call, key=None)
+        is_alive = bond is not None and bond.until_ms > self.now_ms
+        is_kept = self.is_kept(call.key, of_movement=of_movement)
+        if is_kept and not (is_alive and bond is not None and bond.content == content):
+            raise RefusedError("idempotency_mismatch", None)
+        keep_ms = self.retention_ms + (call.ttl_seconds * 1000 if call.verb == "reserve" else 0)
+        until_ms = self.now_ms + keep_ms
+        if bond is None or not is_alive:
+            bond = Bond(content, 0, until_ms)
+        bond = self.bonds[bound] = Bond(content, bond.asked + 1, max(bond.until_ms, until_ms))
+        try:
+            yield
+        except RefusedError:
+            bond.asked -= 1
+            if not bond.asked:
+                del self.bonds[bound]
+            raise
 
     def _check_stock(self, wanted: Mapping[Place, int], lines: Lines, partition: int) -> None:
         version = self.sequence(partition)
@@ -390,6 +523,8 @@ class Model:
         }[call.verb]
         verb(call, reservation, chosen)
         self._close(reservation, call.verb)
+        if call.verb != "extend":
+            self._follow(reservation)
         answer = reservation.told()
         if call.key is not None:
             # A hold may last longer than the retention: as long as it does, a repeat must not count again.
@@ -424,7 +559,7 @@ class Model:
                 self._move(reservation, place, "held", goal, takes.get(place, 0))
                 if not call.keep:
                     self._move(reservation, place, "held", "released", share.held)
-        elif reservation.state == "expired" and call.retake:
+        elif reservation.state == "expired" and call.retake and reservation.parts is None:
             takes = self._choose(reservation, "lapsed", chosen)
             version = self.sequence(reservation.partition)
             short = [
@@ -489,10 +624,13 @@ class Model:
 
     def _move(self, reservation: Reservation, place: Place, source: str, goal: str, units: int) -> None:
         """Moves units from one column to another and keeps the position's counters in step."""
-        share, position = reservation.shares[place], self.positions[place]
+        share = reservation.shares[place]
         if source != "lapsed":
             setattr(share, source, getattr(share, source) - units)
         setattr(share, goal, getattr(share, goal) + units)
+        if reservation.parts is not None:
+            return
+        position = self.positions[place]
         position.held -= units if source == "held" else 0
         position.allocated += units * ((goal == "committed") - (source == "committed"))
         position.on_hand -= units if goal == "fulfilled" else 0
@@ -560,7 +698,7 @@ class Model:
         holders = [
             (share.promised_at, reservation.name, share.held + share.committed)
             for reservation in self.reservations.values()
-            if (share := reservation.shares.get(place)) is not None and share.held + share.committed
+            if (share := reservation.promised(place)) is not None and share.held + share.committed
         ]
         named = []
         for _, name, units in sorted(holders, reverse=True):
@@ -573,7 +711,7 @@ class Model:
     # ---------------------------------------------------------------- inside
 
     def _partition_of(self, call: Call) -> int:
-        if call.verb == "reserve":
+        if call.verb in {"reserve", "receive", "sale", "adjust"}:
             assert call.lines
             return self.partition(call.lines[0][0])
         reservation = self.reservations.get(call.reservation)

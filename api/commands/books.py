@@ -12,8 +12,8 @@ from api.replay.run import run_loop
 from api.settings import BooksSettings, DoctorSettings
 from api.storage import opened
 from engine import Inventory, connect
-from engine.audit import AuditReport
 from engine.audit import audit as audit_books
+from engine.audit_report import AuditReport
 from engine.doctor import Finding, examine, is_ready
 from engine.explain import explain as explain_sku
 from engine.explain import render_explanations

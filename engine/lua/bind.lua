@@ -13,7 +13,8 @@ local MOST_ASKED = 255
 
 local function decide_bind(id, mark, keep_ms)
   local prior, count, until_ms = remembered[id], 0, now_ms + keep_ms
-  if prior and (string_byte(prior) ~= KIND.BOUND or unpack_struct('<I6', prior, 11) > now_ms) then
+  if prior and not is_abandoned(prior)
+    and (string_byte(prior) ~= KIND.BOUND or unpack_struct('<I6', prior, 11) > now_ms) then
     if string_byte(prior) ~= KIND.BOUND or string_sub(prior, 3, 10) ~= mark then
       return { 'idempotency_mismatch' }
     end

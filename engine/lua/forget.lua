@@ -8,10 +8,21 @@
 --@arg request... limit(H): about how many
 --@answer forgotten [how many, whether more are due: 1 or 0]
 
+local AGAIN_MS = 5000
+
+-- When a reservation that is over may be forgotten. A basket of which its parts must still be told is kept: they
+-- would take it that nothing came of it.
+local function forget_reservation_at(id, record)
+  if string_byte(record) == KIND.BASKET and redis.call('ZSCORE', key_of.due, repair_entry(id)) then
+    return now_ms + AGAIN_MS
+  end
+  return now_ms
+end
+
 -- When a memory may be forgotten; nil where that is not this index's business any more. A reservation that came
 -- back to life (a retake) is kept; it is filed anew when it ends. While a hold lasts, a repeat of a step on it
 -- must not count again.
-local function forget_at(record)
+local function forget_at(id, record)
   local kind = record and string_byte(record)
   if not record then
     return nil
@@ -27,8 +38,8 @@ local function forget_at(record)
     return head and head.state == STATE.HELD and math_max(head.deadline_ms, now_ms + 1) or now_ms
   end
   local head = decode_head(record)
-  return head.state > STATE.COMMITTED and head.state ~= STATE.PENDING and head.deadline_ms <= now_ms and now_ms
-    or nil
+  return head.state > STATE.COMMITTED and head.state ~= STATE.PENDING and head.deadline_ms <= now_ms
+    and forget_reservation_at(id, record) or nil
 end
 
 -- The memories of the entries, and the reservations that they are about.
@@ -57,7 +68,7 @@ local function forget(keys, args)
   local listed, more = list_due(BEHIND.MEMORIES, unpack_struct('<H', args[1]))
   local ids = load_memories(listed)
   for i = 1, #ids do
-    local moment = forget_at(remembered[ids[i]])
+    local moment = forget_at(ids[i], remembered[ids[i]])
     if moment and moment > now_ms then
       add_due('p', moment, ids[i])
     elseif moment then

@@ -29,7 +29,7 @@ end
 
 -- Decides a request, the general way. Returns a refusal, or nothing and the numbers of the blocks.
 local function decide_reserve(i, args, prior, retention_ms)
-  if prior and not (is_basket(prior) and decode_head(prior).state == STATE.ABANDONED) then
+  if prior and not is_abandoned(prior) then
     return replay_reserve(prior, args[i])
   end
   local first, last = first_line[i], last_line[i]

@@ -8,7 +8,8 @@ from redis import Redis
 
 import engine
 from engine import Inventory, Line, Location, LocationKind, Movement, MovementKind, keys
-from engine.audit import AuditReport, audit
+from engine.audit import audit
+from engine.audit_report import AuditReport
 from engine.cards import DIVIDER
 from engine.events import Committed, Event, Reserved, Version, read_events
 from engine.explain import explain

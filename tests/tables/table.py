@@ -134,7 +134,7 @@ def play_on_model(row: Row, model: Model, names: Names) -> tuple[str, str]:
         if word == "wait":
             model.now_ms += round(float(rest[0]) * 1000)
         elif word == "sweep":
-            model.sweep(model.partition(names.all[0]))
+            model.sweep([model.partition(names.all[0])])
         elif word == "policy":
             model.positions[names.place(rest[0])].policy = read_policy(rest[1:])
         else:

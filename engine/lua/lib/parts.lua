@@ -5,7 +5,8 @@ local function followed_by(raw)
   return unpack_struct('<HI7', raw, PLAN_AT + 2 + unpack_struct('<H', raw, PLAN_AT))
 end
 
--- The id of a part, given its basket's, or of the basket, given that of a part: a part may stand beside it.
-local function other_id(id)
-  return string_sub(id, 1, OPERATION_SIZE - 1) .. pack('<B', 255 - string_byte(id, OPERATION_SIZE))
+-- The id of a part's basket, given the part's own and its record: the route and one more are what is between them.
+local function basket_id(id, raw)
+  local number = unpack_struct('<I3', id, OPERATION_SIZE - 2) - unpack_struct('<H', raw, ROUTE_AT) - 1
+  return string_sub(id, 1, OPERATION_SIZE - 3) .. pack('<I3', number % 16777216)
 end

@@ -55,6 +55,11 @@ local function encode_head(head)
     head.closed_by)
 end
 
+-- Whether a record is of a basket that was abandoned: nothing came of it, and its id is free.
+local function is_abandoned(raw)
+  return raw and string_byte(raw) == KIND.BASKET and string_byte(raw, #raw - 2) == STATE.ABANDONED
+end
+
 -- The units of each position by state. Units in none of the four have lapsed.
 local function decode_progress(raw, head, quantities)
   local units = { held = {}, committed = {}, fulfilled = {}, released = {} }

@@ -11,7 +11,7 @@ end
 -- The answer to a repeat under a remembered operation id, or nil.
 local function replay_operation(verb, request)
   local prior, id = remembered[request.operation], request.id
-  if not prior then
+  if not prior or is_abandoned(prior) then
     return nil
   elseif string_byte(prior) == KIND.OPERATION then
     local _, prior_verb, prior_fingerprint, prior_id, at = unpack_struct('<BBc8c12', prior)
