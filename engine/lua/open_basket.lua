@@ -23,8 +23,10 @@ local function decide_open(request, prior)
   elseif not state or string_sub(prior, FINGERPRINT_AT, FINGERPRINT_AT + 7)
     ~= string_sub(request, FINGERPRINT_AT, FINGERPRINT_AT + 7) then
     return { 'idempotency_mismatch' }
+  elseif state == STATE.PENDING then
+    return { 'pending', prior }
   end
-  return { state == STATE.PENDING and 'pending' or 'replayed', prior }
+  return { 'replayed', prior }
 end
 
 local function open_basket(keys, args)

@@ -22,7 +22,9 @@ local function repair(keys, args)
   load_operations(ids)
   for i = 1, #ids do
     local record = remembered[ids[i]]
-    if record then
+    local kind = record and string_byte(record)
+    -- The id of an abandoned basket may have been used anew.
+    if kind == KIND.BASKET or kind == KIND.PART then
       found[#found + 1], found[#found + 2] = ids[i], record
       repairs[ids[i]] = now_ms + AGAIN_MS
     else

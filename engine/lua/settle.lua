@@ -17,7 +17,8 @@ local function settle(keys, args)
   load_operations(ids)
   for i = 1, #args do
     local id, epoch, seq = unpack_struct('<c12HI7', args[i])
-    local head = remembered[id] and decode_head(remembered[id])
+    local raw = remembered[id]
+    local head = raw and string_byte(raw) == KIND.BASKET and decode_head(raw)
     local is_last = not head or head.changed_epoch == epoch and head.changed_seq == seq
     if is_last then
       swept_entries[#swept_entries + 1] = repair_entry(id)
