@@ -137,8 +137,8 @@ class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
     `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a commit has replaced it. `kind` is that of a basket or a part, too; `of` is the SKU
-    that a part's basket begins with.
+    of the beginning, where a commit has replaced it. `kind` is also that of a basket or a part; `of` is the
+    SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
