@@ -8,10 +8,13 @@
 --@arg request... limit(H): about how many
 --@answer forgotten [how many, whether more are due: 1 or 0]
 
+local UNTOLD_MS = 60000 -- how long a basket is kept before somebody looks again whether its parts were told
+
 -- When a memory may be forgotten; nil where that is not this index's business any more. A reservation that came
 -- back to life (a retake) is kept; it is filed anew when it ends. While a hold lasts, a repeat of a step on it
--- must not count again.
-local function forget_at(record)
+-- must not count again. A basket whose parts have not all been told of its end is kept until they have been: it
+-- alone knows what became of their units.
+local function forget_at(id, record)
   local kind = record and string_byte(record)
   if not record then
     return nil
@@ -27,8 +30,11 @@ local function forget_at(record)
     return head and head.state == STATE.HELD and math_max(head.deadline_ms, now_ms + 1) or now_ms
   end
   local head = decode_head(record)
-  return head.state > STATE.COMMITTED and head.state ~= STATE.PENDING and head.deadline_ms <= now_ms and now_ms
-    or nil
+  if head.state <= STATE.COMMITTED or head.state == STATE.PENDING or head.deadline_ms > now_ms then
+    return nil
+  end
+  local is_untold = kind == KIND.BASKET and redis.call('ZSCORE', key_of.due, repair_entry(id))
+  return is_untold and now_ms + UNTOLD_MS or now_ms
 end
 
 -- The memories of the entries, and the reservations that they are about.
@@ -57,7 +63,7 @@ local function forget(keys, args)
   local listed, more = list_due(BEHIND.MEMORIES, unpack_struct('<H', args[1]))
   local ids = load_memories(listed)
   for i = 1, #ids do
-    local moment = forget_at(remembered[ids[i]])
+    local moment = forget_at(ids[i], remembered[ids[i]])
     if moment and moment > now_ms then
       add_due('p', moment, ids[i])
     elseif moment then

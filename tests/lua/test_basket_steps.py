@@ -43,6 +43,7 @@ from tests.lua.books import (
     part_name,
     reserve,
     resolve,
+    settle,
 )
 
 A, B, C, OPERATION = name(1), name(2), name(3), name(9)
@@ -496,6 +497,40 @@ def test_what_is_over_is_forgotten(books: Books, before: Hold, is_gone: bool, la
     gone = is_gone and not later
     assert books.one(forget(8)) == [int(gone), 0]
     books.expect(operations={} if gone else {A: before})
+
+
+@pytest.mark.parametrize("state", [FULFILLED, RELEASED, ABANDONED])
+def test_a_basket_whose_parts_were_not_told(books: Books, state: int) -> None:
+    """It is kept until they were, however long that takes: a part that found it gone would give its units
+    back, whatever became of them. Another one's repair is no reason.
+    """
+    before = basket(LINES, state)._replace(deadline_ms=NOW)
+    repair = (NOW + 3, "r", (A,))
+    books.seed(operations={A: before, B: before}, due={(NOW, "p", (A, B)), repair, (NOW, "r", (C,))})
+    assert books.one(forget(8)) == [1, 0]
+    again = NOW + 60_000
+    books.expect(operations={A: before}, due={(again, "p", (A,)), repair, (NOW, "r", (C,))})
+    books.turn_clock(again - 1)
+    assert books.one(forget(8)) == [0, 0]
+    books.turn_clock(again)
+    assert books.one(forget(8)) == [0, 0]
+    books.expect(operations={A: before}, due={(again + 60_000, "p", (A,)), repair, (NOW, "r", (C,))})
+    books.turn_clock(again + 60_000)
+    assert books.one(settle(A, (1, 1))) == 1
+    assert books.one(forget(8)) == [1, 0]
+    books.expect(due={(NOW, "r", (C,))})
+
+
+def test_a_part_that_is_over_waits_for_nobody(books: Books) -> None:
+    """It was told; what is over in one partition alone has nobody to tell."""
+    operations = {
+        A: part(LINES, state=RELEASED)._replace(deadline_ms=NOW),
+        B: Hold(LINES, RELEASED, deadline_ms=NOW),
+    }
+    repairs = {(NOW, "r", (A,)), (NOW, "r", (B,))}
+    books.seed(operations=operations, due={(NOW, "p", (A, B))} | repairs)
+    assert books.one(forget(8)) == [2, 0]
+    books.expect(due=repairs)
 
 
 @pytest.mark.parametrize(
