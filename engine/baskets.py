@@ -246,14 +246,16 @@ class Baskets:
     async def _tell_units(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
         """Raises what a partition raised, once all have been asked."""
         version, units = (head.changed_epoch, head.changed_seq), units_of(head, plan.packed)
+        parts = split_plan(plan, self._partitions)
         asked = [
             self._commands[part.partition].follow(
                 part_id(operation), version, [units[index] for index in part.indexes]
             )
-            for part in split_plan(plan, self._partitions)
+            for part in parts
         ]
-        for answer in await _all_of(asked):
-            if answer == [b"missing"] and head.state not in _OVER:
+        for part, answer in zip(parts, await _all_of(asked), strict=True):
+            # One that has no open units may have been forgotten.
+            if answer == [b"missing"] and any(any(units[index][:2]) for index in part.indexes):
                 log.error("a part of basket %s is missing", operation.hex())
         await self._commands[partition].settle(operation, version)
 
@@ -306,9 +308,6 @@ class Baskets:
                     return version, [units[index] for index in own.indexes]
         # The part is of an attempt that was abandoned, for other lines.
         return version, nothing
-
-
-_OVER = {Undecided.ABANDONED}
 
 
 async def _all_of(asked: Sequence[Answered]) -> list[Any]:
