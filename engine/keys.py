@@ -8,7 +8,7 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{0}:dataset` | hash | what is fixed when the data set is made: format, partitions, secret |
 | `inv:{p}:meta` | hash | `epoch`, `seq`: the version; `dataset`, `run`: see `lua/take_over.lua` |
 | `inv:{p}:ops` | hash | operation id (12 bytes) → reservation record, or memory of an operation |
-| `inv:{p}:due` | zset | when (ms) → ids of holds to give back, of memories to forget |
+| `inv:{p}:due` | zset | when (ms) → ids of holds to give back, memories to forget, baskets to repair |
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | `inv:{p}:locations` | hash | location id → settings; the same in every partition |

@@ -36,9 +36,12 @@ COPIED = ("engine", "tests", "pyproject.toml")
 # The tests that know an include best; a verb's own are named after it.
 TESTS_OF = {
     "lib/claims": "claims",
+    "lib/hold": "hold_part",
     "lib/lapse": "expire",
+    "lib/parts": "follow",
     "lib/places": "movement",
     "lib/resolve": "resolutions",
+    "lib/steps": "basket_steps",
 }
 # A mutant may loop for ever; the server then never answers.
 TIMEOUT_SECONDS = 30

@@ -24,7 +24,7 @@ SHARED = set.intersection(*(set(header.includes) for header in library().verbs.v
 MOST_NAMES = 200
 """How many local names Lua allows at one place."""
 
-READS = {"HEXISTS", "HGET", "HMGET", "INFO", "TIME", "ZRANGE"}
+READS = {"HEXISTS", "HGET", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
 WRITES = {"HDEL", "HINCRBY", "HSET", "XADD", "ZADD", "ZREM"}
 FLAGS = {"allow-oom", "no-writes"}
 P = 7
@@ -62,6 +62,8 @@ NOT_ANSWERED = {
     "cancel": {"already_committed": "a committed reservation can be cancelled"},
     "expire": {"reservation_not_found": "what is gone is passed over before its lines are read"},
     "reserve": {"reservation_not_found": "what has lapsed and is gone is passed over, too"},
+    "hold_part": {"reservation_not_found": "what has lapsed and is gone is passed over, too"},
+    "follow": {"reservation_not_found": "a part that is not there is missing"},
 }
 
 
@@ -263,10 +265,18 @@ async def call_all() -> dict[str, Script]:
     for verb in ("commit", "release", "extend", "fulfil", "cancel"):
         await commands.resolve(verb, bytes(12), b"")
         await commands.resolve_many(verb, [(bytes(12), 0, 1)], b"")[0][1]
+    await commands.open_basket(reserve, 1)
+    await commands.hold_part(reserve, 1)
+    await commands.decide(bytes(12), (1, 2), hold=True)
+    await commands.follow(bytes(12), (1, 2), [(1, 0, 0, 0)])
+    await commands.repair(1)
+    await commands.settle(bytes(12), (1, 2))
+    await commands.bind(bytes(12), bytes(8), 1)
+    await commands.unbind(bytes(12), bytes(8))
     await commands.expire(1)
     await commands.forget(1)
     await commands.find(bytes(12))
-    await commands.movement(bytes(12), bytes(8), 1, "L", "a", b"")
+    await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
     await commands.save_location("L", b"")
     await commands.cards("a", swept=False)
     await commands.take_over()

@@ -23,30 +23,46 @@ NO_OPERATION = bytes(12)
 UNKNOWN = 65_535
 """What a caller says who knows no revision of a reservation."""
 
-HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED = range(1, 7)
+HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = range(1, 9)
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, LOCATION = range(10)
+BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
+PENDING_MS = 10_000
+"""How long the parts of a basket may be sought."""
+REPAIR_MS = 5_000
+"""How long whoever took a step is given to tell all partitions of it."""
+ABANDONED_MS = 60_000
+"""How long an abandoned basket is remembered."""
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
 _DIVIDER = b"\xff\x40\0"
 _PAGES = 64
 _EFFECTS = ("meta", "ops", "due", "log", "stock")
-CALLS: dict[str, tuple[tuple[str, ...], bool]] = {
-    # For each verb its keys, and whether it is told the retention time.
-    "reserve": (_EFFECTS, True),
-    "commit": (_EFFECTS, True),
-    "release": (_EFFECTS, True),
-    "extend": (_EFFECTS, True),
-    "fulfil": (_EFFECTS, True),
-    "cancel": (_EFFECTS, True),
-    "expire": (_EFFECTS, True),
-    "forget": (("meta", "ops", "due"), False),
-    "find": (("meta", "ops"), False),
-    "movement": ((*_EFFECTS, "locations", "stocked"), True),
-    "save_location": (("meta", "locations", "log", "stocked"), False),
-    "cards": (("meta", "due", "stock"), False),
-    "take_over": (("meta",), False),
-    "pace": (("meta",), False),
+_TOLD = (RETENTION_MS,)
+CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+    # For each verb its keys and its fixed arguments.
+    "reserve": (_EFFECTS, _TOLD),
+    "commit": (_EFFECTS, _TOLD),
+    "release": (_EFFECTS, _TOLD),
+    "extend": (_EFFECTS, _TOLD),
+    "fulfil": (_EFFECTS, _TOLD),
+    "cancel": (_EFFECTS, _TOLD),
+    "expire": (_EFFECTS, _TOLD),
+    "open_basket": (_EFFECTS, (PENDING_MS,)),
+    "hold_part": (_EFFECTS, _TOLD),
+    "decide": (_EFFECTS, ()),
+    "follow": (_EFFECTS, _TOLD),
+    "repair": (("meta", "ops", "due"), ()),
+    "settle": (("meta", "ops", "due"), ()),
+    "bind": (("meta", "ops", "due"), ()),
+    "unbind": (("meta", "ops"), ()),
+    "forget": (("meta", "ops", "due"), ()),
+    "find": (("meta", "ops"), ()),
+    "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
+    "save_location": (("meta", "locations", "log", "stocked"), ()),
+    "cards": (("meta", "due", "stock"), ()),
+    "take_over": (("meta",), ()),
+    "pace": (("meta",), ()),
 }
 
 
@@ -54,7 +70,7 @@ Answer: TypeAlias = Any
 """Whatever a server says."""
 
 
-BEHIND = {"h": 0, "p": 2**50}
+BEHIND = {"h": 0, "p": 2**50, "r": 2**51}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
 
@@ -124,7 +140,8 @@ class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
     `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a commit has replaced it.
+    of the beginning, where a commit has replaced it. `kind` is also that of a basket or a part; `of` is the
+    SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -144,6 +161,8 @@ class Hold(NamedTuple):
     ttl_ms: int = 60_000
     blocks: tuple[int, ...] = ()
     first_detail: bytes | None = None
+    kind: int = RESERVE
+    of: str | None = None
 
     @property
     def plan(self) -> bytes:
@@ -156,7 +175,7 @@ class Hold(NamedTuple):
     @property
     def route(self) -> bytes:
         """Where the reservation belongs: where its first SKU does."""
-        return route_of(self.lines[0][0])
+        return route_of(self.of or self.lines[0][0])
 
     @property
     def head(self) -> bytes:
@@ -188,13 +207,30 @@ class Hold(NamedTuple):
         """What a reserve asks for; with blocks and head it is the record."""
         detail = self.detail if self.first_detail is None else self.first_detail
         begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route + self.plan
-        return b"\1" + _int(len(begin) + len(detail) + 3 * len(self.lines) + 36, 3) + begin + self.detail
+        return (
+            bytes((self.kind,))
+            + _int(len(begin) + len(detail) + 3 * len(self.lines) + 36, 3)
+            + begin
+            + self.detail
+        )
 
     def packed(self, name: bytes) -> bytes:
         """The stored form, which has the reservation's own id."""
         blocks = self.blocks or (0,) * len(self.lines)
         assert len(blocks) == len(self.lines)
         return self.request(name) + b"".join(_int(block, 3) for block in blocks) + self.tail
+
+
+def basket(lines: tuple[tuple[str, str, int], ...], state: int = PENDING) -> Hold:
+    """A reservation over several partitions, as its home has it: without claims."""
+    return Hold(lines, state, kind=BASKET)
+
+
+def part(
+    lines: tuple[tuple[str, str, int], ...], follows: tuple[int, int] = (1, 5), state: int = HELD
+) -> Hold:
+    """What lies in one partition of a basket, of which it follows a version."""
+    return Hold(lines, state, detail=pack_version(follows), kind=PART)
 
 
 class Memory(NamedTuple):
@@ -232,8 +268,19 @@ class Fact(NamedTuple):
         return b"\3" + self.fingerprint + self.result
 
 
+class Bound(NamedTuple):
+    """An operation id that is bound to its content while its effect happens elsewhere."""
+
+    fingerprint: bytes = b"content1"
+    count: int = 1
+    until_ms: int = NOW + RETENTION_MS
+
+    def packed(self, _name: bytes = b"") -> bytes:
+        return bytes((4, self.count)) + self.fingerprint + _int(self.until_ms, 6)
+
+
 class Reserved(NamedTuple):
-    """The event of a reserve: with its head it is the record, byte for byte."""
+    """The event of a reserve, and of what begins a basket or a part: the record, byte for byte."""
 
     id: bytes
     hold: Hold
@@ -242,7 +289,7 @@ class Reserved(NamedTuple):
     def packed(self) -> tuple[int, bytes]:
         record = self.hold.packed(self.id)
         assert record[1:4] == _int(len(record) - 4, 3)
-        return RESERVE, record[4:]
+        return self.hold.kind, record[4:]
 
 
 class Resolved(NamedTuple):
@@ -293,7 +340,7 @@ class Saved(NamedTuple):
         return LOCATION, bytes((len(self.location),)) + self.location.encode() + self.settings
 
 
-Operation = Hold | Memory | Fact
+Operation = Hold | Memory | Fact | Bound
 Event = Reserved | Resolved | Moved | Saved
 Stock = Mapping[str, Card | Divided]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
@@ -345,8 +392,7 @@ class Books:
     def batch(self, *requests: Request) -> list[Answer]:
         """The answers of requests of one verb that go to the server in one script call."""
         (verb,) = {request.verb for request in requests}
-        names, is_told = CALLS[verb]
-        fixed = (RETENTION_MS,) if is_told else ()
+        names, fixed = CALLS[verb]
         function, packed = self.library.function(verb), [request.packed for request in requests]
         now_ms, epoch, seq, *answers = self.raw(
             "FCALL", function, len(names), *map(self.key, names), *fixed, *packed
@@ -480,6 +526,47 @@ def reserve(name: bytes, hold: Hold) -> Request:
     return Request("reserve", hold.request(name))
 
 
+def open_basket(name: bytes, hold: Hold) -> Request:
+    """Begins a basket; of `hold` only what a caller says of it is looked at."""
+    return Request("open_basket", hold._replace(kind=BASKET).request(name))
+
+
+def hold_part(name: bytes, hold: Hold) -> Request:
+    """Asks for a part; `name` is the part's own."""
+    return Request("hold_part", hold._replace(kind=PART).request(name))
+
+
+def decide(name: bytes, opened: tuple[int, int] = (1, 1), *, hold: bool = True) -> Request:
+    """Decides on the attempt that was opened at a version."""
+    return Request("decide", name + pack_version(opened) + bytes((hold,)))
+
+
+def follow(name: bytes, version: tuple[int, int], *units: tuple[int, int, int, int]) -> Request:
+    """Tells a part where its units should be: held, committed, fulfilled, released of each position."""
+    packed = b"".join(_int(number, 5) for row in units for number in row)
+    return Request("follow", name + pack_version(version) + bytes((len(units),)) + packed)
+
+
+def repair(limit: int) -> Request:
+    """Asks for what somebody began and did not end."""
+    return Request("repair", _int(limit, 2))
+
+
+def settle(name: bytes, version: tuple[int, int]) -> Request:
+    """Tells that all partitions know of a step."""
+    return Request("settle", name + pack_version(version))
+
+
+def bind(name: bytes, fingerprint: bytes = b"content1", keep_ms: int = RETENTION_MS) -> Request:
+    """Binds an operation id to its content."""
+    return Request("bind", name + fingerprint + _int(keep_ms, 6))
+
+
+def unbind(name: bytes, fingerprint: bytes = b"content1") -> Request:
+    """Takes a bind back."""
+    return Request("unbind", name + fingerprint)
+
+
 def resolve(
     verb: str,
     name: bytes,
@@ -564,6 +651,16 @@ def cards(sku: str, *, swept: bool = False) -> Request:
 def name(number: int) -> bytes:
     """An operation id for tests; no two are equal."""
     return b"op%010d" % number
+
+
+def part_name(name: bytes) -> bytes:
+    """The id under which the parts of a basket stand, or the basket of a part."""
+    return name[:11] + bytes((name[11] ^ 0xFF,))
+
+
+def pack_version(version: tuple[int, int]) -> bytes:
+    """Epoch and sequence of a basket's step."""
+    return _int(version[0], 2) + _int(version[1], 7)
 
 
 def place_of(location: str) -> bytes:

@@ -332,7 +332,7 @@ def test_all_of_two_positions_on_one_card(
         after = after._replace(deadline_ms=LATER)
     verb = {"release": RELEASE, "commit": COMMIT, "expire": EXPIRE}[request_.verb]
     answer = books.one(request_)
-    assert answer == ([1, 0] if verb == EXPIRE else after.tail)
+    assert answer == ([1, 0, 0] if verb == EXPIRE else after.tail)
     hats = Position(0 if after.state == 3 else 1, 0, 1 if is_open else 0)
     books.expect(
         seq=2,

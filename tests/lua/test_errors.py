@@ -13,19 +13,28 @@ from tests.lua.books import (
     Request,
     Reserved,
     ScriptError,
+    bind,
     cards,
     committing,
+    decide,
     expire,
     extending,
     find,
+    follow,
     forget,
+    hold_part,
     move,
     name,
+    open_basket,
     pace,
+    part,
+    repair,
     reserve,
     resolve,
     save_location,
+    settle,
     take_over,
+    unbind,
 )
 
 A, B = name(1), name(2)
@@ -38,6 +47,14 @@ VERBS: dict[str, Request] = {
     "fulfil": resolve("fulfil", A),
     "cancel": resolve("cancel", A),
     "expire": expire(8),
+    "open_basket": open_basket(A, SHOE),
+    "hold_part": hold_part(A, part(SHOE.lines)),
+    "decide": decide(A),
+    "follow": follow(A, (1, 6), (0, 5, 0, 0)),
+    "repair": repair(8),
+    "settle": settle(A, (1, 1)),
+    "bind": bind(A),
+    "unbind": unbind(A),
     "forget": forget(8),
     "find": find(A),
     "movement": move(A, 1),
@@ -120,6 +137,10 @@ def test_a_script_that_fails_writes_nothing(books: Books, broken: str) -> None:
         ("due", "cards"),
         ("due", "expire"),
         ("stocked", "save_location"),
+        ("ops", "open_basket"),
+        ("stock", "hold_part"),
+        ("due", "repair"),
+        ("ops", "bind"),
     ],
 )
 def test_a_key_of_another_type(books: Books, key: str, verb: str) -> None:
@@ -133,7 +154,7 @@ def test_a_key_of_another_type(books: Books, key: str, verb: str) -> None:
     assert books.read() == before
 
 
-@pytest.mark.parametrize("verb", ["reserve", "movement"])
+@pytest.mark.parametrize("verb", ["reserve", "movement", "open_basket", "hold_part"])
 def test_a_ledger_that_is_ahead(books: Books, verb: str) -> None:
     """Where the ledger already has the sequence, the effect is not written beside it."""
     stock = {"shoe": Card({"W": Position(10)})}

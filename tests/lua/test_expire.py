@@ -44,7 +44,7 @@ def test_the_holds_of_an_entry(books: Books) -> None:
         operations={A: DUE, B: two, C: DUE},
         due={(NOW, "h", (A, B)), (NOW + 1, "h", (C,)), (NOW - 1, "p", (D,))},
     )
-    assert books.one(expire(8)) == [2, 0]
+    assert books.one(expire(8)) == [2, 0, 0]
     one_after, two_after = lapse(DUE, 2), lapse(two, 3)
     books.expect(
         seq=3,
@@ -68,7 +68,7 @@ def test_what_is_no_lapsed_hold_is_passed_over(books: Books) -> None:
         D: Memory(COMMIT, b"12345678", A, DUE.tail),
     }
     books.seed(stock=stock, operations=operations, due={(NOW, "h", (A, B, C, D, E)), (NOW + 1, "h", (A,))})
-    assert books.one(expire(8)) == [0, 0]
+    assert books.one(expire(8)) == [0, 0, 0]
     books.expect(stock=stock, operations=operations, due={(NOW + 1, "h", (A,))})
 
 
@@ -81,7 +81,7 @@ def test_a_lapsed_hold_between_others(books: Books) -> None:
         operations={A: DUE, B: other, C: hat},
         due={(NOW - 2, "h", (B, A)), (NOW - 1, "h", (D,)), (NOW, "h", (C,))},
     )
-    assert books.one(expire(8)) == [2, 0]
+    assert books.one(expire(8)) == [2, 0, 0]
     one, two = lapse(DUE, 2), lapse(hat, 3)
     books.expect(
         seq=3,
@@ -103,7 +103,7 @@ def test_only_what_is_held_lapses(books: Books) -> None:
         operations={A: before},
         due={(1, "h", (A,))},
     )
-    assert books.one(expire(8)) == [1, 0]
+    assert books.one(expire(8)) == [1, 0, 0]
     after = before._replace(
         state=COMMITTED, held_end=EXPIRE, changed=2, progress=((0, 3, 0, 0), (0, 0, 0, 1))
     )
@@ -136,7 +136,7 @@ def test_what_is_left_of_one_position(
         operations={A: before},
         due={(NOW, "h", (A,))},
     )
-    assert books.one(expire(8)) == [1, 0]
+    assert books.one(expire(8)) == [1, 0, 0]
     after = before._replace(state=state, held_end=EXPIRE, changed=2, progress=((0, *row[1:]),))
     if state != COMMITTED:
         after = after._replace(closed_by=EXPIRE, deadline_ms=LATER)
@@ -152,8 +152,8 @@ def test_what_is_left_of_one_position(
 def test_two_sweepers(books: Books) -> None:
     """In one call and again later: one effect."""
     books.seed(stock={"shoe": Card({"W": Position(5, 5)}, (A,))}, operations={A: DUE}, due={(NOW, "h", (A,))})
-    assert books.batch(expire(8), expire(8)) == [[1, 0], [0, 0]]
-    assert books.one(expire(8)) == [0, 0]
+    assert books.batch(expire(8), expire(8)) == [[1, 0, 0], [0, 0, 0]]
+    assert books.one(expire(8)) == [0, 0, 0]
     after = lapse(DUE, 2)
     books.expect(
         seq=2,
@@ -178,7 +178,7 @@ def test_an_entry_that_names_a_hold_twice(books: Books) -> None:
         log=[(3, [Resolved(EXTEND, A, one), Resolved(EXTEND, A, two)])],
     )
     books.turn_clock(NOW + 10)
-    assert books.one(expire(8)) == [1, 0]
+    assert books.one(expire(8)) == [1, 0, 0]
     after = lapse(before, 4)._replace(deadline_ms=LATER + 10)
     found = books.read()
     assert found["inv:{0}:ops"] == {A: after.packed(A)}
@@ -192,7 +192,7 @@ def test_a_hold_that_is_extended_past_its_entry(books: Books) -> None:
     books.seed(stock=stock, operations={A: before}, due={(NOW - 1, "h", (A, B))})
     after = before._replace(changed=2, deadline_ms=NOW + 10)
     assert books.one(resolve("extend", A, extending(10))) == after.tail
-    assert books.one(expire(8)) == [0, 0]
+    assert books.one(expire(8)) == [0, 0, 0]
     books.expect(
         seq=2,
         stock=stock,
@@ -213,7 +213,7 @@ def test_the_oldest_first_up_to_the_limit(books: Books, limit: int, count: int, 
         operations=dict.fromkeys(names, hold),
         due=set(entries),
     )
-    assert books.batch(expire(limit), expire(limit)) == [[count, more], [0, more]]
+    assert books.batch(expire(limit), expire(limit)) == [[count, more, 0], [0, more, 0]]
     done = {each: lapse(hold, 2 + at) for at, each in enumerate(names[:count])}
     books.expect(
         seq=1 + count,
@@ -236,7 +236,7 @@ def test_very_many_entries(books: Books) -> None:
     )
     left = 300
     while left:
-        count, more = books.one(expire(65_535))
+        count, more, _ = books.one(expire(65_535))
         left -= count
         assert count
         assert bool(more) == bool(left)
@@ -259,7 +259,7 @@ def test_more_cards_than_one_command_takes(books: Books) -> None:
         operations=holds,
         due={(NOW, "h", tuple(names))},
     )
-    assert books.one(expire(8)) == [6, 0]
+    assert books.one(expire(8)) == [6, 0, 0]
     done = {each: lapse(hold, 2 + at) for at, (each, hold) in enumerate(holds.items())}
     books.expect(
         seq=7,

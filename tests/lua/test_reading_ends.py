@@ -13,19 +13,24 @@ from tests.lua.books import (
     COMMITTED,
     NOW,
     Books,
+    Bound,
     Card,
     Hold,
     Memory,
     Position,
     Request,
+    basket,
     move,
     name,
+    part,
     reserve,
     resolve,
 )
 from tests.lua.test_errors import SHOE, VERBS
 
 A = name(1)
+MAKERS = {"reserve", "movement", "open_basket", "hold_part", "bind"}
+"""Verbs whose id is new."""
 WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "HINCRBY"}
 
 
@@ -70,13 +75,20 @@ def seed(books: Books, verb: str) -> None:
         hold = Hold(SHOE.lines, COMMITTED, COMMIT)
     if verb == "expire":
         hold = Hold(SHOE.lines, deadline_ms=NOW)
-    operations: dict[bytes, Hold | Memory] = {} if verb in {"reserve", "movement"} else {A: hold}
+    operations: dict[bytes, Hold | Memory | Bound] = {} if verb in MAKERS else {A: hold}
     if verb == "forget":
         operations = {A: Memory(2, bytes(8), A, b"tail")}
+    elif verb in {"decide", "repair", "settle"}:
+        operations = {A: basket(SHOE.lines)}
+    elif verb == "follow":
+        operations = {A: part(SHOE.lines)}
+    elif verb == "unbind":
+        operations = {A: Bound()}
+    filed = {"forget": "p", "expire": "h", "repair": "r", "settle": "r", "follow": "r"}
     books.seed(
         stock={"shoe": Card({"S": Position(1), "W": Position(20, 5, 5)}, (name(9),), 1, 0, {0: (A,)})},
         operations=operations,
-        due={(NOW, "p" if verb == "forget" else "h", (A,))} if verb in {"forget", "expire"} else set(),
+        due={(NOW, filed[verb], (A,))} if verb in filed else set(),
         locations={"W": b"old"},
     )
     if verb == "take_over":

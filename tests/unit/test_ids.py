@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.ids import OperationIds, fingerprint, parse_reservation_id, reservation_id
+from engine.ids import (
+    OperationIds,
+    fingerprint,
+    keeper_of,
+    parse_reservation_id,
+    part_id,
+    reservation_id,
+)
 
 IDS = OperationIds(b"s" * 32)
 operations = st.binary(min_size=12, max_size=12)
@@ -77,3 +84,37 @@ def test_one_reservation_has_one_id(operation: bytes) -> None:
     other = text[:2] + text[2:].replace("-", "+").replace("_", "/")
     assert other != text
     assert parse_reservation_id(other) is None
+
+
+def test_exact_ids_of_parts() -> None:
+    """The last byte's complement, as lib/parts.lua makes it: Python and Lua must agree."""
+    assert part_id(b"0123456789a\x00") == b"0123456789a\xff"
+    assert part_id(b"0123456789a\x0f") == b"0123456789a\xf0"
+
+
+@given(operations)
+def test_the_id_of_a_part(operation: bytes) -> None:
+    """It is another id, and that of a part leads back to its basket."""
+    assert part_id(operation) != operation
+    assert len(part_id(operation)) == 12
+    assert part_id(part_id(operation)) == operation
+
+
+def test_exact_keepers() -> None:
+    """Known answers: another release must ask the same partition."""
+    assert [keeper_of(b"\x05\x01" + bytes(10), partitions) for partitions in (1, 2, 8, 256, 65_536)] == [
+        0,
+        1,
+        5,
+        5,
+        261,
+    ]
+
+
+@given(operations, st.integers(1, 1024))
+def test_the_keeper_of_an_id(operation: bytes, partitions: int) -> None:
+    """One of the partitions, named by the id itself; with one partition there is no choice."""
+    assert 0 <= keeper_of(operation, partitions) < partitions
+    assert keeper_of(operation, 1) == 0
+    # Of a data set that was repartitioned the keeper of twice as many lies in the old one.
+    assert keeper_of(operation, 2 * partitions) % partitions == keeper_of(operation, partitions)

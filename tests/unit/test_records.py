@@ -6,17 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.records import (
+    KIND_BASKET,
+    KIND_PART,
+    NO_DETAIL,
     Detail,
+    Undecided,
     build_reservation,
     decode_plan,
     decode_record,
     decode_tail,
+    decode_version,
     encode_detail,
     encode_plan,
+    encode_version,
     first_head,
     is_reservation,
     split_record,
     tail_size,
+)
+from engine.records import (
+    STATES as ALL_STATES,
 )
 from engine.types import Line, ReservationLine, State
 
@@ -108,9 +117,14 @@ def test_a_record(data: st.DataObject, positions: list[Line]) -> None:
 
 
 def test_kinds() -> None:
-    """Only the first byte tells a reservation; an absent record is none."""
+    """Only the first byte tells a reservation, in one partition or over several; an absent record is none,
+    and no caller knows of a part.
+    """
     assert is_reservation(b"\1any")
+    assert is_reservation(bytes((KIND_BASKET,)) + b"any")
+    assert not is_reservation(bytes((KIND_PART,)) + b"any")
     assert not is_reservation(b"\2any")
+    assert not is_reservation(b"\4any")
     assert not is_reservation(b"")
 
 
@@ -165,3 +179,61 @@ def test_lines_that_share_a_position(quantities: list[int], row: tuple[int, int,
     for line in lines:
         assert line.held + line.committed + line.fulfilled + line.released == line.quantity
         assert min(line.held, line.committed, line.fulfilled, line.released) >= 0
+
+
+@given(st.integers(0, 2**16 - 1), st.integers(0, 2**56 - 1))
+def test_a_version(epoch: int, seq: int) -> None:
+    """What a part follows: 9 bytes, which sort by nothing but their numbers."""
+    packed = encode_version((epoch, seq))
+    assert len(packed) == 9
+    assert decode_version(packed) == (epoch, seq)
+    assert decode_version(packed + b"more") == (epoch, seq)
+
+
+def test_a_version_of_known_bytes() -> None:
+    """The layout that lib/parts.lua reads."""
+    assert encode_version((258, 3)) == b"\2\1\3\0\0\0\0\0\0"
+
+
+def record_of_kind(kind: int, state: int, rest: bytes) -> bytes:
+    """A record with one position, of a state given by its number."""
+    body = bytes(20) + (900).to_bytes(4, "little") + b"\7\1" + encode_plan([Line("shoe", 5, "W")]) + rest
+    body += bytes(3) + bytes(26) + struct.pack("<HHHBBBB", 1, 1, 0, 0, state, 0, 0)
+    return bytes((kind,)) + len(body).to_bytes(3, "little") + body
+
+
+@pytest.mark.parametrize(("number", "state"), [(7, Undecided.PENDING), (8, Undecided.ABANDONED)])
+def test_what_is_not_decided(number: int, state: Undecided) -> None:
+    """Baskets alone are in these states, which no caller is shown."""
+    detail = Detail(900, "me", None, None, {})
+    record = decode_record(record_of_kind(KIND_BASKET, number, encode_detail(detail)))
+    assert (record.kind, record.head.state, record.follows) == (KIND_BASKET, state, None)
+    assert (record.route, encode_detail(record.detail)) == (263, encode_detail(detail))
+    with pytest.raises(AssertionError):
+        build_reservation("r_1", record.head, record.plan, record.detail)
+
+
+def test_every_state_has_its_number() -> None:
+    """As lib/record.lua numbers them, from 1 on."""
+    for number, state in enumerate(ALL_STATES, 1):
+        record = decode_record(record_of_kind(KIND_PART, number, encode_version((1, 2))))
+        assert record.head.state is state
+    assert [str(state) for state in ALL_STATES] == [
+        "held",
+        "committed",
+        "fulfilled",
+        "released",
+        "expired",
+        "cancelled",
+        "pending",
+        "abandoned",
+    ]
+    with pytest.raises(IndexError):
+        decode_record(record_of_kind(KIND_PART, 9, encode_version((1, 2))))
+
+
+def test_a_part() -> None:
+    """It says which version of its basket it follows, and nothing that only callers read."""
+    record = decode_record(record_of_kind(KIND_PART, 1, encode_version((3, 9))))
+    assert (record.kind, record.follows, record.detail) == (KIND_PART, (3, 9), NO_DETAIL)
+    assert (record.route, record.plan.positions) == (263, (Line("shoe", 5, "W"),))

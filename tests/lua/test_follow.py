@@ -1,0 +1,377 @@
+import pytest
+
+from tests.lua.books import (
+    CANCELLED,
+    COMMITTED,
+    EXPIRED,
+    FOLLOW,
+    FULFILLED,
+    HELD,
+    NOW,
+    RELEASED,
+    RETENTION_MS,
+    Books,
+    Bound,
+    Card,
+    Divided,
+    Fact,
+    Hold,
+    Operation,
+    Position,
+    Resolved,
+    basket,
+    follow,
+    name,
+    pack_version,
+    page_of,
+    part,
+    part_name,
+)
+
+A, B, C = (name(number) for number in range(1, 4))
+PA, PB = part_name(A), part_name(B)
+LATER = NOW + RETENTION_MS
+SHOE = (("shoe", "W", 5),)
+TWO = (("hat", "S", 2), ("shoe", "W", 5))
+LOOK = NOW + 30_000
+BEFORE = part(TWO)._replace(deadline_ms=LOOK)
+STOCK = {"hat": Card({"S": Position(2, 2)}, (PA,)), "shoe": Card({"W": Position(10, 5)}, (B, PA))}
+SEEN = {(LOOK, "r", (PA,))}
+
+
+def followed(
+    version: tuple[int, int], state: int, *progress: tuple[int, int, int, int], before: Hold = BEFORE
+) -> Hold:
+    """A part that this call, the first since the seed, brought to a version of its basket."""
+    after = before._replace(state=state, changed=2, detail=pack_version(version), progress=progress)
+    if state > HELD:
+        after = after._replace(held_end=FOLLOW)
+    if state > COMMITTED:
+        after = after._replace(closed_by=FOLLOW, deadline_ms=LATER)
+    return after
+
+
+@pytest.mark.parametrize(
+    ("units", "state", "progress", "hat", "shoe", "deltas"),
+    [
+        # Committed as a whole, then what else may have become of it by the time it is told.
+        (
+            ((0, 2, 0, 0), (0, 5, 0, 0)),
+            COMMITTED,
+            (),
+            Position(2, 0, 2),
+            Position(10, 0, 5),
+            ((-2, 2, 0), (-5, 5, 0)),
+        ),
+        (((0, 0, 2, 0), (0, 0, 5, 0)), FULFILLED, (), Position(), Position(5), ((-2, 0, -2), (-5, 0, -5))),
+        (((0, 0, 0, 2), (0, 0, 0, 5)), RELEASED, (), Position(2), Position(10), ((-2, 0, 0), (-5, 0, 0))),
+        # It lapsed, or it never was: units in no column.
+        (
+            ((0, 0, 0, 0), (0, 0, 0, 0)),
+            RELEASED,
+            ((0, 0, 0, 0), (0, 0, 0, 0)),
+            Position(2),
+            Position(10),
+            ((-2, 0, 0), (-5, 0, 0)),
+        ),
+        # Partly this, partly that; of the hat nothing moves in the last but one, of the shoe in the last.
+        (
+            ((1, 1, 0, 0), (1, 1, 2, 1)),
+            HELD,
+            ((1, 1, 0, 0), (1, 1, 2, 1)),
+            Position(2, 1, 1),
+            Position(8, 1, 1),
+            ((-1, 1, 0), (-4, 1, -2)),
+        ),
+        (
+            ((0, 0, 1, 1), (0, 1, 0, 4)),
+            COMMITTED,
+            ((0, 0, 1, 1), (0, 1, 0, 4)),
+            Position(1),
+            Position(10, 0, 1),
+            ((-2, 0, -1), (-5, 1, 0)),
+        ),
+        (
+            ((2, 0, 0, 0), (0, 0, 0, 5)),
+            HELD,
+            ((2, 0, 0, 0), (0, 0, 0, 5)),
+            Position(2, 2),
+            Position(10),
+            ((0, 0, 0), (-5, 0, 0)),
+        ),
+        (
+            ((0, 0, 2, 0), (5, 0, 0, 0)),
+            HELD,
+            ((0, 0, 2, 0), (5, 0, 0, 0)),
+            Position(),
+            Position(10, 5),
+            ((-2, 0, -2), (0, 0, 0)),
+        ),
+    ],
+)
+def test_where_its_basket_is(
+    books: Books,
+    units: tuple[tuple[int, int, int, int], ...],
+    state: int,
+    progress: tuple[tuple[int, int, int, int], ...],
+    hat: Position,
+    shoe: Position,
+    deltas: tuple[tuple[int, int, int], ...],
+) -> None:
+    """Counters move by the difference; a card without an open unit loses the claim; the part knows how far
+    it has followed. Somebody has told it: no sweeper needs to ask for it any more. What is over is filed.
+    """
+    books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN | {(LOOK, "r", (PB,))})
+    after = followed((1, 9), state, *progress)
+    assert books.one(follow(PA, (1, 9), *units)) == 2
+    books.expect(
+        seq=2,
+        stock={
+            "hat": Card({"S": hat}, (PA,) if hat.held + hat.allocated else ()),
+            "shoe": Card({"W": shoe}, (B, PA) if shoe.held + shoe.allocated else (B,)),
+        },
+        operations={PA: after},
+        due={(LOOK, "r", (PB,))} | ({(LATER, "p", (PA,))} if state > COMMITTED else set()),
+        log=[(2, [Resolved(FOLLOW, PA, after, deltas, rest=pack_version((1, 9)))])],
+    )
+
+
+def test_step_after_step(books: Books) -> None:
+    """Held, committed, sent, and what is left cancelled; in an epoch of its own, of which the basket's
+    versions know nothing.
+    """
+    before = part(SHOE, (2, 5))._replace(of="coat", blocks=(7,))
+    books.seed(
+        seq=6, epoch=3, stock={"shoe": Card({"W": Position(10, 5)}, (PA,), 7)}, operations={PA: before}
+    )
+    rows = ((0, 5, 0, 0), (0, 2, 3, 0), (0, 0, 3, 2))
+    answers = books.batch(*(follow(PA, (2, 9 + at), row) for at, row in enumerate(rows)))
+    assert answers == [7, 8, 9]
+    one = before._replace(
+        state=COMMITTED, held_end=FOLLOW, changed=7, changed_epoch=3, detail=pack_version((2, 9))
+    )
+    two = one._replace(changed=8, detail=pack_version((2, 10)), progress=rows[1:2])
+    three = two._replace(
+        state=FULFILLED,
+        closed_by=FOLLOW,
+        changed=9,
+        detail=pack_version((2, 11)),
+        progress=rows[2:],
+        deadline_ms=LATER,
+    )
+    deltas = ((-5, 5, 0),), ((0, -3, -3),), ((0, -2, 0),)
+    books.expect(
+        seq=9,
+        epoch=3,
+        stock={"shoe": Card({"W": Position(7)}, (), 7)},
+        operations={PA: three},
+        due={(LATER, "p", (PA,))},
+        log=[
+            (
+                9,
+                [
+                    Resolved(FOLLOW, PA, hold, each, rest=hold.detail)
+                    for hold, each in zip((one, two, three), deltas, strict=True)
+                ],
+            )
+        ],
+    )
+
+
+@pytest.mark.parametrize("version", [(1, 5), (1, 4), (0, 5), (0, 9)])
+def test_it_has_followed_as_far(books: Books, version: tuple[int, int]) -> None:
+    """An older version, late, and the same again change nothing; nor does a sweeper forget to look."""
+    books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
+    assert books.one(follow(PA, version, (0, 0, 0, 2), (0, 0, 0, 5))) == [b"repeated"]
+    books.expect(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
+
+
+@pytest.mark.parametrize("version", [(1, 6), (2, 5), (2, 1)])
+def test_a_later_version(books: Books, version: tuple[int, int]) -> None:
+    """By one step, or of another epoch."""
+    books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
+    assert books.one(follow(PA, version, (0, 2, 0, 0), (0, 5, 0, 0))) == 2
+    after = followed(version, COMMITTED)
+    assert books.read()["inv:{0}:ops"] == {PA: after.packed(PA)}
+
+
+def test_no_units_to_move(books: Books) -> None:
+    """The step was one of other parts: no event, but somebody has told it."""
+    books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
+    assert books.one(follow(PA, (1, 9), (2, 0, 0, 0), (5, 0, 0, 0))) == [b"repeated"]
+    books.expect(stock=STOCK, operations={PA: BEFORE})
+
+
+@pytest.mark.parametrize("state", [FULFILLED, RELEASED, EXPIRED, CANCELLED])
+@pytest.mark.parametrize("units", [(0, 0, 0, 0), (5, 0, 0, 0), (0, 5, 0, 0), (0, 0, 5, 0)])
+def test_a_part_that_is_over(books: Books, state: int, units: tuple[int, int, int, int]) -> None:
+    """What it gave back does not come back, whatever it is told."""
+    before = part(SHOE, (1, 5), state)
+    stock = {"shoe": Card({"W": Position(10)})}
+    books.seed(stock=stock, operations={PA: before}, due=SEEN)
+    assert books.one(follow(PA, (1, 9), units)) == [b"repeated"]
+    books.expect(stock=stock, operations={PA: before})
+
+
+@pytest.mark.parametrize("before", [None, Hold(TWO), basket(TWO, HELD), Fact(b"12345678", 1, 1, 1), Bound()])
+def test_no_such_part(books: Books, before: Operation | None) -> None:
+    """It was refused, or has been forgotten; its id is never that of anything else."""
+    operations = {} if before is None else {PA: before}
+    books.seed(stock=STOCK, operations=operations, due=SEEN)
+    assert books.one(follow(PA, (1, 9), (0, 2, 0, 0), (0, 5, 0, 0))) == [b"missing"]
+    books.expect(stock=STOCK, operations=operations, due=SEEN)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_part_with_other_lines(books: Books, count: int) -> None:
+    """It is of another attempt than the one whose units are told."""
+    books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
+    assert books.one(follow(PA, (1, 9), *[(0, 0, 0, 0)] * count)) == [b"missing"]
+    books.expect(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
+
+
+def test_requests_of_one_call(books: Books) -> None:
+    """Each part finds its own lines, behind one that is not there, and sees what those before it did."""
+    one, two = part(TWO)._replace(deadline_ms=LOOK), part(SHOE)._replace(deadline_ms=LOOK)
+    books.seed(
+        stock={"hat": Card({"S": Position(2, 2)}, (PA,)), "shoe": Card({"W": Position(10, 10)}, (PA, PB))},
+        operations={PA: one, PB: two},
+        due={(LOOK, "r", (PA,)), (LOOK, "r", (PB,))},
+    )
+    assert books.batch(
+        follow(C, (1, 9), (0, 0, 0, 0)),
+        follow(PB, (1, 9), (0, 0, 0, 5)),
+        follow(PA, (1, 9), (0, 2, 0, 0), (0, 5, 0, 0)),
+        follow(PB, (1, 9), (0, 0, 0, 5)),
+        follow(PA, (1, 8), (2, 0, 0, 0), (5, 0, 0, 0)),
+    ) == [[b"missing"], 2, 3, [b"repeated"], [b"repeated"]]
+    over = followed((1, 9), RELEASED, before=two)
+    taken = followed((1, 9), COMMITTED, before=one)._replace(changed=3)
+    books.expect(
+        seq=3,
+        stock={
+            "hat": Card({"S": Position(2, 0, 2)}, (PA,)),
+            "shoe": Card({"W": Position(10, 0, 5)}, (PA,)),
+        },
+        operations={PA: taken, PB: over},
+        due={(LATER, "p", (PB,))},
+        log=[
+            (
+                3,
+                [
+                    Resolved(FOLLOW, PB, over, ((-5, 0, 0),), rest=over.detail),
+                    Resolved(FOLLOW, PA, taken, ((-2, 2, 0), (-5, 5, 0)), rest=taken.detail),
+                ],
+            )
+        ],
+    )
+
+
+SHARED = (("shoe", "W", 5), ("hat", "W", 1), ("shoe", "S", 2))
+
+
+@pytest.mark.parametrize(
+    ("w", "s", "is_open"),
+    [
+        ((0, 0, 5, 0), (0, 0, 2, 0), False),
+        ((0, 0, 0, 5), (0, 1, 1, 0), True),
+        ((0, 5, 0, 0), (0, 0, 0, 2), True),
+        ((5, 0, 0, 0), (0, 0, 2, 0), True),
+        ((0, 0, 5, 0), (2, 0, 0, 0), True),
+    ],
+)
+@pytest.mark.parametrize("block", [0, 1])
+def test_two_positions_of_one_card(
+    books: Books,
+    w: tuple[int, int, int, int],
+    s: tuple[int, int, int, int],
+    is_open: bool,
+    block: int,
+) -> None:
+    """They share one claim, which ends once, with the last open unit on the card; it may be in a block."""
+    before = part(SHARED)._replace(blocks=(block, 0, block))
+    claims = (B, PA, C)
+    blocks = {0: claims} if block == 0 else {}
+    books.seed(
+        stock={
+            "shoe": Card({"W": Position(9, 5), "S": Position(9, 2)}, () if blocks else claims, 1, 0, blocks),
+            "hat": Card({"W": Position(1, 1)}, (PA,)),
+        },
+        operations={PA: before},
+    )
+    hat = (1, 0, 0, 0)
+    assert books.one(follow(PA, (1, 9), w, hat, s)) == 2
+    after = followed((1, 9), HELD, w, hat, s, before=before)
+    left = claims if is_open else (B, C)
+    books.expect(
+        seq=2,
+        stock={
+            "shoe": Card(
+                {"W": Position(9 - w[2], w[0], w[1]), "S": Position(9 - s[2], s[0], s[1])},
+                () if blocks else left,
+                1,
+                0,
+                {0: left} if blocks else {},
+            ),
+            "hat": Card({"W": Position(1, 1)}, (PA,)),
+        },
+        operations={PA: after},
+        log=[
+            (
+                2,
+                [
+                    Resolved(
+                        FOLLOW,
+                        PA,
+                        after,
+                        ((w[0] - 5, w[1], -w[2]), (0, 0, 0), (s[0] - 2, s[1], -s[2])),
+                        rest=after.detail,
+                    )
+                ],
+            )
+        ],
+    )
+
+
+def test_a_divided_sku(books: Books) -> None:
+    """Each page loses the claim with its own last unit."""
+    w, s = page_of("W"), page_of("S")
+    before = part((("shoe", "W", 5), ("shoe", "S", 2)))
+    books.seed(
+        stock={
+            "shoe": Divided({w: Card({"W": Position(9, 5)}, (PA,)), s: Card({"S": Position(2, 2)}, (PA, B))})
+        },
+        operations={PA: before},
+    )
+    units = (0, 4, 1, 0), (0, 0, 2, 0)
+    assert books.one(follow(PA, (1, 9), *units)) == 2
+    after = followed((1, 9), COMMITTED, *units, before=before)
+    deltas = ((-5, 4, -1), (-2, 0, -2))
+    books.expect(
+        seq=2,
+        stock={"shoe": Divided({w: Card({"W": Position(8, 0, 4)}, (PA,)), s: Card({"S": Position()}, (B,))})},
+        operations={PA: after},
+        log=[(2, [Resolved(FOLLOW, PA, after, deltas, rest=after.detail)])],
+    )
+
+
+def test_more_parts_than_one_command_takes(books: Books) -> None:
+    """With 200 lines each, and an entry of the index of its own."""
+    names = [part_name(name(number)) for number in range(6)]
+    holds = {
+        each: part(tuple((f"sku-{at}-{line}", "W", 2) for line in range(200)))
+        for at, each in enumerate(names)
+    }
+    books.seed(
+        stock={
+            sku: Card({"W": Position(9, 2)}, (each,))
+            for each, hold in holds.items()
+            for sku, _, _ in hold.lines
+        },
+        operations=holds,
+        due={(LOOK, "r", (each,)) for each in names},
+    )
+    assert books.batch(*(follow(each, (1, 9), *[(0, 0, 2, 0)] * 200) for each in names)) == [*range(2, 8)]
+    found = books.read()
+    assert set(found["inv:{0}:stock"].values()) == {Card({"W": Position(7)}).packed}
+    assert found["inv:{0}:due"] == [(b"p" + b"".join(names), LATER + 2**50)]
