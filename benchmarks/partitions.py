@@ -33,7 +33,7 @@ LONE_BASKETS = 400
 Where = Literal["one partition", "inside one of many", "over several"]
 DOES_NOT_SHOW = (
     "A cluster: all partitions lie on one server, so that the ratio shows the price of the protocol and not "
-    "what several servers gain. HTTP, a network, scarce stock, partial steps. Client and store share the cores."
+    "what several servers gain. HTTP, a network, scarce stock, partial steps. All share the cores."
 )
 
 

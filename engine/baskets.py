@@ -106,7 +106,7 @@ class Baskets:
         self, operation: bytes, mark: bytes, partition: int, *, ttl_seconds: int = 0
     ) -> AsyncIterator[None]:
         """Binds an operation id to its content while its effect happens in a partition. Where nothing
-        came of it the bond is taken back. Raises `IdempotencyMismatch` where the id is bound to other content.
+        came of it the bond is taken back. Raises `IdempotencyMismatch` where it is bound to other content.
         """
         keeper = keeper_of(operation, self._partitions)
         if keeper == partition:

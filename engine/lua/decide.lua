@@ -17,7 +17,7 @@
 
 local function hold_basket(basket, request)
   local head = basket.head
-  local ttl_ms = unpack_struct('<I4', basket.raw, FINGERPRINT_AT + 8)
+  local ttl_ms = unpack_struct('<I4', basket.raw, AT.FINGERPRINT + 8)
   head.state, head.created_epoch, head.created_seq, head.created_ms = STATE.HELD, epoch_now, last_seq + 1, now_ms
   head.deadline_ms = now_ms + ttl_ms
   add_due('h', head.deadline_ms, basket.id)

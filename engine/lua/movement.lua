@@ -61,7 +61,7 @@ local function name_uncovered(position, sku, place, short)
     if quantity > 0 then
       local raw = remembered[ids[i]]
       local id = string_byte(raw) == KIND.PART and basket_id(ids[i], raw) or ids[i]
-      parts[#parts + 1] = string_sub(raw, ROUTE_AT, PLAN_AT - 1) .. id .. pack('<I6', quantity)
+      parts[#parts + 1] = string_sub(raw, AT.ROUTE, PLAN_AT - 1) .. id .. pack('<I6', quantity)
       short = short - quantity
     end
     i = i - 1

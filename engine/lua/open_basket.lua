@@ -20,8 +20,8 @@ local function decide_open(request, prior)
   local state = prior and string_byte(prior) == KIND.BASKET and decode_head(prior).state
   if not prior or state == STATE.ABANDONED then
     return nil
-  elseif not state or string_sub(prior, FINGERPRINT_AT, FINGERPRINT_AT + 7)
-    ~= string_sub(request, FINGERPRINT_AT, FINGERPRINT_AT + 7) then
+  elseif not state or string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
+    ~= string_sub(request, AT.FINGERPRINT, AT.FINGERPRINT + 7) then
     return { 'idempotency_mismatch' }
   elseif state == STATE.PENDING then
     return { 'pending', prior }
@@ -33,7 +33,7 @@ local function open_basket(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
   local answer, ids, deadline_ms = begin_answer(#args - 1), {}, now_ms + tonumber(args[1])
   for i = 2, #args do
-    ids[i - 1] = string_sub(args[i], ID_AT, ID_AT + OPERATION_SIZE - 1)
+    ids[i - 1] = string_sub(args[i], AT.ID, AT.ID + OPERATION_SIZE - 1)
   end
   load_operations(ids)
   for i = 2, #args do

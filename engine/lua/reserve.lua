@@ -20,8 +20,8 @@
 --@event reserve the record behind its size
 
 local function replay_reserve(prior, request)
-  if string_byte(prior) == KIND.RESERVATION and string_sub(prior, FINGERPRINT_AT, FINGERPRINT_AT + 7)
-    == string_sub(request, FINGERPRINT_AT, FINGERPRINT_AT + 7) then
+  if string_byte(prior) == KIND.RESERVATION and string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
+    == string_sub(request, AT.FINGERPRINT, AT.FINGERPRINT + 7) then
     return { 'replayed', prior }
   end
   return { 'idempotency_mismatch' }

@@ -653,9 +653,10 @@ def name(number: int) -> bytes:
     return b"op%010d" % number
 
 
-def part_name(name: bytes) -> bytes:
-    """The id under which the parts of a basket stand, or the basket of a part."""
-    return name[:11] + bytes((name[11] ^ 0xFF,))
+def part_name(name: bytes, first: str = "shoe") -> bytes:
+    """The id under which the parts of a basket stand that begins with a SKU."""
+    number = int.from_bytes(name[9:], "little") + int.from_bytes(route_of(first), "little") + 1
+    return name[:9] + _int(number % 2**24, 3)
 
 
 def pack_version(version: tuple[int, int]) -> bytes:

@@ -508,14 +508,14 @@ def test_a_basket_whose_parts_were_not_told(books: Books, state: int) -> None:
     repair = (NOW + 3, "r", (A,))
     books.seed(operations={A: before, B: before}, due={(NOW, "p", (A, B)), repair, (NOW, "r", (C,))})
     assert books.one(forget(8)) == [1, 0]
-    again = NOW + 60_000
+    again = NOW + REPAIR_MS
     books.expect(operations={A: before}, due={(again, "p", (A,)), repair, (NOW, "r", (C,))})
     books.turn_clock(again - 1)
     assert books.one(forget(8)) == [0, 0]
     books.turn_clock(again)
     assert books.one(forget(8)) == [0, 0]
-    books.expect(operations={A: before}, due={(again + 60_000, "p", (A,)), repair, (NOW, "r", (C,))})
-    books.turn_clock(again + 60_000)
+    books.expect(operations={A: before}, due={(again + REPAIR_MS, "p", (A,)), repair, (NOW, "r", (C,))})
+    books.turn_clock(again + REPAIR_MS)
     assert books.one(settle(A, (1, 1))) == 1
     assert books.one(forget(8)) == [1, 0]
     books.expect(due={(NOW, "r", (C,))})

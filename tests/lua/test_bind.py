@@ -91,7 +91,6 @@ def test_a_bond_that_is_over(books: Books, until: int, mark: bytes, answer: int 
     "before",
     [
         Hold(SHOE, HELD, fingerprint=b"content1"),
-        basket(SHOE, ABANDONED)._replace(fingerprint=b"content1"),
         Memory(2, b"content1", B, Hold(SHOE).tail),
         Fact(b"content1", 0, 0, 0),
         # What stands where a bond has its content and its moment says that it is the same, and over, or not.
@@ -104,6 +103,13 @@ def test_an_id_with_an_effect_here(books: Books, before: Operation) -> None:
     books.seed(operations={A: before})
     assert books.one(bind(A)) == [b"idempotency_mismatch"]
     books.expect(operations={A: before})
+
+
+def test_an_abandoned_basket_leaves_its_id_free(books: Books) -> None:
+    """Nothing came of it, whatever its content was."""
+    books.seed(operations={A: basket(SHOE, ABANDONED)})
+    assert books.one(bind(A)) == 1
+    books.expect(operations={A: Bound()}, due={(Bound().until_ms, "p", (A,))})
 
 
 def test_very_many_in_one_call(books: Books) -> None:

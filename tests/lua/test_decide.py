@@ -27,6 +27,7 @@ from tests.lua.books import (
     forget,
     name,
     part,
+    settle,
 )
 
 A, B = name(1), name(2)
@@ -97,6 +98,7 @@ def test_it_is_abandoned(books: Books) -> None:
     books.turn_clock(NOW + ABANDONED_MS - 1)
     assert books.one(forget(8)) == [0, 0]
     books.turn_clock(NOW + ABANDONED_MS)
+    assert books.one(settle(A, (3, 7))) == 1
     assert books.one(forget(8)) == [1, 0]
     assert books.one(find(A)) == [7, b""]
 

@@ -314,14 +314,15 @@ def test_a_fact_that_breaks_its_promise(books: Books, state: int) -> None:
     before = part(TWO, (1, 5), state)._replace(of="coat", progress=((0, 0, 0, 2), progress))
     other, over = Hold((("shoe", "W", 2),)), part(SHOE, (1, 5), RELEASED)
     counters = Position(9, 2 + progress[0], progress[1])
-    stock = {"shoe": Card({"W": counters}, (B, PA, PB))}
-    operations: dict[bytes, Operation] = {PA: before, B: other, PB: over}
+    own = part_name(A, "coat")
+    stock = {"shoe": Card({"W": counters}, (B, own, PB))}
+    operations: dict[bytes, Operation] = {own: before, B: other, PB: over}
     books.seed(stock=stock, operations=operations, locations={"W": b"settings"})
     fact = Fact(b"content1", 2, 1, 0, ((A, 2), (B, 1)), {A: "coat"})
     assert books.one(move(C, -8)) == fact.result
     books.expect(
         seq=2,
-        stock={"shoe": Card({"W": counters._replace(on_hand=1)}, (B, PA, PB))},
+        stock={"shoe": Card({"W": counters._replace(on_hand=1)}, (B, own, PB))},
         operations=operations | {C: fact},
         due={(NOW + RETENTION_MS, "p", (C,))},
         log=[(2, [Moved(C, fact, -8, "W", "shoe")])],

@@ -9,6 +9,8 @@ from tests.lua.test_reading_ends import seed
 TAKEN = {
     # What ends something, and what tells of it.
     "commit",
+    "pace",
+    "take_over",
     "release",
     "cancel",
     "expire",
@@ -36,7 +38,7 @@ def test_a_full_server(books: Books, verb: str) -> None:
         if verb in TAKEN:
             books.one(VERBS[verb])
         else:
-            with pytest.raises(ScriptError, match="^OOM"):
+            with pytest.raises(ScriptError, match=r"^OOM"):
                 books.one(VERBS[verb])
     finally:
         books.raw("CONFIG", "SET", "maxmemory", 0)

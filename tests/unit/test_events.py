@@ -32,7 +32,7 @@ GONE = books.part(LINES, (3, 11), COMMITTED)._replace(of="coat", progress=((0, 5
 DELTAS = ((-5, 5, 0), (-2, 0, -2))
 BACK = ((-5, 0, 0), (-2, 0, 0))
 A = name(1)
-FOLLOWED = books.Resolved(FOLLOW, part_name(A), GONE, DELTAS, rest=GONE.detail).packed
+FOLLOWED = books.Resolved(FOLLOW, part_name(A, "coat"), GONE, DELTAS, rest=GONE.detail).packed
 
 
 def route(sku: str) -> int:
@@ -49,7 +49,9 @@ def decode(*events: tuple[int, bytes]) -> list[Event]:
     return decode_entry(6, Version(2, 40), entry(*events))
 
 
-@pytest.mark.parametrize(("kind", "hold", "own"), [(BasketOpened, OPENED, A), (PartHeld, PART, part_name(A))])
+@pytest.mark.parametrize(
+    ("kind", "hold", "own"), [(BasketOpened, OPENED, A), (PartHeld, PART, part_name(A, "coat"))]
+)
 def test_what_begins(kind: type[BasketOpened | PartHeld], hold: Hold, own: bytes) -> None:
     """The event is the record. Both say which reservation they are of, as callers know it."""
     (event,) = decode(books.Reserved(own, hold).packed)
@@ -67,7 +69,7 @@ def test_what_begins(kind: type[BasketOpened | PartHeld], hold: Hold, own: bytes
 
 def test_records_of_what_begins() -> None:
     """A basket has the caller's part and follows nobody; a part the other way round."""
-    opened, held = decode(books.Reserved(A, OPENED).packed, books.Reserved(part_name(A), PART).packed)
+    opened, held = decode(books.Reserved(A, OPENED).packed, books.Reserved(part_name(A, "coat"), PART).packed)
     assert isinstance(opened, BasketOpened)
     assert isinstance(held, PartHeld)
     basket, own = opened.read_record(), held.read_record()
@@ -98,7 +100,7 @@ def test_what_became_of_it(
     assert event.read_plan().positions == POSITIONS
     is_part = kind is Followed
     assert event.reservation == reservation_id(route("coat" if is_part else "shoe"), A)
-    assert event.id == (part_name(A) if is_part else A)
+    assert event.id == (part_name(A, "coat") if is_part else A)
     assert event.operation == bytes(12)
     assert event.detail == (GONE.detail if is_part else b"")
 

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from engine.ids import (
     OperationIds,
+    basket_id,
     fingerprint,
     keeper_of,
     parse_reservation_id,
@@ -87,17 +88,18 @@ def test_one_reservation_has_one_id(operation: bytes) -> None:
 
 
 def test_exact_ids_of_parts() -> None:
-    """The last byte's complement, as lib/parts.lua makes it: Python and Lua must agree."""
-    assert part_id(b"0123456789a\x00") == b"0123456789a\xff"
-    assert part_id(b"0123456789a\x0f") == b"0123456789a\xf0"
+    """Route and one more are added to the end, as lib/parts.lua takes them off: both must agree."""
+    assert part_id(b"012345678\0\0\0", 0) == b"012345678\1\0\0"
+    assert part_id(b"012345678\xff\xff\xff", 0x0201) == b"012345678\1\2\0"
 
 
-@given(operations)
-def test_the_id_of_a_part(operation: bytes) -> None:
+@given(operations, routes)
+def test_the_id_of_a_part(operation: bytes, route: int) -> None:
     """It is another id, and that of a part leads back to its basket."""
-    assert part_id(operation) != operation
-    assert len(part_id(operation)) == 12
-    assert part_id(part_id(operation)) == operation
+    part = part_id(operation, route)
+    assert part != operation
+    assert len(part) == 12
+    assert basket_id(part, route) == operation
 
 
 def test_exact_keepers() -> None:

@@ -10,7 +10,7 @@ local function load_requests(args)
   local n = 0
   for i = 2, #args do
     local id, ttl, count, quantity, place, sku, cursor =
-      unpack_struct('<c12xxxxxxxxI4xxxxBI5Bc0Hc0', args[i], ID_AT)
+      unpack_struct('<c12xxxxxxxxI4xxxxBI5Bc0Hc0', args[i], AT.ID)
     n = n + 1
     request_id[i], request_ttl[i], first_line[i] = id, ttl, n
     line_quantity[n], line_place[n], line_card[n] = quantity, place, card_index[sku] or want_card(sku)

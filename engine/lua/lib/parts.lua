@@ -7,6 +7,6 @@ end
 
 -- The id of a part's basket, given the part's own and its record: the route and one more are what is between them.
 local function basket_id(id, raw)
-  local number = unpack_struct('<I3', id, OPERATION_SIZE - 2) - unpack_struct('<H', raw, ROUTE_AT) - 1
+  local number = unpack_struct('<I3', id, OPERATION_SIZE - 2) - unpack_struct('<H', raw, AT.ROUTE) - 1
   return string_sub(id, 1, OPERATION_SIZE - 3) .. pack('<I3', number % 16777216)
 end

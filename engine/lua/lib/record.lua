@@ -32,7 +32,8 @@ local VERB = {
 
 local HEAD_FORMAT, HEAD_SIZE = '<I7I7I6I6HHHBBBB', 36
 local PROGRESS_SIZE, BLOCK_NUMBER_SIZE = 20, 3
-local ID_AT, FINGERPRINT_AT, ROUTE_AT, PLAN_AT, POSITIONS_AT = 5, 17, 29, 31, 34
+local AT = { ID = 5, FINGERPRINT = 17, ROUTE = 29 }
+local PLAN_AT, POSITIONS_AT = 31, 34
 local POSITION_FORMAT = '<I5Bc0Hc0'
 local DELTA_FORMAT = '<i6i6i6' -- of an event: held, allocated, on_hand of a position
 local OPERATION_SIZE = 12

@@ -184,7 +184,8 @@ local function remember_answer(operation, verb, id, request, tail, deadline_ms)
   add_due('p', math_max(now_ms, deadline_ms) + request.retention_ms, operation)
 end
 
-local REPAIR_MS = 5000 -- how long whoever took a step on a basket is given to tell all partitions of it
+-- How long whoever took a step on a basket is given to tell its parts, and how long an abandoned one is remembered.
+local BASKET_MS = { REPAIR = 5000, ABANDONED = 60000 }
 
 -- Ends a step that went by units: settles the state, writes the record, then files it. Returns the answer.
 local function close_step(reservation, verb, request)
@@ -202,13 +203,13 @@ local function close_step(reservation, verb, request)
   local deltas, moves_units = reservation.deltas, verb ~= VERB.EXTEND and verb ~= VERB.DECIDE
   if reservation.is_basket and moves_units then
     -- Nobody but a sweeper knows of what has lapsed.
-    repairs[id] = now_ms + (verb == VERB.EXPIRE and 0 or REPAIR_MS)
+    repairs[id] = now_ms + (verb == VERB.EXPIRE and 0 or BASKET_MS.REPAIR)
   end
   for i = 1, #reservation.quantities do
     deltas[i] = moves_units and (deltas[i] or pack(DELTA_FORMAT, 0, 0, 0)) or ''
   end
-  local plan, rest = string_sub(raw, ROUTE_AT, plan_end[reservation.index]), reservation.rest
-  local body_end = rest and ROUTE_AT + #plan - 1 or blocks_at(raw, progress_before) - 1
+  local plan, rest = string_sub(raw, AT.ROUTE, plan_end[reservation.index]), reservation.rest
+  local body_end = rest and AT.ROUTE + #plan - 1 or blocks_at(raw, progress_before) - 1
   local record = string_sub(raw, 1, body_end) .. (rest or '') .. concat(reservation.blocks) .. tail
   remember_operation(id, record)
   if request.operation ~= NO_OPERATION then
@@ -224,8 +225,6 @@ local function close_step(reservation, verb, request)
   return { last_seq, record }
 end
 
-local ABANDONED_MS = 60000 -- how long an abandoned basket is remembered
-
 -- A pending basket will not be held: what its parts hold is given back.
 local function abandon(basket, request)
   local units, retention_ms = basket.units, request.retention_ms
@@ -234,7 +233,7 @@ local function abandon(basket, request)
     change_counters(basket, i, -units.held[i], 0, 0)
     units.held[i] = 0
   end
-  request.retention_ms = ABANDONED_MS
+  request.retention_ms = BASKET_MS.ABANDONED
   local answer = close_step(basket, VERB.ABANDON, request)
   request.retention_ms = retention_ms
   return answer
@@ -291,7 +290,7 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
   last_seq = seq
   local head = pack(HEAD_FORMAT, created_seq, seq, deadline_ms, created_ms, created_epoch, epoch_now,
     revision, 0, to, from == STATE.HELD and verb or held_end, closed_by)
-  local record, plan = string_sub(raw, 1, size - HEAD_SIZE) .. head, string_sub(raw, ROUTE_AT, plan_end[index])
+  local record, plan = string_sub(raw, 1, size - HEAD_SIZE) .. head, string_sub(raw, AT.ROUTE, plan_end[index])
   local written_before = written_size
   remembered[id], written[written_before + 1], written[written_before + 2] = record, id, record
   written_size, event_count = written_before + 2, event_count + 1
