@@ -14,8 +14,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-FEWEST, FIRST, MOST = 64, 128, 4096
-"""Bounds of the limit, in operations, and where it starts."""
+FEWEST, STEADY, FIRST, MOST = 64, 512, 4096, 16_384
+"""Of the limit, in operations. It starts at FIRST: a burst, such as everybody at once for the last unit, has
+room whole. A worker that is busy for longer gets STEADY at least, unless its server is slow; the other two
+are bounds.
+"""
 SHARES = (6.0, 4.0, 1.0, 0.75)
 """By rank: up to how much of the limit such a request is let in. What others do not reach is kept for it."""
 PATIENCE_SECONDS = 0.02
@@ -23,7 +26,11 @@ PATIENCE_SECONDS = 0.02
 one turn of the loop, which may lie before and after it, takes up to 10."""
 TICK_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 0.25
-"""How long those who were let in should wait for their answer: a slow server gets fewer at once."""
+"""How long those who were let in should wait for their answer: a slow server gets fewer at once. For so long
+what is answered is measured before the limit is set by it: a burst has few answers when it begins.
+"""
+STEADY_WAIT_SECONDS = 0.05
+"""What a busy process answers in that time is enough at once: more make it no faster."""
 REFUSING_SHARE = 0.15
 """A process that has no time left spends no more of it on refusals, or it would do nothing else: who is over
 waits, and may still be let in."""
@@ -36,8 +43,10 @@ other they only make it slower."""
 MOST_CONNECTIONS = 10_000
 """Of one worker. Each costs some 10 kB, and a turn of the loop reads from up to a thousand."""
 FILES_FOR_OTHERS = 64
-BYTES_OF_OPERATION = 256
-"""A body of so many more bytes counts as one more operation: those of a batch have not been read yet."""
+BYTES_OF_OPERATION = 512
+"""A body of so many more bytes counts as one more operation: those of a batch have not been read yet. Each
+has some 180, and costs less than a request of its own.
+"""
 
 
 class Rank(IntEnum):
@@ -131,7 +140,7 @@ class Admission:
         self._load = _OwnLoad()
         self.under_way = 0
         self.limit = FIRST
-        self._bound = float(FIRST)
+        self._bound = FIRST
         self.is_easy = True
         """Whether nobody waits and everybody would be let in: all that is asked of a request then."""
         self.shed = [0] * len(Rank)
@@ -145,7 +154,8 @@ class Admission:
         self._cost = FIRST_COST_SECONDS
         self._timer: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
-        self._ticked = 0.0
+        self._ticks: deque[tuple[float, int]] = deque(maxlen=1 + round(LONGEST_WAIT_SECONDS / TICK_SECONDS))
+        """When stock was taken, and how many had been answered by then."""
 
     def enter(self, operations: int) -> None:
         """Notes a request that is answered from now on."""
@@ -194,7 +204,10 @@ class Admission:
             if room:
                 break
         if not self._waiting and self.under_way < SHARES[Rank.READ] * self._bound / 2:
+            # The next burst is let in whole, whatever the last one met.
             self.is_easy = True
+            self.limit = max(self.limit, FIRST)
+            self._bound = self.limit + self._stuck()
 
     def _turn_away(self) -> None:
         """Refuses whoever waits too long, many at a time."""
@@ -228,27 +241,34 @@ class Admission:
     # ---------------------------------------------------------------- the limit
 
     def _grow_busy(self) -> None:
+        loop = asyncio.get_running_loop()
         self.is_easy = False
-        if self._tick is None:
-            loop = asyncio.get_running_loop()
-            self._ticked, self._left = loop.time(), 0
-            self._load.since_last()
-            self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
+        self._bound = self.limit + self._stuck()
+        self._left = 0
+        self._ticks.clear()
+        self._ticks.append((loop.time(), 0))
+        self._load.since_last()
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
 
     def _take_stock(self) -> None:
-        """Sets the limit anew while it is reached, from what was answered since the last time."""
-        loop = asyncio.get_running_loop()
+        """Sets the limit anew while it is reached, from what was answered of late."""
+        loop, stuck = asyncio.get_running_loop(), self._stuck()
         now, self._tick = loop.time(), None
-        seconds, left, stuck = now - self._ticked, self._left, self._stuck()
-        busy = self._load.since_last() / seconds
         if self.is_easy:
-            self._bound = self.limit
+            self._bound = self.limit + stuck
+            if stuck:
+                self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
             return
-        self._ticked, self._left = now, 0
+        busy = self._load.since_last() / (now - self._ticks[-1][0])
         self._is_busy = busy > BUSY
-        if left:
+        self._ticks.append((now, self._left))
+        since, left_before = self._ticks[0]
+        left = self._left - left_before
+        if left and len(self._ticks) == self._ticks.maxlen:
             # A server that answers nothing at all is no slow one: `stuck` will tell of it.
-            self.limit = next_limit(self.limit, left / seconds, busy)
+            self.limit = next_limit(self.limit, left / (now - since), busy)
         self._bound = self.limit + stuck
         self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
         if not self._lets_in:
@@ -260,12 +280,13 @@ def next_limit(limit: int, per_second: float, busy: float) -> int:
     """The limit after a while in which so many operations a second were answered, and the process was busy
     for such a share of the time.
     """
+    steady = max(STEADY, int(per_second * STEADY_WAIT_SECONDS))
     if busy < IDLE:
         limit = limit * 5 // 4
-    elif busy > BUSY and limit > FIRST:
-        limit = limit * 9 // 10
-    elif limit < FIRST:
-        limit = FIRST
+    elif busy > BUSY and limit > steady:
+        limit = max(steady, limit * 9 // 10)
+    elif limit < steady:
+        limit = steady
     return max(FEWEST, min(limit, MOST, int(per_second * LONGEST_WAIT_SECONDS)))
 
 

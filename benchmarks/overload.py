@@ -28,9 +28,9 @@ from benchmarks.servers import Served
 from benchmarks.wrk_client import CONNECTIONS, Flooded, find_wrk, flood
 
 SECONDS = 4
-POOLS = (512, 1024, 2048)
+POOLS = (2048, 4096, 6144)
 """Connections that are never idle; the peak is what `CONNECTIONS` of them reach."""
-CHOSEN_POOL = 1024
+CHOSEN_POOL = 6144
 PROBE_RATE, PROBE_CONNECTIONS = 400.0, 64
 RUNS_SECONDS, STANDS_SECONDS = 0.002, 0.038
 """How the slow stock server runs and stands still, in turns."""
@@ -38,7 +38,7 @@ PEAK_CONNECTIONS = 256
 """Enough for the slow server to be busy whenever it runs."""
 MOST_ARRIVALS = 12_000.0
 """What the driver, a Python program, sends without falling behind."""
-ARRIVING_CONNECTIONS = 2000
+ARRIVING_CONNECTIONS = 6000
 TIMES = (1, 2, 3)
 GOODPUT, REFUSAL_MS = 0.8, 50.0
 DOES_NOT_SHOW = (

@@ -236,9 +236,9 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
     return Answer(status, headers, body)
 
 
-def raw_request(method: str, path: str, body: object = None, **headers: str) -> bytes:
-    """A request as it goes over the wire; `_` in header names stands for `-`."""
-    raw = b"" if body is None else json.dumps(body).encode()
+def raw_request(method: str, path: str, body: object = None, padding: bytes = b"", **headers: str) -> bytes:
+    """A request as it goes over the wire; `_` in header names stands for `-`. Padding follows the body."""
+    raw = b"" if body is None else json.dumps(body).encode() + padding
     lines = [f"{method} {path} HTTP/1.1", "Host: shop"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if body is not None:

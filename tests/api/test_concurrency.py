@@ -46,6 +46,39 @@ async def test_200_callers_for_the_last_unit(service: Service) -> None:
     assert Counter(answer.status for answer in answers) == {201: 1, 409: 199}
 
 
+async def test_a_drop_is_answered_whole(hot_service: Service) -> None:
+    """1,500 callers at once for the last unit: each is told whether it got it, none to come again."""
+    sku, location = hot_service.stocked(1)
+    requests = [_reserve(sku, location, fresh_key()) for _ in range(1500)]
+    answers = await _all_at_once(hot_service.port, requests)
+    assert Counter(answer.status for answer in answers) == {201: 1, 409: 1499}
+
+
+async def test_many_batches_at_once_are_all_let_in(hot_service: Service) -> None:
+    """64 connections that send batches of a hundred, one after the other, for longer than it takes the
+    worker to think about its limit.
+    """
+    sku, location = hot_service.stocked(64 * 100 * 4)
+    body = {"lines": [{"sku": sku, "quantity": 1, "location": location}]}
+
+    def batch() -> bytes:
+        operations = [{"op": "reserve", "key": fresh_key(), "body": body} for _ in range(100)]
+        return raw_request("POST", "/v1/reservations/batch", {"operations": operations})
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[int]:
+        statuses = []
+        for request in [batch() for _ in range(4)]:
+            writer.write(request)
+            answer = await read_answer(reader)
+            statuses += [result["status"] for result in answer.json().get("results", [answer.json()])]
+        writer.close()
+        return statuses
+
+    opened = [await asyncio.open_connection("127.0.0.1", hot_service.port) for _ in range(64)]
+    found = await asyncio.gather(*(one(*connection) for connection in opened))
+    assert Counter(status for statuses in found for status in statuses) == {201: 64 * 100 * 4}
+
+
 async def test_one_key_is_one_reservation(service: Service) -> None:
     sku, location = service.stocked(1000)
     key = fresh_key()

@@ -9,9 +9,12 @@ from api.admission import (
     FEWEST,
     FIRST,
     IDLE,
+    LONGEST_WAIT_SECONDS,
     MOST,
     NOBODY,
     SHARES,
+    STEADY,
+    TICK_SECONDS,
     Admission,
     Kind,
     Rank,
@@ -138,18 +141,65 @@ async def test_a_process_that_waits_for_its_server_refuses_at_once(monkeypatch: 
 
 async def test_what_is_stuck_keeps_nobody_out() -> None:
     """Operations that wait for a node which has stopped to answer do not count, so that others go on."""
-    admission = full(lambda: 2 * FIRST)
+    stuck = 0
+    admission = full(lambda: stuck)
     assert not admission.has_room(Rank.READ)
-    await until(lambda: admission.has_room(Rank.READ))
+    stuck = 2 * FIRST
+    await until(lambda: admission.is_easy)
+    admission.enter(FIRST)
+    assert admission.has_room(Rank.READ)
+    stuck = 0
+    await until(lambda: not admission.has_room(Rank.RESERVE))
+
+
+async def test_a_burst_has_room_whole() -> None:
+    """Two thousand at once are let in without even being looked at, and four thousand have room."""
+    admission = Admission()
+    for _ in range(2000):
+        assert admission.is_easy
+        admission.enter(1)
+    for _ in range(2000):
+        assert admission.has_room(Rank.RESERVE)
+        admission.enter(1)
+
+
+async def test_the_beginning_of_a_burst_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What few answers there are in its first moments do not set the limit, and neither does what an earlier
+    burst met.
+    """
+    loop, asked = asyncio.get_running_loop(), list[tuple[float, float]]()
+
+    def note(limit: int, per_second: float, busy: float) -> int:
+        asked.append((loop.time(), per_second))
+        return next_limit(limit, per_second, busy)
+
+    monkeypatch.setattr("api.admission.next_limit", note)
+    admission = full()
+    for _ in range(2):
+        begun = loop.time()
+        admission.leave(1)
+        await until(lambda: bool(asked))
+        assert asked[0][0] - begun > LONGEST_WAIT_SECONDS - TICK_SECONDS
+        assert asked[0][1] <= 1 / (LONGEST_WAIT_SECONDS - TICK_SECONDS)
+        assert admission.limit == FEWEST
+        admission.leave(admission.under_way)
+        await until(lambda: admission.is_easy)
+        assert admission.limit == FIRST
+        assert admission.has_room(Rank.READ)
+        admission.enter(FIRST)
+        asked.clear()
 
 
 def test_the_limit_follows_what_is_answered() -> None:
     """A slow server gets fewer at once, one that is waited for more, a busy process no more than need be."""
-    assert next_limit(FIRST, 100.0, 0.1) == FEWEST
-    assert next_limit(FIRST, 1e6, IDLE - 0.1) > FIRST
+    assert next_limit(FIRST, 100.0, 0.1) == next_limit(FIRST, 100.0, 1.0) == FEWEST
+    assert next_limit(FIRST, 8000.0, 0.1) == 2000
+    assert next_limit(FIRST, 1e6, IDLE - 0.1) == FIRST * 5 // 4
     assert next_limit(MOST, 1e6, 0.1) == MOST
-    assert FIRST <= next_limit(1000, 1e6, 1.0) < 1000
-    assert next_limit(FEWEST, 1e6, 1.0) == FIRST
+    assert next_limit(2000, 20_000.0, 1.0) == 1800
+    assert next_limit(1050, 20_000.0, 1.0) == next_limit(FEWEST, 20_000.0, 1.0) == 1000
+    assert next_limit(STEADY + 10, 5000.0, 1.0) == next_limit(FEWEST, 5000.0, 1.0) == STEADY
+    assert next_limit(2000, 20_000.0, 0.9) == 2000
 
 
 @pytest.mark.parametrize(
@@ -183,4 +233,4 @@ def test_the_state_of_the_service_is_always_told(data: bytes) -> None:
 def test_a_batch_counts_by_its_operations() -> None:
     """As far as its size tells."""
     assert operations_of(0) == operations_of(120) == 1
-    assert 20 <= operations_of(100 * 120) <= 100
+    assert 20 <= operations_of(100 * 180) <= 100
