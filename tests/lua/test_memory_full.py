@@ -36,7 +36,7 @@ def test_a_full_server(books: Books, verb: str) -> None:
         if verb in TAKEN:
             books.one(VERBS[verb])
         else:
-            with pytest.raises(ScriptError, match="^OOM"):
+            with pytest.raises(ScriptError, match=r"^OOM"):
                 books.one(VERBS[verb])
     finally:
         books.raw("CONFIG", "SET", "maxmemory", 0)
