@@ -95,6 +95,7 @@ def test_it_is_abandoned(books: Books) -> None:
         due=SOUGHT | {(NOW + ABANDONED_MS, "p", (A,)), (NOW + REPAIR_MS, "r", (A,))},
         log=[(7, [Resolved(ABANDON, A, after, BACK)])],
     )
+    assert books.one(settle(A, (3, 7))) == 1
     books.turn_clock(NOW + ABANDONED_MS - 1)
     assert books.one(forget(8)) == [0, 0]
     books.turn_clock(NOW + ABANDONED_MS)
