@@ -24,7 +24,7 @@ SHARED = set.intersection(*(set(header.includes) for header in library().verbs.v
 MOST_NAMES = 200
 """How many local names Lua allows at one place."""
 
-READS = {"HEXISTS", "HGET", "HMGET", "TIME", "ZRANGE"}
+READS = {"HEXISTS", "HGET", "HMGET", "TIME", "ZRANGE", "ZSCORE"}
 WRITES = {"HDEL", "HINCRBY", "HSET", "XADD", "ZADD", "ZREM"}
 FLAGS = {"allow-oom", "no-writes"}
 P = 7
