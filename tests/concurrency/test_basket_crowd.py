@@ -142,8 +142,8 @@ async def sum_units(shop: Shop) -> Counter[tuple[str, str]]:
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["closed", "cancelled"])
 async def test_a_crowd(server: EmbeddedServer, control: "Redis[bytes]", is_cut: bool) -> None:
-    """No unit is promised twice at any moment, which the replay of every event confirms; and once the sweepers
-    are done the counters are the sums over the reservations.
+    """No unit is promised twice at any moment, which the replay of every event confirms; and once the
+    sweepers are done the counters are the sums over the reservations.
     """
     shop = await open_shop(server.url, control, PARTITIONS)
     for sku in HOT:
