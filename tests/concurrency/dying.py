@@ -13,6 +13,8 @@ from engine.lane import Answer, Script
 from tests.driver import RETENTION_SECONDS, scripts_with_our_clock
 
 _Result = TypeVar("_Result")
+Request = tuple[Script, bytes, int]
+"""As `Lane.submit` takes it."""
 
 
 class Death(StrEnum):
@@ -33,6 +35,7 @@ class DyingLink:
         self.submit_many = link.submit_many
         self.died = asyncio.Event()
         self.sent: list[asyncio.Future[Answer]] = []
+        self.lost: list[Request] = []
         self._link = link
         self._left = nth
         self._death = death
@@ -46,6 +49,7 @@ class DyingLink:
         if self._left == 0 and self._death is Death.LOST:
             # Whoever is ready to run now still sends.
             loop.call_soon(self.died.set)
+            self.lost.append((script, argument, positions))
             return loop.create_future()
         sent = self._link.submit(script, argument, positions)
         self.sent.append(sent)
@@ -56,10 +60,16 @@ class DyingLink:
 
 
 async def live_until(
-    inventory: Inventory, nth: int, death: Death, act: Callable[[Inventory], Awaitable[_Result]]
+    inventory: Inventory,
+    nth: int,
+    death: Death,
+    act: Callable[[Inventory], Awaitable[_Result]],
+    *,
+    lost: list[Request] | None = None,
 ) -> _Result | None:
     """What `act` returns in a process that dies at its n-th request; None where it died. Raises what `act`
-    raises. What was sent has taken effect by then, and nothing is sent any more.
+    raises. What was sent has taken effect by then, and nothing is sent any more. The request that was lost is
+    added to `lost`, for it may be but late.
     """
     dataset = copy(inventory.dataset)
     link = DyingLink(dataset.link, nth, death)
@@ -76,4 +86,6 @@ async def live_until(
     dying.cancel()
     await asyncio.gather(acting, dying, return_exceptions=True)
     await asyncio.gather(*link.sent, return_exceptions=True)
+    if lost is not None:
+        lost += link.lost
     return None if has_died else acting.result()

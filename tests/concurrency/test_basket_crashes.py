@@ -16,7 +16,7 @@ from engine.errors import InsufficientStock, Refused, ReservationNotFound
 from engine.ids import keeper_of, reservation_id
 from engine.sweep import sweep_all
 from engine.topology.embedded import EmbeddedServer
-from tests.concurrency.dying import Death, live_until
+from tests.concurrency.dying import Death, Request, live_until
 from tests.driver import RETENTION_SECONDS, Shop, open_shop, skus_in
 
 PARTITIONS = 8
@@ -346,6 +346,31 @@ async def test_the_repairer_dies_at_each_request(yard: Yard, name: str) -> None:
     await yard.let_sweepers_work()
     await yard.check_books()
     await yard.check_the_end(baskets)
+
+
+@pytest.mark.parametrize("name", ["reserve", "reserve_too_much", "commit_some", "release"])
+async def test_a_request_comes_when_all_is_over(yard: Yard, name: str) -> None:
+    """The network kept it until sweepers had finished what its sender began: a part that is held then belongs
+    to nobody, and is given back.
+    """
+    scenario, inventory = SCENARIOS[name], yard.shop.inventory
+    before, after = await expect(yard, scenario)
+    for nth in range(1, MOST_REQUESTS):
+        basket, lost = await yard.new_basket(scenario.before), list[Request]()
+        await live_until(inventory, nth, Death.LOST, lambda by, it=basket: scenario.act(by, it), lost=lost)
+        if not lost:
+            break
+        await yard.let_sweepers_work()
+        (request,) = lost
+        await inventory.dataset.link.submit(*request)
+        await yard.let_sweepers_work()
+        columns = await yard.columns_of(basket)
+        assert columns in (before, after)
+        await yard.compare_counters(basket, columns)
+    else:
+        pytest.fail("it never ends")
+    await yard.let_sweepers_work()
+    await yard.check_books()
 
 
 async def test_a_movement_whose_id_was_bound(yard: Yard) -> None:

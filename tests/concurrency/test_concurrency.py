@@ -243,6 +243,11 @@ async def test_callers_who_hang_up(shop: Shop) -> None:
     assert {a.id for a in answers if isinstance(a, Reservation)} <= {a.id for a in again if a.replayed}
 
 
+def is_contended(call: Call, calls: list[Call]) -> bool:
+    """Whether another request had the same key and other lines."""
+    return any(other.key == call.key and other.lines != call.lines for other in calls)
+
+
 requests = st.lists(
     st.tuples(
         st.sampled_from(("reserve", "reserve", "reserve", "sale", "receive", "commit", "release", "cancel")),
@@ -297,6 +302,10 @@ def test_a_batch_is_some_sequence(  # noqa: C901 - a scenario is told in one pie
         order = sorted(range(len(calls)), key=place_in_order)
         for index in order:
             is_late = place_in_order(index)[0] == 10**9
+            mismatch = Refusal("idempotency_mismatch")
+            if partitions > 1 and answers[index] == mismatch and is_contended(calls[index], calls):
+                # The key was bound to the other content, of which nothing may have come in the end.
+                continue
             expected = model.apply(calls[index])
             if is_late and calls[index].verb != "reserve":
                 # What a repeat tells of the reservation may have changed since.
