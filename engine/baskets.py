@@ -34,9 +34,12 @@ from engine.records import (
     encode_version,
     is_reservation,
 )
+from engine.sweep import sweep
 
 log = getLogger("bincard.baskets")
 
+PART_ATTEMPTS = 64
+"""How often a part is asked for while what has lapsed, or is left of an older attempt, is given back."""
 ATTEMPTS = 4
 """How often a basket is sought anew where another caller's attempt for the same operation came to nothing."""
 TELLING_SECONDS = 0.25
@@ -220,16 +223,19 @@ class Baskets:
             )
         )
         argument = commands.encode_reserve(name, fingerprint(body), body, len(part.indexes), kind=KIND_PART)
-        while True:
+        for _ in range(PART_ATTEMPTS):
             reply = Reply(*await commands.hold_part(argument, len(part.indexes)))
-            if reply.word == "stale":
+            if reply.word == "overdue":
+                await sweep(commands)
+            elif reply.word == "stale":
                 # It is left of an attempt that was abandoned; nobody has told it yet.
                 _, _, _, (_, raw) = await commands.find(name)
                 if raw:
                     lines = len(decode_record(raw).plan.positions)
                     await commands.follow(name, opened, [_NOTHING] * lines)
-            elif reply.word != "overdue":
+            else:
                 return reply
+        raise StorageUnavailable("what has lapsed in a partition could not be given back in time")
 
     # ---------------------------------------------------------------- telling
 
