@@ -49,7 +49,9 @@ FAMILIES: Mapping[str, Family] = {
         ("priority",),
     ),
     "bincard_operations_under_way": Family(
-        "gauge", "Operations that an API worker answers at the moment; a batch counts by its size.", ("worker",)
+        "gauge",
+        "Operations that an API worker answers at the moment; a batch counts by its size.",
+        ("worker",),
     ),
     "bincard_operations_limit": Family(
         "gauge", "How many a worker lets in at once; commits and releases go beyond it.", ("worker",)
