@@ -455,3 +455,28 @@ def test_refusals_of_a_divided_sku(books: Books) -> None:
     short = FRESH._replace(lines=(("shoe", "W", 2),))
     assert books.one(reserve(A, short)) == [b"insufficient_stock", 1, 0, 1, 2]
     books.expect(stock={"shoe": Divided(pages)})
+
+
+def test_two_positions_of_one_card_behind_another(books: Books) -> None:
+    """The shared claim ends with the first of them, though that is not the first line of the plan."""
+    lines = (("hat", "W", 1), ("shoe", "W", 5), ("shoe", "S", 2))
+    before = Hold(lines)
+    books.seed(
+        stock={
+            "hat": Card({"W": Position(1, 1)}, (A,)),
+            "shoe": Card({"W": Position(9, 5), "S": Position(9, 2)}, (X, A)),
+        },
+        operations={A: before},
+    )
+    after = before._replace(state=RELEASED, held_end=RELEASE, closed_by=RELEASE, changed=2, deadline_ms=LATER)
+    assert books.one(resolve("release", A)) == after.tail
+    books.expect(
+        seq=2,
+        stock={
+            "hat": Card({"W": Position(1)}),
+            "shoe": Card({"W": Position(9), "S": Position(9)}, (X,)),
+        },
+        operations={A: after},
+        due={(LATER, "p", (A,))},
+        log=[(2, [Resolved(RELEASE, A, after)])],
+    )
