@@ -36,6 +36,8 @@ class Dataset:
     ) -> None:
         self.topology = topology
         self.link = link
+        self.library = scripts
+        """The scripts, made out to this data set."""
         self.partitions = partitions
         self.retention_seconds = retention_seconds
         self.replicas = replicas

@@ -10,7 +10,7 @@ from engine import Inventory
 from engine.cluster_link import HotLink
 from engine.commands import Commands
 from engine.lane import Answer, Script
-from tests.driver import RETENTION_SECONDS, scripts_with_our_clock
+from tests.driver import RETENTION_SECONDS
 
 _Result = TypeVar("_Result")
 Request = tuple[Script, bytes, int]
@@ -75,7 +75,7 @@ async def live_until(
     link = DyingLink(dataset.link, nth, death)
     dataset.link = cast("HotLink", link)
     dataset.commands = tuple(
-        Commands(dataset.link, scripts_with_our_clock(), partition, retention_ms=RETENTION_SECONDS * 1000)
+        Commands(dataset.link, dataset.library, partition, retention_ms=RETENTION_SECONDS * 1000)
         for partition in range(dataset.partitions)
     )
     acting = asyncio.ensure_future(act(Inventory(dataset)))

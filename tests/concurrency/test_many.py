@@ -32,9 +32,10 @@ def kinds(found: list[Reservation | Exception]) -> list[object]:
     return [one.state if isinstance(one, Reservation) else type(one) for one in found]
 
 
-async def test_each_is_decided_by_itself_and_in_order(shop_of_any_size: Shop) -> None:
-    """Holds, refusals, repeats, mismatches and mistakes stand side by side."""
-    shop = shop_of_any_size
+async def test_each_is_decided_by_itself_and_in_order(shop: Shop) -> None:
+    """Holds, refusals, repeats, mismatches and mistakes stand side by side. Of several partitions each has an
+    order of its own.
+    """
     await stock_up(shop, 2)
     found = await shop.inventory.reserve_many(
         [
