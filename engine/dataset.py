@@ -14,6 +14,8 @@ from engine.topology import Topology, open_topology
 FORMAT = 3
 MAX_PARTITIONS = 16_384
 SECRET_SIZE = 32
+UNFINISHED = 0
+"""The format of a data set that a repartition has begun and not ended. No release opens it."""
 
 
 class Dataset:
@@ -67,6 +69,10 @@ async def open_dataset(
     topology, metrics, scripts = open_topology(url), EngineMetrics(), scripts or library()
     try:
         fixed = await topology.open_dataset(partitions, token_bytes(SECRET_SIZE), create=create)
+        if int(fixed["format"]) == UNFINISHED:
+            raise DatasetUnfit(
+                "the data set is what a repartition left that did not end: empty the server and repeat it"
+            )
         if int(fixed["format"]) != FORMAT:
             raise DatasetUnfit(
                 f"the data set has format {int(fixed['format'])}, this release reads format {FORMAT}"

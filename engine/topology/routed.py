@@ -64,6 +64,10 @@ class Routed(ABC):
         """See `Standalone.read_hash`."""
         return await self._ask(key, lambda server: server.read_hash(key))
 
+    async def write_hash(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """See `Standalone.write_hash`."""
+        await self._ask(key, lambda server: server.write_hash(key, fields))
+
     async def read_stream(
         self, key: str, after: str, count: int, *, until: str = "+"
     ) -> list[tuple[str, bytes]]:

@@ -174,6 +174,21 @@ class Standalone:
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
 
+    async def write_hash(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """Sets fields of a hash, all at once; to begin a data set. Raises `StorageUnavailable`."""
+        try:
+            await self._client.hset(key, mapping=dict(fields))
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be written to: {error}") from error
+
+    async def running_commands(self) -> Sequence[str]:
+        """The last command of each connection. Raises `StorageUnavailable`."""
+        try:
+            found = await self._client.client_list()
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the connections cannot be listed: {error}") from error
+        return [str(one.get("cmd", "")) for one in found]
+
     async def scan_keys(self, pattern: str) -> AsyncIterator[str]:
         """Keys that match, each at least once."""
         try:

@@ -1,0 +1,68 @@
+"""Compares a data set with the one that it was written from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.ids import OperationIds
+from engine.repartition.books import Books
+from engine.repartition.layout import Layout
+
+STEPS = (1, 2)
+"""With so many movements a position begins at the most."""
+
+
+def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
+    """Everything in which the target is not what the source was, a line each."""
+    compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
+        ("locations", source.locations, target.locations),
+        ("on_hand", source.on_hand, target.on_hand),
+        ("reservations", _reservations_before(source, layout), _reservations(target)),
+        ("answers", _answers_before(source, layout), _answers_after(source, target)),
+    ]
+    if not layout.crossed:
+        compared.append(("order of promises", _orders(source), _orders(target)))
+    found = [
+        f"{name}: {len(ours):,} of the source, {len(theirs):,} of the target, first {_first(ours, theirs)}"
+        for name, ours, theirs in compared
+        if ours != theirs
+    ]
+    found += [
+        f"operation {bond.operation.hex()} is not bound to its content"
+        for bond in layout.bonds
+        if target.bonds.get(bond.operation, (b"", 0))[0] != bond.mark and bond.until_ms > target.now_ms
+    ]
+    return found
+
+
+def _reservations(books: Books) -> dict[Any, object]:
+    return {key: promise.content for key, promise in books.promises.items()}
+
+
+def _reservations_before(source: Books, layout: Layout) -> dict[Any, object]:
+    """All but those that gave way."""
+    return {key: promise.content for key, promise in source.promises.items() if promise not in layout.gave_way}
+
+
+def _answers(books: Books) -> dict[tuple[bytes, bytes], object]:
+    return {(one.operation, one.record): (one.route, one.until_ms) for one in books.memories}
+
+
+def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
+    gone = {(one.operation, one.record) for one in layout.answers_that_gave_way()}
+    return {name: told for name, told in _answers(source).items() if name not in gone}
+
+
+def _answers_after(source: Books, target: Books) -> dict[Any, object]:
+    """All but those to the movements with which positions began."""
+    ids = OperationIds(source.secret)
+    begun = {ids.of_opening(source.epoch, *place, step) for place in source.on_hand for step in STEPS}
+    return {name: told for name, told in _answers(target).items() if name[0] not in begun}
+
+
+def _orders(books: Books) -> dict[Any, object]:
+    return {field: claims for field, claims in books.claims.items() if claims}
+
+
+def _first(ours: Mapping[Any, object], theirs: Mapping[Any, object]) -> str:
+    different = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+    return f"{different[0]!r}: {str(ours.get(different[0]))[:200]}, {str(theirs.get(different[0]))[:200]}"
