@@ -41,7 +41,6 @@ Tell = Callable[[str], None]
 KIND_OPERATION, KIND_MOVEMENT, KIND_BOUND = 2, 3, 4
 MEMORIES_FROM, MEMORIES_TO = 2**50, 2**51
 """Where the deadline index has what is to be forgotten; see `lua/lib/batch.lua`."""
-PAGE_ENTRIES = 10_000
 TOLD_EVENTS = 200_000
 _BOUND_MARK, _BOUND_UNTIL = slice(2, 10), slice(10, 16)
 
@@ -132,7 +131,7 @@ async def read_books(topology: Topology, partitions: int, secret: bytes, tell: T
     part of a basket is not there; `StorageUnavailable`. Memory: about a kilobyte a reservation.
     """
     books = Books(partitions, secret, await read_versions(topology, partitions))
-    parts: dict[tuple[int, Key], Record] = msgspec.field(default_factory=dict)
+    parts: dict[tuple[int, Key], Record] = {}
     baskets: list[Key] = []
     events = 0
     for partition in range(partitions):
@@ -185,7 +184,7 @@ class _Reading:
     """Reads one partition."""
 
     def __init__(self, topology: Topology, partition: int, books: Books) -> None:
-        self.parts: dict[Key, Record] = msgspec.field(default_factory=dict)
+        self.parts: dict[Key, Record] = {}
         self.baskets: list[Key] = []
         self.events = 0
         self._topology = topology
@@ -251,23 +250,13 @@ class _Reading:
 
     async def _read_until(self) -> dict[bytes, int]:
         """When what is remembered may be forgotten, as the deadline index has it."""
-        found: dict[bytes, int] = msgspec.field(default_factory=dict)
-        due, at = keys.due(self._partition), 0
-        (first,) = await self._topology.read_at_once(("ZCOUNT", due, "-inf", f"({MEMORIES_FROM}"))
-        at = int(cast("int", first))
-        while True:
-            (page,) = await self._topology.read_at_once(
-                ("ZRANGE", due, at, at + PAGE_ENTRIES - 1, "WITHSCORES")
-            )
-            flat = cast("list[bytes]", page)
-            for entry, place in zip(flat[::2], flat[1::2], strict=True):
-                score = int(float(place))
-                for begin in range(1, len(entry) if score < MEMORIES_TO else 0, OPERATION_ID_SIZE):
-                    operation = entry[begin : begin + OPERATION_ID_SIZE]
-                    found[operation] = max(score - MEMORIES_FROM, found.get(operation, 0))
-            at += PAGE_ENTRIES
-            if len(flat) < 2 * PAGE_ENTRIES:
-                return found
+        found: dict[bytes, int] = {}
+        async for entry, place in self._topology.scan_sorted(keys.due(self._partition)):
+            if MEMORIES_FROM <= place < MEMORIES_TO:
+                for at in range(1, len(entry), OPERATION_ID_SIZE):
+                    operation = entry[at : at + OPERATION_ID_SIZE]
+                    found[operation] = max(int(place) - MEMORIES_FROM, found.get(operation, 0))
+        return found
 
     async def _read_stock(self, stored: Mapping[bytes, bytes]) -> None:
         fields = {
@@ -293,7 +282,7 @@ def _key_of(raw: bytes, operation: bytes) -> Key:
 
 def open_units(books: Books) -> dict[tuple[str, str], int]:
     """The units of each position that are promised."""
-    found: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    found: dict[tuple[str, str], int] = {}
     for promise in books.promises.values():
         if promise.is_open:
             units = promise.read_units()

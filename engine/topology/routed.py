@@ -84,6 +84,11 @@ class Routed(ABC):
         async for item in self._scan(key, lambda server: server.scan_hash(key)):
             yield item
 
+    async def scan_sorted(self, key: str) -> AsyncIterator[tuple[bytes, float]]:
+        """See `Standalone.scan_sorted`. A server that is lost on the way starts it over."""
+        async for item in self._scan(key, lambda server: server.scan_sorted(key)):
+            yield item
+
     async def scan_keys(self, pattern: str) -> AsyncIterator[str]:
         """See `Standalone.scan_keys`. A server that is lost on the way starts it over."""
         async for key in self._scan(keys.dataset(), lambda server: server.scan_keys(pattern)):

@@ -205,6 +205,14 @@ class Standalone:
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
 
+    async def scan_sorted(self, key: str) -> AsyncIterator[tuple[bytes, float]]:
+        """The members of a large sorted set with their scores, each at least once, in no order."""
+        try:
+            async for member, score in self._client.zscan_iter(key, count=1000):
+                yield member, score
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+
     async def read_stream(
         self, key: str, after: str, count: int, *, until: str = "+"
     ) -> list[tuple[str, bytes]]:

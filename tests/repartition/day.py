@@ -23,8 +23,11 @@ from engine.dataset import open_dataset
 from engine.errors import IdempotencyMismatch
 from tests.driver import CLOCK_KEY, scripts_with_our_clock
 
-PLACES = ("s1", "s2", "café")
+PLACES = ("s1", "s2", "cafe-3")
 SKUS = tuple(f"sku {number}/é{{:}}" for number in range(10))
+SPREAD, HOT = "everywhere", "hot"
+SHELVES = tuple(f"shelf-{number}" for number in range(40))
+"""More places than one card has."""
 HOUR_MS = 3_600_000
 Ask = Callable[[Inventory], Awaitable[Any]]
 
@@ -52,6 +55,11 @@ class Day:
         self.now_ms += ms
         self.control.set(CLOCK_KEY, self.now_ms)
 
+    async def catch_up(self) -> None:
+        """Goes on to the real time, and gives back what has lapsed by then."""
+        self.wait(max(0, round(time.time() * 1000) - self.now_ms))
+        await self.inventory.sweep()
+
     async def begin(self, units: int = 40) -> None:
         self.wait(0)
         for place in PLACES:
@@ -59,6 +67,31 @@ class Day:
         for sku in SKUS:
             for place in PLACES[:2]:
                 await self.move(Movement(f"in {sku} {place}", MovementKind.RECEIVE, sku, place, units))
+
+    async def fill(self) -> None:
+        """What a day at random does not come to: a SKU at very many places, one that very many hold, stock below
+        zero, a promise that is not covered, and every way in which a reservation ends.
+        """
+        shop = self.inventory
+        for place in SHELVES:
+            await shop.save_location(Location(place, LocationKind.STORE))
+            await self.move(Movement(f"in {place}", MovementKind.RECEIVE, SPREAD, place, 5))
+        for number in range(3):
+            await self.move(Movement(f"in hot {number}", MovementKind.RECEIVE, HOT, "s1", 999_999_999))
+        await self.move(Movement("sold before it came", MovementKind.SALE, HOT, "s2", 7))
+        for number in range(60):
+            lines = [Line(HOT, 1 + number, "s1"), Line(SPREAD, 1, SHELVES[number % 40])]
+            await self.hold(lines[: 1 + number % 2], 90_000)
+        held = [one.id for one in self.made]
+        await shop.commit_many(held[5:25])
+        for one in held[5:10]:
+            await shop.cancel(one)
+        for one in held[10:15]:
+            await shop.fulfil(one)
+        for one in held[30:35]:
+            await shop.release(one)
+        await self.hold([Line(SPREAD, 4, SHELVES[30]), Line(SKUS[0], 1, "s1"), Line(SKUS[1], 1, "s1")], 90_000)
+        await self.move(Movement("stolen", MovementKind.SALE, SPREAD, SHELVES[30], 3))
 
     async def work(self, steps: int, *, longest_ms: int = 20_000) -> None:
         for _ in range(steps):
@@ -88,12 +121,16 @@ class Day:
         self.asked.append(Asked(lambda shop: shop.record(movement), lambda shop: shop.record(other)))
 
     async def _reserve(self) -> None:
-        pick, key = self.random, f"k{self.count}"
+        pick = self.random
         lines = [
             Line(pick.choice(SKUS), pick.randint(1, 4), pick.choice(PLACES[:2]))
             for _ in range(pick.choice((1, 1, 2, 3, 5)))
         ]
-        ttl = pick.choice((30, 600, 90_000))
+        await self.hold(lines, pick.choice((30, 600, 90_000)))
+
+    async def hold(self, lines: list[Line], ttl: int) -> None:
+        self.count += 1
+        key = f"k{self.count}"
         other = [*lines, Line(SKUS[0], 1, "s2")]
 
         def ask(asked: list[Line]) -> Ask:
@@ -119,8 +156,9 @@ class Day:
             "cancel": lambda shop: shop.cancel(one.id, lines=some, op_id=key),
         }
         verb = pick.choice(list(calls))
-        await calls[verb](self.inventory)
-        if key is not None:
+        done = await calls[verb](self.inventory)
+        # What was as asked already is not remembered.
+        if key is not None and not done.replayed:
             otherwise = calls["cancel" if verb != "cancel" else "release"]
             self.asked.append(Asked(calls[verb], otherwise))
 
@@ -144,7 +182,7 @@ async def tell(inventory: Inventory, day: Day) -> dict[str, object]:
     seen: dict[str, object] = {}
     for one in day.made:
         seen[one.id] = await inventory.reservation(one.id)
-    for sku in SKUS:
+    for sku in (*SKUS, SPREAD, HOT):
         seen[f"stock {sku}"] = [plain(position) for position in await inventory.stock(sku)]
         seen[f"available {sku}"] = plain(await inventory.availability(sku))
     for index, asked in enumerate(day.asked):

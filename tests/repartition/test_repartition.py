@@ -18,6 +18,7 @@ async def assert_clean(inventory: Inventory) -> None:
 
 async def end(day: Day) -> dict[str, object]:
     """Ends the day at the source; what was to be seen of it."""
+    await day.catch_up()
     seen = await tell(day.inventory, day)
     await assert_clean(day.inventory)
     await day.inventory.close()
@@ -37,6 +38,7 @@ async def test_a_random_day(
 ) -> None:
     """Every reservation, position and answer is there, the shop goes on, and the way back is as good."""
     day = await open_day(server.url, control, before, seed=before * 100 + after)
+    await day.fill()
     await day.work(250)
     seen = await end(day)
     states = {getattr(one, "state", None) for one in seen.values()}
