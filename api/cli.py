@@ -266,7 +266,9 @@ def repartition(
     *,
     from_url: Annotated[
         str | None,
-        typer.Option("--from", metavar="URL", help="The server, or the data directory, that has the data set."),
+        typer.Option(
+            "--from", metavar="URL", help="The server, or the data directory, that has the data set."
+        ),
     ] = None,
     to_url: Annotated[
         str | None,

@@ -29,7 +29,9 @@ def render_move(moved: Repartitioned) -> str:
     """What was moved, as text."""
     lines = []
     if moved.gave_way:
-        lines.append(f"note: {moved.gave_way:,} answers or ended reservations gave way to newer ones of the same id")
+        lines.append(
+            f"note: {moved.gave_way:,} answers are forgotten: another partition had something under the same id"
+        )
     if moved.crossed:
         lines.append(f"note: {moved.crossed:,} promises are newer or older than they were on some card")
     lines.append(

@@ -16,12 +16,14 @@ from engine.cards import block_field, decode_card, is_divider, page_of, split_cl
 from engine.errors import DatasetUnfit
 from engine.events import Carried, Moved, Resolved, read_events
 from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, part_id, reservation_id
-from engine.lifecycle import COMMITTED, FULFILLED, HELD, Line, positions_of, units_of
+from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
 from engine.records import (
     FINGERPRINT,
     KIND_BASKET,
     KIND_PART,
     KIND_RESERVATION,
+    ROUTE,
+    STATES,
     Head,
     Plan,
     Record,
@@ -42,6 +44,7 @@ KIND_OPERATION, KIND_MOVEMENT, KIND_BOUND = 2, 3, 4
 MEMORIES_FROM, MEMORIES_TO = 2**50, 2**51
 """Where the deadline index has what is to be forgotten; see `lua/lib/batch.lua`."""
 TOLD_EVENTS = 200_000
+_STATE_AT = -3
 _BOUND_MARK, _BOUND_UNTIL = slice(2, 10), slice(10, 16)
 
 
@@ -66,12 +69,17 @@ class Promise(Struct, frozen=True):
         return units_of(self.read_head(), self.plan)
 
     @property
+    def route(self) -> int:
+        return int.from_bytes(self.front[ROUTE], "little")
+
+    @property
     def mark(self) -> bytes:
         return self.front[FINGERPRINT]
 
     @property
     def is_open(self) -> bool:
-        return any(line[HELD] + line[COMMITTED] for line in self.read_units())
+        """Whether it has open units: its state follows from them."""
+        return STATES[self.tail[_STATE_AT] - 1] in OPEN_STATES
 
     @property
     def content(self) -> tuple[bytes, bytes, bytes, bytes]:
@@ -174,7 +182,9 @@ def _follow(books: Books, key: Key, parts: Mapping[tuple[int, Key], Record]) -> 
 def _claims_on(books: Books, key: Key, field: str) -> bool:
     """Whether a promise has open units on a card; a part that is behind may still claim some."""
     promise, (sku, _, page) = books.promises.get(key), field.partition("\n")
-    return promise is not None and any(
+    if promise is None or not promise.is_open:
+        return False
+    return any(
         name == sku and line[HELD] + line[COMMITTED] > 0 and page in {"", str(page_of(location))}
         for (name, location, _), line in zip(positions_of(promise.plan), promise.read_units(), strict=True)
     )
@@ -276,7 +286,7 @@ class _Reading:
 
 def _key_of(raw: bytes, operation: bytes) -> Key:
     """The key of a reservation, a basket or a part, given its record."""
-    route = int.from_bytes(raw[28:30], "little")
+    route = int.from_bytes(raw[ROUTE], "little")
     return route, part_id(operation) if raw[0] == KIND_PART else operation
 
 
@@ -289,4 +299,3 @@ def open_units(books: Books) -> dict[tuple[str, str], int]:
             for (sku, location, _), line in zip(positions_of(promise.plan), units, strict=True):
                 found[sku, location] = found.get((sku, location), 0) + line[HELD] + line[COMMITTED]
     return found
-

@@ -16,7 +16,7 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
     compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
         ("locations", source.locations, target.locations),
         ("on_hand", source.on_hand, target.on_hand),
-        ("reservations", _reservations_before(source, layout), _reservations(target)),
+        ("reservations", _reservations(source), _reservations(target)),
         ("answers", _answers_before(source, layout), _answers_after(source, target)),
     ]
     if not layout.crossed:
@@ -38,17 +38,12 @@ def _reservations(books: Books) -> dict[Any, object]:
     return {key: promise.content for key, promise in books.promises.items()}
 
 
-def _reservations_before(source: Books, layout: Layout) -> dict[Any, object]:
-    """All but those that gave way."""
-    return {key: promise.content for key, promise in source.promises.items() if promise not in layout.gave_way}
-
-
 def _answers(books: Books) -> dict[tuple[bytes, bytes], object]:
     return {(one.operation, one.record): (one.route, one.until_ms) for one in books.memories}
 
 
 def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
-    gone = {(one.operation, one.record) for one in layout.answers_that_gave_way()}
+    gone = {(one.operation, one.record) for one in layout.gave_way}
     return {name: told for name, told in _answers(source).items() if name not in gone}
 
 

@@ -1,7 +1,8 @@
 """Where everything lies in a data set of another number of partitions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -55,18 +56,15 @@ class Layout(Struct):
     partitions: int
     filed: list[list[Filed]]
     bonds: list[Bond]
-    gave_way: list[Promise | Memory]
-    """What was over, and gave way to something else under the same id that had been in another partition."""
+    gave_way: list[Memory]
+    """Answers to operations in place of which something else is filed, that had been in another partition."""
     crossed: int
     """Promises that no order of carrying leaves in the place that they had on every card."""
-
-    def answers_that_gave_way(self) -> list[Memory]:
-        return [one for one in self.gave_way if isinstance(one, Memory)]
 
 
 def lay_out(books: Books, partitions: int, *, retention_ms: int) -> Layout:
     """Where what the books hold lies. Raises `DatasetUnfit` where two open reservations have one id."""
-    kept, gave_way = _choose(books, partitions, retention_ms)
+    kept, gave_way = _choose(books, partitions)
     filed: list[list[Filed]] = [[] for _ in range(partitions)]
     units: list[dict[Key, Filed]] = [{} for _ in range(partitions)]
     for (partition, _), one in kept.items():
@@ -75,7 +73,7 @@ def lay_out(books: Books, partitions: int, *, retention_ms: int) -> Layout:
     for (partition, operation), one in kept.items():
         if isinstance(one, Memory):
             continue
-        key = int.from_bytes(one.front[28:30], "little"), operation
+        key = one.route, operation
         plan = one.read_plan()
         parts = split_plan(plan, partitions)
         kind = KIND_BASKET if len(parts) > 1 else KIND_RESERVATION
@@ -109,24 +107,29 @@ def lay_out(books: Books, partitions: int, *, retention_ms: int) -> Layout:
 
 def order_claims(created: Mapping[Key, int], cards: Iterable[Sequence[Key]]) -> tuple[list[Key], int]:
     """All keys in an order that has those of each card in the order of the card; the older first where cards say
-    nothing. Where cards contradict one another, the oldest of those that are left: how often that was.
+    nothing. Where cards contradict one another, the oldest of those that do: how often that was.
     """
     after: dict[Key, list[Key]] = {}
+    before: dict[Key, list[Key]] = {}
     waits_for = dict.fromkeys(created, 0)
     for card in cards:
-        for older, newer in zip(card, card[1:], strict=False):
+        for older, newer in pairwise(card):
             after.setdefault(older, []).append(newer)
+            before.setdefault(newer, []).append(older)
             waits_for[newer] += 1
     ready = [(created[key], key) for key, count in waits_for.items() if not count]
     heapify(ready)
-    by_age = iter(sorted((moment, key) for key, moment in created.items()))
+    # In the order in which they are looked at where nothing is ready.
+    left = iter(created)
     order: list[Key] = []
     done: set[Key] = set()
     crossed = 0
     while len(order) < len(created):
         if not ready:
             crossed += 1
-            ready.append(next((moment, key) for moment, key in by_age if key not in done))
+            knot = _find_knot(next(key for key in left if key not in done), before, done)
+            left = iter([key for key in created if key not in done])
+            ready.append(min((created[key], key) for key in knot))
         _, key = heappop(ready)
         if key in done:
             continue
@@ -139,6 +142,15 @@ def order_claims(created: Mapping[Key, int], cards: Iterable[Sequence[Key]]) -> 
     return order, crossed
 
 
+def _find_knot(key: Key, before: Mapping[Key, Sequence[Key]], done: Container[Key]) -> list[Key]:
+    """Keys of which each waits for the next, and the last for the first."""
+    path: dict[Key, int] = {}
+    while key not in path:
+        path[key] = len(path)
+        key = next(older for older in before[key] if older not in done)
+    return list(path)[path[key] :]
+
+
 def _cards_by_partition(books: Books, partitions: int) -> list[list[list[Key]]]:
     found: list[list[list[Key]]] = [[] for _ in range(partitions)]
     for field, claims in books.claims.items():
@@ -149,32 +161,23 @@ def _cards_by_partition(books: Books, partitions: int) -> list[list[list[Key]]]:
 _Kept = dict[tuple[int, bytes], Promise | Memory]
 
 
-def _choose(books: Books, partitions: int, retention_ms: int) -> tuple[_Kept, list[Promise | Memory]]:
-    """What is filed under which id in which partition. Of two that would have one id there, an open
-    reservation is kept, else the one that is remembered longer.
+def _choose(books: Books, partitions: int) -> tuple[_Kept, list[Memory]]:
+    """What is filed under which id in which partition. Of two that would have one id there, a reservation is
+    kept, or the answer that is remembered longer. Raises `DatasetUnfit` for two reservations.
     """
-    found: list[tuple[bool, int, int, bytes, Promise | Memory]] = [
-        (not one.is_open, -_remembered_until(one, books, retention_ms), route % partitions, operation, one)
-        for (route, operation), one in books.promises.items()
-    ]
-    found += [(True, -one.until_ms, one.route % partitions, one.operation, one) for one in books.memories]
     kept: _Kept = {}
-    gave_way: list[Promise | Memory] = []
-    for _, _, partition, operation, one in sorted(found, key=lambda each: each[:4]):
-        known = kept.setdefault((partition, operation), one)
-        if known is one:
-            continue
-        if isinstance(one, Promise) and one.is_open:
-            names = [
-                reservation_id(int.from_bytes(each.front[28:30], "little"), operation)
-                for each in (known, one)
-                if isinstance(each, Promise)
-            ]
+    for (route, operation), promise in books.promises.items():
+        other = kept.setdefault((route % partitions, operation), promise)
+        if isinstance(other, Promise) and other is not promise:
+            names = f"{reservation_id(other.route, operation)} and {reservation_id(route, operation)}"
             raise DatasetUnfit(
-                f"reservations {' and '.join(names)} were made under one operation id and would meet in one "
-                "partition: end one of them, or choose another number of partitions"
+                f"reservations {names} were made under one operation id and would meet in one partition: wait "
+                "until one has ended and is forgotten, or choose another number of partitions"
             )
-        gave_way.append(one)
+    gave_way = []
+    for memory in sorted(books.memories, key=lambda one: (-one.until_ms, one.operation)):
+        if kept.setdefault((memory.route % partitions, memory.operation), memory) is not memory:
+            gave_way.append(memory)
     return kept, gave_way
 
 

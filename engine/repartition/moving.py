@@ -3,6 +3,7 @@
 The source is only read. The target cannot be opened until everything was written, audited and compared.
 """
 
+import asyncio
 from collections.abc import Mapping
 from time import monotonic
 
@@ -22,6 +23,8 @@ from engine.script import library
 from engine.topology import Topology, open_topology
 
 NAMED_DIFFERENCES = 5
+LOOKS, LOOK_SECONDS = 20, 0.05
+"""A server knows a moment later than its clients that they are gone."""
 _BUSY_COMMANDS = ("fcall", "fcall_ro")
 
 
@@ -67,6 +70,8 @@ async def repartition(
         report = await audit_partitions(source, int(fixed["partitions"]))
         _refuse_unless_clean("the source", report)
         tell(f"the source is clean: {report.partitions:,} partitions, {report.events:,} events")
+        for note in report.notes:
+            tell(f"note: {note.detail} is not moved: nothing of this release made it")
         books = await read_books(source, int(fixed["partitions"]), fixed["secret"], tell)
         layout = lay_out(books, partitions, retention_ms=retention_seconds * 1000)
         tell(f"read {len(books.promises):,} reservations and {len(books.memories):,} answers")
@@ -119,17 +124,21 @@ async def _find_source(source: Topology) -> Mapping[str, bytes]:
 
 
 async def _refuse_users(source: Topology) -> None:
-    users = [
-        command
-        for server in await source.servers()
-        for command in await server.running_commands()
-        if command in _BUSY_COMMANDS
-    ]
-    if users:
-        raise DatasetUnfit(
-            f"the source is in use, by {len(users)} connections: stop every `bincard serve` and "
-            "`bincard worker`, and every program that uses the engine"
-        )
+    """Refuses where a connection called our scripts last, unless it goes within a second."""
+    looks = LOOKS
+    while users := await _count_users(source):
+        looks -= 1
+        if not looks:
+            raise DatasetUnfit(
+                f"the source is in use, by {users} connections: stop every `bincard serve` and "
+                "`bincard worker`, and every program that uses the engine"
+            )
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _count_users(source: Topology) -> int:
+    commands = [command for server in await source.servers() for command in await server.running_commands()]
+    return sum(command in _BUSY_COMMANDS for command in commands)
 
 
 async def _refuse_unless_empty(target: Topology) -> None:
@@ -153,9 +162,7 @@ def _refuse_unless_clean(name: str, report: AuditReport) -> None:
         )
 
 
-async def _begin_target(
-    target: Topology, books: Books, partitions: int, retention_seconds: int
-) -> Dataset:
+async def _begin_target(target: Topology, books: Books, partitions: int, retention_seconds: int) -> Dataset:
     """Begins a data set that nobody else can open, in an epoch that is newer than all of the source's."""
     await target.write_hash(
         keys.dataset(),

@@ -5,7 +5,8 @@ of it follows. Positions begin with movements, and everything with an id is carr
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 from engine import planner
@@ -28,37 +29,34 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
     """Writes all that the layout names. Returns how many events that took. Raises `DatasetUnfit` where the
     server does not take something, `Unavailable`, `Unconfirmed`.
     """
-    everywhere = range(layout.partitions)
-    await _send(
-        lambda partition=partition, name=name, packed=packed: target.commands[partition].save_location(
-            name, packed
-        )
-        for name, packed in books.locations.items()
-        for partition in everywhere
-    )
+    await _send(_locations(target, books))
     promised = open_units(books)
     opening = {place: max(units, promised.get(place, 0)) for place, units in books.on_hand.items()}
-    lacking = {place: units - opening[place] for place, units in books.on_hand.items()}
-    short = {place: units for place, units in lacking.items() if units}
+    short = {
+        place: units - opening[place] for place, units in books.on_hand.items() if units < opening[place]
+    }
     await _send(_movement(target, books, place, units, 1) for place, units in opening.items())
     tell(f"wrote {len(books.locations):,} locations and {len(opening):,} positions")
-    filed = [(partition, one) for partition, all_of in enumerate(layout.filed) for one in all_of]
     await _send(
-        lambda partition=partition, one=one: target.commands[partition].carry(
-            one.operation, one.until_ms, one.route, one.record, one.positions
-        )
-        for partition, one in filed
+        partial(commands.carry, one.operation, one.until_ms, one.route, one.record, one.positions)
+        for commands, filed in zip(target.commands, layout.filed, strict=True)
+        for one in filed
     )
-    tell(f"carried {len(filed):,} reservations, parts and answers")
+    carried = sum(map(len, layout.filed))
+    tell(f"carried {carried:,} reservations, parts and answers")
     # Last, what facts took away that was promised: the movement names the promises, as the fact did.
     await _send(_movement(target, books, place, units, 2) for place, units in short.items())
     await _send(
-        lambda bond=bond: target.commands[bond.keeper].bind(
-            bond.operation, bond.mark, bond.until_ms - books.now_ms
-        )
+        partial(target.commands[bond.keeper].bind, bond.operation, bond.mark, bond.until_ms - books.now_ms)
         for bond in layout.bonds
     )
-    return len(books.locations) * layout.partitions + len(opening) + len(filed) + len(short)
+    return len(books.locations) * layout.partitions + len(opening) + carried + len(short)
+
+
+def _locations(target: Dataset, books: Books) -> Iterator[_Call]:
+    for name, packed in books.locations.items():
+        for commands in target.commands:
+            yield partial(commands.save_location, name, packed)
 
 
 def _movement(target: Dataset, books: Books, place: tuple[str, str], units: int, step: int) -> _Call:
@@ -73,7 +71,7 @@ def _movement(target: Dataset, books: Books, place: tuple[str, str], units: int,
         sku,
         planner.encode_movement_detail(fact),
     )
-    return lambda: commands.movement(argument)
+    return partial(commands.movement, argument)
 
 
 async def _send(calls: Iterable[_Call]) -> None:

@@ -177,7 +177,8 @@ class Standalone:
     async def write_hash(self, key: str, fields: Mapping[str, bytes]) -> None:
         """Sets fields of a hash, all at once; to begin a data set. Raises `StorageUnavailable`."""
         try:
-            await self._client.hset(key, mapping=dict(fields))
+            words = [word for name, value in fields.items() for word in (name.encode(), value)]
+            await cast("Any", self._client).execute_command("HSET", key, *words)
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be written to: {error}") from error
 

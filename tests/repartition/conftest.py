@@ -13,9 +13,7 @@ from tests.conftest import find_program
 def other_server(server_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A second server of the same family."""
     binary = find_program(server_name).path
-    with EmbeddedServer.start(
-        tmp_path_factory.mktemp("target"), durability="none", binary=binary
-    ) as running:
+    with EmbeddedServer.start(tmp_path_factory.mktemp("target"), durability="none", binary=binary) as running:
         yield running
 
 

@@ -90,7 +90,9 @@ class Day:
             await shop.fulfil(one)
         for one in held[30:35]:
             await shop.release(one)
-        await self.hold([Line(SPREAD, 4, SHELVES[30]), Line(SKUS[0], 1, "s1"), Line(SKUS[1], 1, "s1")], 90_000)
+        await self.hold(
+            [Line(SPREAD, 4, SHELVES[30]), Line(SKUS[0], 1, "s1"), Line(SKUS[1], 1, "s1")], 90_000
+        )
         await self.move(Movement("stolen", MovementKind.SALE, SPREAD, SHELVES[30], 3))
 
     async def work(self, steps: int, *, longest_ms: int = 20_000) -> None:
@@ -134,7 +136,9 @@ class Day:
         other = [*lines, Line(SKUS[0], 1, "s2")]
 
         def ask(asked: list[Line]) -> Ask:
-            return lambda shop: shop.reserve(key, asked, ttl_seconds=ttl, owner=f"o{key}", metadata={"n": key})
+            return lambda shop: shop.reserve(
+                key, asked, ttl_seconds=ttl, owner=f"o{key}", metadata={"n": key}
+            )
 
         self.made.append(await ask(lines)(self.inventory))
         self.asked.append(Asked(ask(lines), ask(other)))
