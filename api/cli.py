@@ -266,9 +266,7 @@ def repartition(
     *,
     from_url: Annotated[
         str | None,
-        typer.Option(
-            "--from", metavar="URL", help="The server, or the data directory, that has the data set."
-        ),
+        typer.Option("--from", metavar="URL", help="The server or data directory that has the data set."),
     ] = None,
     to_url: Annotated[
         str | None,
@@ -278,8 +276,8 @@ def repartition(
 ) -> None:
     """Move a data set to an empty server, with another number of partitions, while nobody uses it.
 
-    The old server is only read. The new one cannot be used until its books were audited and compared. The exit
-    status is 0 if they are right, 1 if not or where nothing could be moved, 2 if an option is wrong.
+    The old server is only read. The new one cannot be used until its books were audited and compared.
+    The exit status is 0 if they are right, 1 if not or where nothing could be moved, 2 if an option is wrong.
     """
     from api.commands.moves import repartition as run  # noqa: PLC0415 - start-up time
 

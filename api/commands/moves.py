@@ -30,7 +30,7 @@ def render_move(moved: Repartitioned) -> str:
     lines = []
     if moved.gave_way:
         lines.append(
-            f"note: {moved.gave_way:,} answers are forgotten: another partition had something under the same id"
+            f"note: {moved.gave_way:,} answers are forgotten: others had the same id in another partition"
         )
     if moved.crossed:
         lines.append(f"note: {moved.crossed:,} promises are newer or older than they were on some card")

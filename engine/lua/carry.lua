@@ -2,7 +2,7 @@
 -- deadline, or the answer to an operation.
 --@verb carry
 --@flags
---@include builtins state clock card claims record batch parts places
+--@include builtins state clock card claims record batch places
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

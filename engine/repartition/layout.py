@@ -106,8 +106,8 @@ def lay_out(books: Books, partitions: int, *, retention_ms: int) -> Layout:
 
 
 def order_claims(created: Mapping[Key, int], cards: Iterable[Sequence[Key]]) -> tuple[list[Key], int]:
-    """All keys in an order that has those of each card in the order of the card; the older first where cards say
-    nothing. Where cards contradict one another, the oldest of those that do: how often that was.
+    """All keys in an order that has those of each card in the order of the card; the older first where cards
+    say nothing. Where cards contradict one another, the oldest of those that do: how often that was.
     """
     after: dict[Key, list[Key]] = {}
     before: dict[Key, list[Key]] = {}
@@ -162,8 +162,8 @@ _Kept = dict[tuple[int, bytes], Promise | Memory]
 
 
 def _choose(books: Books, partitions: int) -> tuple[_Kept, list[Memory]]:
-    """What is filed under which id in which partition. Of two that would have one id there, a reservation is
-    kept, or the answer that is remembered longer. Raises `DatasetUnfit` for two reservations.
+    """What is filed under which id in which partition. Of two that would have one id there, a reservation
+    is kept, or the answer that is remembered longer. Raises `DatasetUnfit` for two reservations.
     """
     kept: _Kept = {}
     for (route, operation), promise in books.promises.items():
@@ -171,13 +171,15 @@ def _choose(books: Books, partitions: int) -> tuple[_Kept, list[Memory]]:
         if isinstance(other, Promise) and other is not promise:
             names = f"{reservation_id(other.route, operation)} and {reservation_id(route, operation)}"
             raise DatasetUnfit(
-                f"reservations {names} were made under one operation id and would meet in one partition: wait "
-                "until one has ended and is forgotten, or choose another number of partitions"
+                f"reservations {names} were made under one operation id and would meet in one partition: "
+                "wait until one has ended and is forgotten, or choose another number of partitions"
             )
-    gave_way = []
-    for memory in sorted(books.memories, key=lambda one: (-one.until_ms, one.operation)):
-        if kept.setdefault((memory.route % partitions, memory.operation), memory) is not memory:
-            gave_way.append(memory)
+    memories = sorted(books.memories, key=lambda one: (-one.until_ms, one.operation))
+    gave_way = [
+        memory
+        for memory in memories
+        if kept.setdefault((memory.route % partitions, memory.operation), memory) is not memory
+    ]
     return kept, gave_way
 
 

@@ -1,7 +1,7 @@
 """Writes books into an empty data set, through the scripts of the engine.
 
-What is stored there is therefore as it always is: cards, claims, blocks, deadlines, and a ledger from which all
-of it follows. Positions begin with movements, and everything with an id is carried.
+What is stored there is therefore as it always is: cards, claims, blocks, deadlines, and a ledger from which
+all of it follows. Positions begin with movements, and everything with an id is carried.
 """
 
 import asyncio

@@ -24,6 +24,7 @@ UNKNOWN = 65_535
 
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED = range(1, 7)
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, LOCATION = range(10)
+CARRY = 15
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
@@ -41,6 +42,7 @@ CALLS: dict[str, tuple[tuple[str, ...], bool]] = {
     "expire": (_EFFECTS, True),
     "forget": (("meta", "ops", "due"), False),
     "find": (("meta", "ops"), False),
+    "carry": (_EFFECTS, False),
     "movement": ((*_EFFECTS, "locations", "stocked"), True),
     "save_location": (("meta", "locations", "log", "stocked"), False),
     "cards": (("meta", "due", "stock"), False),
@@ -290,8 +292,25 @@ class Saved(NamedTuple):
         return LOCATION, bytes((len(self.location),)) + self.location.encode() + self.settings
 
 
+class Carried(NamedTuple):
+    """The event of something that another data set remembered."""
+
+    id: bytes
+    record: Hold | Memory | Fact
+    until_ms: int = NOW + 5
+    route: bytes = b"\1\2"
+
+    @property
+    def body(self) -> bytes:
+        return self.id + _int(self.until_ms, 6) + self.route + self.record.packed(self.id)
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return CARRY, self.body
+
+
 Operation = Hold | Memory | Fact
-Event = Reserved | Resolved | Moved | Saved
+Event = Reserved | Resolved | Moved | Saved | Carried
 Stock = Mapping[str, Card | Divided]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -508,6 +527,11 @@ def extending(ttl_ms: int) -> bytes:
 def expire(limit: int) -> Request:
     """Asks to give back lapsed holds, about so many."""
     return Request("expire", _int(limit, 2))
+
+
+def carry(carried: Carried) -> Request:
+    """What another data set remembers."""
+    return Request("carry", carried.body)
 
 
 def forget(limit: int) -> Request:

@@ -69,8 +69,8 @@ class Day:
                 await self.move(Movement(f"in {sku} {place}", MovementKind.RECEIVE, sku, place, units))
 
     async def fill(self) -> None:
-        """What a day at random does not come to: a SKU at very many places, one that very many hold, stock below
-        zero, a promise that is not covered, and every way in which a reservation ends.
+        """What a day at random does not come to: a SKU at very many places, one that very many hold, stock
+        below zero, a promise that is not covered, and every way in which a reservation ends.
         """
         shop = self.inventory
         for place in SHELVES:

@@ -118,7 +118,7 @@ async def test_baskets_that_were_under_way(
 async def test_baskets_that_crossed(
     server: EmbeddedServer, other_server: EmbeddedServer, target: "Redis[bytes]"
 ) -> None:
-    """Two baskets were each the older one somewhere: in one partition they cannot be, and the report says so."""
+    """Two baskets were each the older one somewhere: in one partition they cannot be; the report says so."""
     inventory = await stocked(server.url, 8)
     one = Coordinator(inventory, "one", Line(A, 1, "s1"), Line(B, 1, "s1"))
     two = Coordinator(inventory, "two", Line(A, 2, "s1"), Line(B, 2, "s1"))
@@ -167,7 +167,7 @@ async def test_an_answer_that_meets_a_reservation(
     other_server: EmbeddedServer,
     target: "Redis[bytes]",
 ) -> None:
-    """A key that was used again for something else: in one partition the reservation stays, the answer goes."""
+    """A key that was used again for something else: where both meet, the reservation stays."""
     inventory = await stocked(server.url, 8)
     ids = inventory.dataset.ids
     key = next(f"k{n}" for n in range(99) if keeper_of(ids.of_request("", f"k{n}"), 8) == 5)
@@ -234,5 +234,6 @@ async def test_a_comparison_finds_what_differs(server: EmbeddedServer) -> None:
         other = await read_books(topology, 8, fixed[b"secret"], print)
         change(other)
         found = compare_books(source, other, layout)
-        assert found and all(name in line for line in found)
+        assert found
+        assert all(name in line for line in found)
     await topology.close()
