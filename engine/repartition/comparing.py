@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.ids import OperationIds
+from engine.ids import OperationIds, keeper_of
 from engine.repartition.books import Books
 from engine.repartition.layout import Layout
 
@@ -26,12 +26,30 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
         for name, ours, theirs in compared
         if ours != theirs
     ]
-    found += [
-        f"operation {bond.operation.hex()} is not bound to its content"
-        for bond in layout.bonds
-        if target.bonds.get(bond.operation, (b"", 0))[0] != bond.mark and bond.until_ms > target.now_ms
-    ]
+    unbound = _unbound(target)
+    if unbound:
+        found.append(f"{len(unbound):,} operation ids are unknown to their keepers, first {unbound[0].hex()}")
     return found
+
+
+def _unbound(books: Books) -> list[bytes]:
+    """Operation ids that are remembered in another partition than their keeper, which does not know them."""
+    marks: dict[bytes, set[bytes]] = {}
+    filed: set[tuple[int, bytes]] = set()
+    for (route, operation), promise in books.promises.items():
+        filed.add((route % books.partitions, operation))
+        if promise.is_open or promise.read_head().deadline_ms > books.now_ms:
+            marks.setdefault(operation, set()).add(promise.mark)
+    for memory in books.memories:
+        filed.add((memory.route % books.partitions, memory.operation))
+        if memory.until_ms > books.now_ms:
+            marks.setdefault(memory.operation, set()).add(memory.mark)
+    return [
+        operation
+        for operation, known in marks.items()
+        if (keeper_of(operation, books.partitions), operation) not in filed
+        and books.bonds.get(operation, (b"", 0))[0] not in known
+    ]
 
 
 def _reservations(books: Books) -> dict[Any, object]:

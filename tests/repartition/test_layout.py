@@ -229,7 +229,7 @@ async def test_a_comparison_finds_what_differs(server: EmbeddedServer) -> None:
         (lambda books: books.promises.clear(), "reservations"),
         (lambda books: books.memories.pop(), "answers"),
         (lambda books: books.claims.clear(), "order of promises"),
-        (lambda books: books.bonds.clear(), "is not bound"),
+        (lambda books: books.bonds.clear(), "unknown to their keepers"),
     ):
         other = await read_books(topology, 8, fixed[b"secret"], print)
         change(other)
