@@ -26,7 +26,8 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
         for name, ours, theirs in compared
         if ours != theirs
     ]
-    unbound = _unbound(target)
+    begun = _begun(source)
+    unbound = [operation for operation in _unbound(target) if operation not in begun]
     if unbound:
         found.append(f"{len(unbound):,} operation ids are unknown to their keepers, first {unbound[0].hex()}")
     return found
@@ -67,9 +68,14 @@ def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
 
 def _answers_after(source: Books, target: Books) -> dict[Any, object]:
     """All but those to the movements with which positions began."""
-    ids = OperationIds(source.secret)
-    begun = {ids.of_opening(source.epoch, *place, step) for place in source.on_hand for step in STEPS}
+    begun = _begun(source)
     return {name: told for name, told in _answers(target).items() if name[0] not in begun}
+
+
+def _begun(source: Books) -> set[bytes]:
+    """The ids of the movements with which positions begin; nobody can ask for them again."""
+    ids = OperationIds(source.secret)
+    return {ids.of_opening(source.epoch, *place, step) for place in source.on_hand for step in STEPS}
 
 
 def _orders(books: Books) -> dict[Any, object]:
