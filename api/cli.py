@@ -30,6 +30,7 @@ from api.settings import (
     DoctorSettings,
     Durability,
     LoadSettings,
+    RepartitionSettings,
     ReplaySettings,
     ServeSettings,
     SettingsError,
@@ -268,6 +269,30 @@ def check(
     from api.commands.histories import check_histories  # noqa: PLC0415 - start-up time
 
     raise typer.Exit(check_histories(files, told(CheckSettings, json=json)))
+
+
+@app.command(epilog=EPILOG)
+def repartition(
+    *,
+    from_url: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL", help="The server or data directory that has the data set."),
+    ] = None,
+    to_url: Annotated[
+        str | None,
+        typer.Option("--to", metavar="URL", help="The empty server, or the new directory, that gets it."),
+    ] = None,
+    partitions: Annotated[int | None, typer.Option(help="Partitions of the data set there.")] = None,
+) -> None:
+    """Move a data set to an empty server, with another number of partitions, while nobody uses it.
+
+    The old server is only read. The new one cannot be used until its books were audited and compared.
+    The exit status is 0 if they are right, 1 if not or where nothing could be moved, 2 if an option is wrong.
+    """
+    from api.commands.moves import repartition as run  # noqa: PLC0415 - start-up time
+
+    settings = told(RepartitionSettings, from_url=from_url, to_url=to_url, partitions=partitions)
+    raise typer.Exit(run(settings))
 
 
 @app.command(epilog=EPILOG)

@@ -22,7 +22,7 @@ CONFIG_FILE = "bincard.toml"
 PREFIX = "BINCARD_"
 MAX_WORKERS = 256
 
-_OPTIONS = {"json_file": "--json", "file_format": "--format"}
+_OPTIONS = {"json_file": "--json", "file_format": "--format", "from_url": "--from", "to_url": "--to"}
 """Options that are not spelt as their setting."""
 
 Durability = Literal["none", "local", "replicated"]
@@ -41,6 +41,7 @@ Seconds = Annotated[float, msgspec.Meta(description="seconds, zero or more", ge=
 Url = Annotated[str, msgspec.Meta(description="a URL such as http://127.0.0.1:8080")]
 ServerUrl = Annotated[str, msgspec.Meta(description="a URL such as redis://localhost:6379")]
 Directory = Annotated[Path, msgspec.Meta(description="a directory")]
+Place = Annotated[str, msgspec.Meta(description="a URL such as redis://localhost:6379, or a data directory")]
 File = Annotated[Path, msgspec.Meta(description="a file")]
 Switch = Annotated[bool, msgspec.Meta(description="true or false")]
 
@@ -93,6 +94,16 @@ class BooksSettings(StorageSettings, frozen=True, kw_only=True):
     json: Switch = False
 
 
+class RepartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `bincard repartition` is told."""
+
+    from_url: Place | None = None
+    to_url: Place | None = None
+    partitions: (
+        Annotated[int, msgspec.Meta(description="a whole number from 1 to 16384", ge=1, le=16_384)] | None
+    ) = None
+
+
 class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `bincard check` is told."""
 
@@ -134,7 +145,7 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
     json_file: File | None = None
 
 
-ALL = (ServeSettings, CheckSettings, DoctorSettings, LoadSettings, ReplaySettings)
+ALL = (ServeSettings, CheckSettings, RepartitionSettings, DoctorSettings, LoadSettings, ReplaySettings)
 Told = TypeVar("Told", bound=msgspec.Struct)
 
 

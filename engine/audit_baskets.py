@@ -15,7 +15,6 @@ from msgspec import Struct
 from engine import keys
 from engine.audit_report import AuditReport, Note
 from engine.baskets import split_plan
-from engine.dataset import Dataset
 from engine.ids import basket_id, part_id, reservation_id
 from engine.lifecycle import Line as Units
 from engine.lifecycle import units_of
@@ -49,18 +48,18 @@ _Place = tuple[int, bytes]
 """A partition and an id in it."""
 
 
-async def compare_baskets(dataset: Dataset, report: AuditReport) -> None:
+async def compare_baskets(topology: Topology, partitions: int, report: AuditReport) -> None:
     """Adds to a report what is wrong between baskets and their parts, and how many parts are behind. Raises
     `StorageUnavailable`.
     """
-    if dataset.partitions > 1:
-        await _BasketAudit(dataset, report).run()
+    if partitions > 1:
+        await _BasketAudit(topology, partitions, report).run()
 
 
 class _BasketAudit:
-    def __init__(self, dataset: Dataset, report: AuditReport) -> None:
-        self.topology = dataset.topology
-        self.partitions = dataset.partitions
+    def __init__(self, topology: Topology, partitions: int, report: AuditReport) -> None:
+        self.topology = topology
+        self.partitions = partitions
         self.report = report
         self.behind: set[_Place] = set()
 

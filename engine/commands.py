@@ -96,6 +96,7 @@ class Commands:
         self._settle = script("settle", (meta, operations, due), READ)
         self._bind = script("bind", (meta, operations, due), RESERVE)
         self._unbind = script("unbind", (meta, operations), RESERVE)
+        self._carry = script("carry", effects, COMMIT)
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
@@ -194,6 +195,11 @@ class Commands:
     def unbind(self, operation: bytes, fingerprint: bytes) -> Answered:
         """`lua/unbind.lua`."""
         return self._submit(self._unbind, bulk(operation + fingerprint))
+
+    def carry(self, operation: bytes, until_ms: int, route: int, record: bytes, positions: int) -> Answered:
+        """`lua/carry.lua`; `until_ms` counts for the answer to an operation alone."""
+        when = until_ms.to_bytes(6, "little") + route.to_bytes(2, "little")
+        return self._submit(self._carry, bulk(operation + when + record), positions)
 
     def expire(self, limit: int) -> Answered:
         """`lua/expire.lua`: `[count, more, repairs]`."""

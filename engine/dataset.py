@@ -16,6 +16,8 @@ from engine.topology import Topology, open_topology
 FORMAT = 3
 MAX_PARTITIONS = 16_384
 SECRET_SIZE = 32
+UNFINISHED = 0
+"""The format of a data set that a repartition has begun and not ended. No release opens it."""
 
 
 class Dataset:
@@ -92,6 +94,10 @@ async def open_dataset(
     try:
         secret = token_bytes(SECRET_SIZE)
         fixed = await topology.open_dataset(partitions, secret, create=create)
+        if int(fixed["format"]) == UNFINISHED:
+            raise DatasetUnfit(
+                "the data set is what a repartition left that did not end: empty the server and repeat it"
+            )
         if int(fixed["format"]) != FORMAT:
             raise DatasetUnfit(
                 f"the data set has format {int(fixed['format'])}, this release reads format {FORMAT}"

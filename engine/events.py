@@ -29,6 +29,7 @@ _EVENT_HEAD_SIZE = 4
 _ROUTE_AT = 2 * OPERATION_ID_SIZE
 _PLAN_AT = _ROUTE_AT + 2
 _MOVEMENT_RESULT_SIZE = 21
+_CARRIED_AT = OPERATION_ID_SIZE + 8
 _UNCOVERED_SIZE = 20
 
 
@@ -248,6 +249,18 @@ class Moved(Event, frozen=True, gc=False):
         return _decode_movement_detail(self.detail)
 
 
+class Carried(_OfReservation, frozen=True, gc=False):
+    """What another data set remembered under an id was filed: a reservation, a basket, a part, or the answer
+    to an operation, which is remembered until `until_ms`. `route` is that of what it is about.
+    """
+
+    until_ms: int
+    record: bytes
+
+    def read_record(self) -> Record:
+        return records.decode_record(self.record)
+
+
 class LocationSaved(Event, frozen=True, gc=False):
     """A location's settings were written; empty `settings`: it was deleted."""
 
@@ -312,7 +325,7 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_MOVEMENT, _LOCATION = 8, 9
+_MOVEMENT, _LOCATION, _CARRY = 8, 9, 15
 _RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
@@ -341,6 +354,8 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
     if kind == _LOCATION:
         end = 1 + body[0]
         return LocationSaved(*common, body[1:end].decode(), body[end:])
+    if kind == _CARRY:
+        return _decode_carried(common, body)
     raise ValueError(f"an event has the unknown kind {kind}")
 
 
@@ -393,6 +408,19 @@ def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
         location,
         body[place_end + 2 : sku_end].decode(),
         body[sku_end:],
+    )
+
+
+def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
+    if len(body) <= _CARRIED_AT:
+        raise ValueError("an event carries nothing")
+    until_ms, route = body[OPERATION_ID_SIZE : _CARRIED_AT - 2], body[_CARRIED_AT - 2 : _CARRIED_AT]
+    return Carried(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        int.from_bytes(route, "little"),
+        int.from_bytes(until_ms, "little"),
+        body[_CARRIED_AT:],
     )
 
 

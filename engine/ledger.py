@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from engine import events, limits
 from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
-from engine.events import Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
+from engine.events import Carried, Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
 from engine.keys import route_of
-from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, positions_of, units_of
+from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, find_unfit, positions_of, units_of
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
@@ -179,6 +179,8 @@ class Replay:
         self.reservations: dict[bytes, Promise] = {}
         self.operations: dict[bytes, tuple[int, int]] = {}
         """Remembered operations and movements: when, and the crc of what must be remembered."""
+        self._carried_until: dict[bytes, int] = {}
+        """Of operations that another data set remembered: until when."""
         self.locations: dict[str, bytes] = {}
         self.violations: list[Violation] = []
         self.violation_count = 0
@@ -210,12 +212,15 @@ class Replay:
                 self._resolve(item)
             elif isinstance(item, Moved):
                 self._move(item)
+            elif isinstance(item, Carried):
+                self._carry(item)
             elif isinstance(item, events.LocationSaved):
                 self._save_location(item)
 
     def remembered_until_ms(self, operation: bytes) -> int:
         """Until when a remembered operation must not be forgotten."""
-        return self.operations[operation][0] + self.retention_ms
+        carried_ms = self._carried_until.get(operation)
+        return self.operations[operation][0] + self.retention_ms if carried_ms is None else carried_ms
 
     def blame(self, invariant: str, seq: int, subject: str, detail: str) -> None:
         """Collects a violation."""
@@ -318,16 +323,17 @@ class Replay:
 
     def _claim(self, operation: bytes, event: Event, content: bytes, subject: str) -> None:
         """An operation id takes effect once within the retention time."""
-        prior = self.operations.get(operation)
         promise = self.reservations.get(operation)
         if promise is not None and promise.state is Undecided.ABANDONED:
             # Nothing came of it, so its id was free.
             del self.reservations[operation]
-        if operation in self.reservations or (
-            prior is not None and event.at_ms < prior[0] + self.retention_ms
-        ):
+        if operation in self.reservations or self._is_remembered(operation, event.at_ms):
             self.blame("I2", event.seq, subject, f"operation {operation.hex()} took effect before")
         self.operations[operation] = (event.at_ms, crc32(content))
+        self._carried_until.pop(operation, None)
+
+    def _is_remembered(self, operation: bytes, at_ms: int) -> bool:
+        return operation in self.operations and at_ms < self.remembered_until_ms(operation)
 
     # ---------------------------------------------------------------- reservations
 
@@ -350,8 +356,7 @@ class Replay:
         if parts.front[FINGERPRINT] != fingerprint(ttl + parts.front[ROUTE] + plan + parts.detail):
             self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
         self._check_first(event)
-        remembered = self.operations.get(event.id)
-        if remembered is not None and event.at_ms < remembered[0] + self.retention_ms:
+        if self._is_remembered(event.id, event.at_ms):
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
         is_basket = isinstance(event, events.BasketOpened)
         expected = Head(
@@ -372,6 +377,45 @@ class Replay:
             counters.held += quantity
             blocks.append(self._claims_on(sku, location).add(event.id))
             self._check_promise(event, sku, location, counters, lowered=True)
+        if parts.blocks != _pack_blocks(blocks):
+            self.blame("I5", event.seq, event.reservation, f"its claims do not say that they are in {blocks}")
+
+    # ---------------------------------------------------------------- what comes from another data set
+
+    def _carry(self, event: Carried) -> None:
+        if event.record[:1] in {OPERATION_KIND, MOVEMENT_KIND}:
+            at = 2 if event.record[:1] == OPERATION_KIND else 1
+            content = event.record[:at] + event.record[at + FINGERPRINT_SIZE :]
+            self._claim(event.id, event, content, "operation")
+            self._carried_until[event.id] = event.until_ms
+            return
+        try:
+            parts = split_record(event.record)
+            head, lines = decode_tail(parts.tail), positions_of(parts.plan)
+            fault = find_unfit(head, parts.plan)
+        except (ValueError, IndexError) as error:
+            self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
+            return
+        if fault is not None:
+            self.blame(fault[0], event.seq, event.reservation, fault[1])
+            return
+        if event.id in self.reservations or self._is_remembered(event.id, event.at_ms):
+            self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
+        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail)
+        if promise.route != event.route:
+            self.blame("I5", event.seq, event.reservation, "its route is not that of its record")
+        self.reservations[event.id] = promise
+        units = units_of(head, parts.plan)
+        blocks = []
+        for (sku, location, _), (held, committed, _, _) in zip(lines, units, strict=True):
+            block = 0
+            if promise.kind != KIND_BASKET and held + committed:
+                counters = self._position(event, sku, location)
+                counters.held += held
+                counters.allocated += committed
+                block = self._claims_on(sku, location).add(event.id)
+                self._check_promise(event, sku, location, counters, lowered=True)
+            blocks.append(block)
         if parts.blocks != _pack_blocks(blocks):
             self.blame("I5", event.seq, event.reservation, f"its claims do not say that they are in {blocks}")
 

@@ -86,6 +86,25 @@ def find_fault(event: Resolved, plan: bytes, before: Head, after: Head) -> Fault
     )
 
 
+def find_unfit(head: Head, plan: bytes) -> Fault | None:
+    """What is wrong with a head that another data set left; None where its units and its state agree."""
+    units = units_of(head, plan)
+    if len(units) != len(positions_of(plan)):
+        return "I5", "its progress is not that of its lines"
+    for (sku, location, quantity), now in zip(positions_of(plan), units, strict=True):
+        if sum(now) > quantity:
+            return "I5", f"{now} units of {sku} at {location} are more than {quantity}"
+    open_state: State | None = None
+    if any(line[HELD] for line in units):
+        open_state = State.HELD
+    elif any(line[COMMITTED] for line in units):
+        open_state = State.COMMITTED
+    found = head.state if head.state in OPEN_STATES else None
+    if isinstance(head.state, Undecided) or found != open_state:
+        return "I5", f"was {head.state}, but its open units are {open_state or 'none'}"
+    return None
+
+
 Flow = Callable[[Line, Line, State | Undecided], bool]
 
 

@@ -55,6 +55,7 @@ class Outcome(StrEnum):
     SETTLED = "settled"
     BOUND = "bound"
     UNBOUND = "unbound"
+    CARRIED = "carried"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"

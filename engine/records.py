@@ -193,6 +193,24 @@ def decode_tail(raw: bytes) -> Head:
     )
 
 
+def encode_tail(head: Head) -> bytes:
+    """Progress and head, as a record ends with them."""
+    progress = b"".join([number.to_bytes(5, "little") for line in head.progress for number in line])
+    return progress + _HEAD.pack(
+        head.created_seq.to_bytes(7, "little"),
+        head.changed_seq.to_bytes(7, "little"),
+        head.deadline_ms.to_bytes(6, "little"),
+        head.created_ms.to_bytes(6, "little"),
+        head.created_epoch,
+        head.changed_epoch,
+        head.revision,
+        len(head.progress),
+        STATES.index(head.state) + 1,
+        head.held_end,
+        head.closed_by,
+    )
+
+
 def _decode_progress(raw: bytes, count: int) -> tuple[tuple[int, int, int, int], ...]:
     end = len(raw) - HEAD_SIZE
     return tuple(

@@ -276,6 +276,7 @@ async def call_all() -> dict[str, Script]:
     await commands.expire(1)
     await commands.forget(1)
     await commands.find(bytes(12))
+    await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
     await commands.save_location("L", b"")
     await commands.cards("a", swept=False)

@@ -66,6 +66,10 @@ class Routed(ABC):
         """See `Standalone.read_hash`."""
         return await self._ask(key, lambda server: server.read_hash(key))
 
+    async def write_hash(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """See `Standalone.write_hash`."""
+        await self._ask(key, lambda server: server.write_hash(key, fields))
+
     async def read_stream(
         self, key: str, after: str, count: int, *, until: str = "+"
     ) -> list[tuple[str, bytes]]:
@@ -80,6 +84,11 @@ class Routed(ABC):
     async def scan_hash(self, key: str) -> AsyncIterator[tuple[bytes, bytes]]:
         """See `Standalone.scan_hash`. A server that is lost on the way starts it over."""
         async for item in self._scan(key, lambda server: server.scan_hash(key)):
+            yield item
+
+    async def scan_sorted(self, key: str) -> AsyncIterator[tuple[bytes, float]]:
+        """See `Standalone.scan_sorted`. A server that is lost on the way starts it over."""
+        async for item in self._scan(key, lambda server: server.scan_sorted(key)):
             yield item
 
     async def scan_keys(self, pattern: str) -> AsyncIterator[str]:

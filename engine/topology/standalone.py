@@ -193,6 +193,22 @@ class Standalone:
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
 
+    async def write_hash(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """Sets fields of a hash, all at once; to begin a data set. Raises `StorageUnavailable`."""
+        try:
+            words = [word for name, value in fields.items() for word in (name.encode(), value)]
+            await cast("Any", self._client).execute_command("HSET", key, *words)
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be written to: {error}") from error
+
+    async def running_commands(self) -> Sequence[str]:
+        """The last command of each connection. Raises `StorageUnavailable`."""
+        try:
+            found = await self._client.client_list()
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the connections cannot be listed: {error}") from error
+        return [str(one.get("cmd", "")) for one in found]
+
     async def scan_keys(self, pattern: str) -> AsyncIterator[str]:
         """Keys that match, each at least once."""
         try:
@@ -206,6 +222,14 @@ class Standalone:
         try:
             async for field, value in self._client.hscan_iter(key, count=1000):
                 yield field, value
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"the server cannot be reached: {error}") from error
+
+    async def scan_sorted(self, key: str) -> AsyncIterator[tuple[bytes, float]]:
+        """The members of a large sorted set with their scores, each at least once, in no order."""
+        try:
+            async for member, score in self._client.zscan_iter(key, count=1000):
+                yield member, score
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"the server cannot be reached: {error}") from error
 

@@ -56,7 +56,18 @@ def test_every_setting_is_an_option_and_every_option_a_setting() -> None:
 
 def test_help_tells_of_environment_and_file(tmp_path: Path) -> None:
     """Each command's help has a sentence on what it does and on the other ways to set options."""
-    for command in ("serve", "worker", "audit", "explain", "doctor", "demo", "replay", "load stock"):
+    commands = (
+        "serve",
+        "worker",
+        "audit",
+        "explain",
+        "doctor",
+        "repartition",
+        "demo",
+        "replay",
+        "load stock",
+    )
+    for command in commands:
         shown = bincard(*command.split(), "--help", directory=tmp_path)
         assert shown.returncode == 0
         text = " ".join(shown.stdout.split())

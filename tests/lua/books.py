@@ -32,6 +32,7 @@ REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
+CARRY = 15
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
@@ -58,6 +59,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "unbind": (("meta", "ops"), ()),
     "forget": (("meta", "ops", "due"), ()),
     "find": (("meta", "ops"), ()),
+    "carry": (_EFFECTS, ()),
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
     "save_location": (("meta", "locations", "log", "stocked"), ()),
     "cards": (("meta", "due", "stock"), ()),
@@ -340,8 +342,25 @@ class Saved(NamedTuple):
         return LOCATION, bytes((len(self.location),)) + self.location.encode() + self.settings
 
 
+class Carried(NamedTuple):
+    """The event of something that another data set remembered."""
+
+    id: bytes
+    record: Hold | Memory | Fact
+    until_ms: int = NOW + 5
+    route: bytes = b"\1\2"
+
+    @property
+    def body(self) -> bytes:
+        return self.id + _int(self.until_ms, 6) + self.route + self.record.packed(self.id)
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return CARRY, self.body
+
+
 Operation = Hold | Memory | Fact | Bound
-Event = Reserved | Resolved | Moved | Saved
+Event = Reserved | Resolved | Moved | Saved | Carried
 Stock = Mapping[str, Card | Divided]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -600,6 +619,11 @@ def extending(ttl_ms: int) -> bytes:
 def expire(limit: int) -> Request:
     """Asks to give back lapsed holds, about so many."""
     return Request("expire", _int(limit, 2))
+
+
+def carry(carried: Carried) -> Request:
+    """What another data set remembers."""
+    return Request("carry", carried.body)
 
 
 def forget(limit: int) -> Request:

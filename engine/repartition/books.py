@@ -1,0 +1,301 @@
+"""What a data set holds, whatever the number of its partitions.
+
+A basket and its parts are one promise here, as are a reservation and its claims. The same reading of two
+data sets can be compared, and one be written from the other.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import msgspec
+from msgspec import Struct
+
+from engine import keys
+from engine.baskets import split_plan
+from engine.cards import block_field, decode_card, is_divider, page_of, split_claims
+from engine.errors import DatasetUnfit
+from engine.events import Carried, Moved, Resolved, read_events
+from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, reservation_id
+from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
+from engine.records import (
+    FINGERPRINT,
+    KIND_BASKET,
+    KIND_PART,
+    KIND_RESERVATION,
+    ROUTE,
+    STATES,
+    Head,
+    Plan,
+    Record,
+    Undecided,
+    decode_plan,
+    decode_record,
+    decode_tail,
+    split_record,
+)
+from engine.topology import Topology
+
+Key = tuple[int, bytes]
+"""A reservation's route and operation id: what its public id is made of."""
+
+Tell = Callable[[str], None]
+
+KIND_OPERATION, KIND_MOVEMENT, KIND_BOUND = 2, 3, 4
+MEMORIES_FROM, MEMORIES_TO = 2**50, 2**51
+"""Where the deadline index has what is to be forgotten; see `lua/lib/batch.lua`."""
+TOLD_EVENTS = 200_000
+_STATE_AT = -3
+_BOUND_MARK, _BOUND_UNTIL = slice(2, 10), slice(10, 16)
+
+
+class Promise(Struct, frozen=True):
+    """A reservation, with what its record has in every data set. `front` is that of a reservation in one
+    partition.
+    """
+
+    partition: int
+    front: bytes
+    plan: bytes
+    detail: bytes
+    tail: bytes
+
+    def read_head(self) -> Head:
+        return decode_tail(self.tail)
+
+    def read_plan(self) -> Plan:
+        return decode_plan(self.plan)[0]
+
+    def read_units(self) -> tuple[Line, ...]:
+        return units_of(self.read_head(), self.plan)
+
+    @property
+    def route(self) -> int:
+        return int.from_bytes(self.front[ROUTE], "little")
+
+    @property
+    def mark(self) -> bytes:
+        return self.front[FINGERPRINT]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has open units: its state follows from them."""
+        return STATES[self.tail[_STATE_AT] - 1] in OPEN_STATES
+
+    @property
+    def content(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """What must be the same after a move."""
+        return self.front, self.plan, self.detail, self.tail
+
+
+class Memory(Struct, frozen=True):
+    """The answer to an operation, and where it belongs."""
+
+    partition: int
+    operation: bytes
+    route: int
+    until_ms: int
+    record: bytes
+
+    @property
+    def mark(self) -> bytes:
+        at = 2 if self.record[0] == KIND_OPERATION else 1
+        return self.record[at : at + 8]
+
+
+class Books(Struct):
+    """A data set as it stood while nobody wrote to it."""
+
+    partitions: int
+    secret: bytes
+    versions: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    """Epoch and sequence of each partition."""
+    now_ms: int = 0
+    locations: dict[str, bytes] = msgspec.field(default_factory=dict)
+    on_hand: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    """SKU and location, in the order of the cards, as if all parts had followed their baskets."""
+    promises: dict[Key, Promise] = msgspec.field(default_factory=dict)
+    memories: list[Memory] = msgspec.field(default_factory=list)
+    bonds: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
+    """Bound operation ids: to what, and until when."""
+    claims: dict[str, list[Key]] = msgspec.field(default_factory=dict)
+    """Field of a card → who has open units there, oldest promise first."""
+
+    @property
+    def epoch(self) -> int:
+        return max(epoch for epoch, _ in self.versions)
+
+
+async def read_versions(topology: Topology, partitions: int) -> list[tuple[int, int]]:
+    """Epoch and sequence of every partition."""
+    found = []
+    for partition in range(partitions):
+        meta = await topology.read_hash(keys.meta(partition))
+        found.append((int(meta.get(b"epoch", b"0")), int(meta.get(b"seq", b"0"))))
+    return found
+
+
+async def read_books(topology: Topology, partitions: int, secret: bytes, tell: Tell) -> Books:
+    """Reads a data set that nobody writes to. Raises `DatasetUnfit` where somebody did meanwhile, or where a
+    part of a basket is not there; `StorageUnavailable`. Memory: about a kilobyte a reservation.
+    """
+    books = Books(partitions, secret, await read_versions(topology, partitions))
+    parts: dict[tuple[int, Key], Record] = {}
+    baskets: list[Key] = []
+    events = 0
+    for partition in range(partitions):
+        reading = _Reading(topology, partition, books)
+        await reading.read()
+        parts |= {(partition, key): record for key, record in reading.parts.items()}
+        baskets += reading.baskets
+        told = events // TOLD_EVENTS
+        events += reading.events
+        if events // TOLD_EVENTS > told:
+            tell(f"read {partition + 1} of {partitions} partitions, {events:,} events")
+    for key in baskets:
+        _follow(books, key, parts)
+    for field, found in books.claims.items():
+        books.claims[field] = [key for key in found if _claims_on(books, key, field)]
+    if await read_versions(topology, partitions) != books.versions:
+        raise DatasetUnfit("somebody wrote to the data set while it was read: stop whatever uses it")
+    return books
+
+
+def _follow(books: Books, key: Key, parts: Mapping[tuple[int, Key], Record]) -> None:
+    """Counts on_hand as if a basket's parts had followed it. A part that is over may have been forgotten."""
+    promise = books.promises[key]
+    plan, units = promise.read_plan(), promise.read_units()
+    for own in split_plan(plan, books.partitions):
+        part = parts.get((own.partition, key))
+        positions = tuple(plan.positions[index] for index in own.indexes)
+        if part is None or part.plan.positions != positions:
+            if any(units[index][HELD] + units[index][COMMITTED] for index in own.indexes):
+                raise DatasetUnfit(
+                    f"reservation {reservation_id(*key)} has no part in partition {own.partition}: restore a "
+                    "backup, or end it"
+                )
+            continue
+        for index, now in zip(own.indexes, units_of(part.head, part.plan.packed), strict=True):
+            sku, location = plan.positions[index].sku, plan.positions[index].location
+            books.on_hand[sku, location] -= units[index][FULFILLED] - now[FULFILLED]
+
+
+def _claims_on(books: Books, key: Key, field: str) -> bool:
+    """Whether a promise has open units on a card; a part that is behind may still claim some."""
+    promise, (sku, _, page) = books.promises.get(key), field.partition("\n")
+    if promise is None or not promise.is_open:
+        return False
+    return any(
+        name == sku and line[HELD] + line[COMMITTED] > 0 and page in {"", str(page_of(location))}
+        for (name, location, _), line in zip(positions_of(promise.plan), promise.read_units(), strict=True)
+    )
+
+
+class _Reading:
+    """Reads one partition."""
+
+    def __init__(self, topology: Topology, partition: int, books: Books) -> None:
+        self.parts: dict[Key, Record] = {}
+        self.baskets: list[Key] = []
+        self.events = 0
+        self._topology = topology
+        self._partition = partition
+        self._books = books
+
+    async def read(self) -> None:
+        time, settings = await self._topology.read_at_once(
+            ("TIME",), ("HGETALL", keys.locations(self._partition))
+        )
+        seconds, microseconds = cast("tuple[int, int]", time)
+        self._books.now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        for location, packed in cast("dict[bytes, bytes]", settings).items():
+            # One that was saved while the server went away may be in some partitions only.
+            self._books.locations.setdefault(location.decode(), packed)
+        stored = {
+            operation: raw
+            async for operation, raw in self._topology.scan_hash(keys.operations(self._partition))
+        }
+        self._read_records(stored)
+        await self._read_memories(stored)
+        await self._read_stock(stored)
+
+    def _read_records(self, stored: Mapping[bytes, bytes]) -> None:
+        books = self._books
+        for operation, raw in stored.items():
+            if raw[0] in {KIND_RESERVATION, KIND_BASKET}:
+                cut = split_record(raw)
+                if isinstance(decode_tail(cut.tail).state, Undecided):
+                    # Nothing came of it, or nothing yet: who asked for it asks again.
+                    continue
+                front = bytes((KIND_RESERVATION,)) + cut.front[1:]
+                key = _key_of(raw, operation)
+                books.promises[key] = Promise(self._partition, front, cut.plan, cut.detail, cut.tail)
+                if raw[0] == KIND_BASKET:
+                    self.baskets.append(key)
+            elif raw[0] == KIND_PART:
+                self.parts[_key_of(raw, operation)] = decode_record(raw)
+            elif raw[0] == KIND_BOUND:
+                until_ms = int.from_bytes(raw[_BOUND_UNTIL], "little")
+                if until_ms > books.now_ms:
+                    books.bonds[operation] = raw[_BOUND_MARK], until_ms
+
+    async def _read_memories(self, stored: Mapping[bytes, bytes]) -> None:
+        """Answers to operations. Only the ledger knows where they belong in a data set of another size."""
+        until, routes = await self._read_until(), dict[bytes, int]()
+        wanted = {name for name, raw in stored.items() if raw[0] in {KIND_OPERATION, KIND_MOVEMENT}}
+        async for item in read_events(self._topology, self._partition):
+            self.events += 1
+            if isinstance(item, Moved):
+                if item.id in wanted:
+                    routes[item.id] = keys.route_of(item.sku)
+            elif isinstance(item, Resolved):
+                if item.operation != NO_OPERATION:
+                    routes[item.operation] = item.route
+            elif isinstance(item, Carried):
+                routes[item.id] = item.route
+        for operation in sorted(wanted, key=lambda name: (until.get(name, 0), name)):
+            until_ms = until.get(operation, self._books.now_ms)
+            self._books.memories.append(
+                Memory(self._partition, operation, routes[operation], until_ms, stored[operation])
+            )
+
+    async def _read_until(self) -> dict[bytes, int]:
+        """When what is remembered may be forgotten, as the deadline index has it."""
+        found: dict[bytes, int] = {}
+        async for entry, place in self._topology.scan_sorted(keys.due(self._partition)):
+            if MEMORIES_FROM <= place < MEMORIES_TO:
+                for at in range(1, len(entry), OPERATION_ID_SIZE):
+                    operation = entry[at : at + OPERATION_ID_SIZE]
+                    found[operation] = max(int(place) - MEMORIES_FROM, found.get(operation, 0))
+        return found
+
+    async def _read_stock(self, stored: Mapping[bytes, bytes]) -> None:
+        fields = {
+            field.decode(): raw async for field, raw in self._topology.scan_hash(keys.stock(self._partition))
+        }
+        for field in sorted(fields):
+            raw = fields[field]
+            if "\n\n" in field or is_divider(raw):
+                continue
+            card, sku = decode_card(raw), field.partition("\n")[0]
+            for index, location in enumerate(card.locations):
+                self._books.on_hand[sku, location] = card.counters[index * card.stride]
+            blocks = [fields.get(block_field(field, block), b"") for block in range(card.first, card.block)]
+            claims = split_claims(b"".join((*blocks, card.claims)))
+            self._books.claims[field] = [_key_of(stored[claim], claim) for claim in claims]
+
+
+def _key_of(raw: bytes, operation: bytes) -> Key:
+    """The key of a reservation, a basket or a part, given its record."""
+    route = int.from_bytes(raw[ROUTE], "little")
+    return route, basket_id(operation, route) if raw[0] == KIND_PART else operation
+
+
+def open_units(books: Books) -> dict[tuple[str, str], int]:
+    """The units of each position that are promised."""
+    found: dict[tuple[str, str], int] = {}
+    for promise in books.promises.values():
+        if promise.is_open:
+            units = promise.read_units()
+            for (sku, location, _), line in zip(positions_of(promise.plan), units, strict=True):
+                found[sku, location] = found.get((sku, location), 0) + line[HELD] + line[COMMITTED]
+    return found

@@ -1,0 +1,83 @@
+"""Writes books into an empty data set, through the scripts of the engine.
+
+What is stored there is therefore as it always is: cards, claims, blocks, deadlines, and a ledger from which
+all of it follows. Positions begin with movements, and everything with an id is carried.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+
+from engine import planner
+from engine.commands import Answered
+from engine.dataset import Dataset
+from engine.errors import DatasetUnfit
+from engine.ids import fingerprint
+from engine.keys import partition_of
+from engine.repartition.books import Books, Tell, open_units
+from engine.repartition.layout import Layout
+from engine.types import Movement, MovementKind
+
+AT_ONCE = 4096
+"""Requests that wait for the server at a time."""
+REASON = "repartition"
+_Call = Callable[[], Answered]
+
+
+async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell) -> int:
+    """Writes all that the layout names. Returns how many events that took. Raises `DatasetUnfit` where the
+    server does not take something, `Unavailable`, `Unconfirmed`.
+    """
+    await _send(_locations(target, books))
+    promised = open_units(books)
+    opening = {place: max(units, promised.get(place, 0)) for place, units in books.on_hand.items()}
+    short = {
+        place: units - opening[place] for place, units in books.on_hand.items() if units < opening[place]
+    }
+    await _send(_movement(target, books, place, units, 1) for place, units in opening.items())
+    tell(f"wrote {len(books.locations):,} locations and {len(opening):,} positions")
+    await _send(
+        partial(commands.carry, one.operation, one.until_ms, one.route, one.record, one.positions)
+        for commands, filed in zip(target.commands, layout.filed, strict=True)
+        for one in filed
+    )
+    carried = sum(map(len, layout.filed))
+    tell(f"carried {carried:,} reservations, parts and answers")
+    # Last, what facts took away that was promised: the movement names the promises, as the fact did.
+    await _send(_movement(target, books, place, units, 2) for place, units in short.items())
+    await _send(
+        partial(target.commands[bond.keeper].bind, bond.operation, bond.mark, bond.until_ms - books.now_ms)
+        for bond in layout.bonds
+    )
+    return len(books.locations) * layout.partitions + len(opening) + carried + len(short)
+
+
+def _locations(target: Dataset, books: Books) -> Iterator[_Call]:
+    for name, packed in books.locations.items():
+        for commands in target.commands:
+            yield partial(commands.save_location, name, packed)
+
+
+def _movement(target: Dataset, books: Books, place: tuple[str, str], units: int, step: int) -> _Call:
+    sku, location = place
+    commands = target.commands[partition_of(sku, target.partitions)]
+    fact = Movement("", MovementKind.ADJUST, sku, location, units, REASON)
+    argument = commands.encode_movement(
+        target.ids.of_opening(books.epoch, sku, location, step),
+        fingerprint(b"%d" % step),
+        units,
+        location,
+        sku,
+        planner.encode_movement_detail(fact),
+    )
+    return partial(commands.movement, argument)
+
+
+async def _send(calls: Iterable[_Call]) -> None:
+    """Makes calls, many at a time and in their order for each partition. Raises where one is refused."""
+    waiting = iter(calls)
+    while some := list(islice(waiting, AT_ONCE)):
+        for _, _, _, answer in await asyncio.gather(*[call() for call in some]):
+            if type(answer) is list:
+                raise DatasetUnfit(f"the server does not take what the other one holds: {answer!r}")
