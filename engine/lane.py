@@ -268,6 +268,10 @@ class Lane(asyncio.Protocol):
                     self.close()
                     return
                 continue
+            if not self._under_way:
+                # The connection was lost before this was taken, or the server turns us away unasked.
+                self.close()
+                return
             self._take_reply(reply)
             if self._under_way:
                 self._is_draining = True

@@ -17,6 +17,7 @@ from _groups import (
     start_sentinels,
     wait_until,
 )
+from _resp import ServerError
 
 __all__ = [
     "SERVICE",
@@ -24,6 +25,7 @@ __all__ = [
     "Group",
     "Node",
     "SentinelGroup",
+    "ServerError",
     "free_ports",
     "has_replica",
     "start_cluster",

@@ -1,0 +1,85 @@
+"""The faults, by name. Each strikes a site under load, heals it, and tells what shows that it bit."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tests.faults.campaign.proxy import Proxy
+from tests.faults.campaign.shoppers import Crowd
+
+Evidence = Mapping[str, int]
+"""What shows that a fault bit, in numbers. A zero says that it did not."""
+
+
+@dataclass
+class Scene:
+    """What a fault may touch. `site` is of the kind that the fault names."""
+
+    site: Any
+    crowd: Crowd
+    chance: Random
+    proxy: Proxy | None
+
+    async def pause(self, least: float, most: float) -> None:
+        """Lets traffic go on for a random while."""
+        await asyncio.sleep(self.chance.uniform(least, most))
+        self.crowd.look()
+
+
+Strike = Callable[[Scene], Awaitable[Evidence]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to be struck."""
+
+    name: str
+    strike: Strike
+    site: str
+    tier: str
+    is_proxied: bool
+    """The engine's connections go through a relay."""
+
+    has_clock: bool
+    """The server's clock can be set."""
+
+    may_lose: bool
+    """Acknowledged work may be undone, and then the history must show it."""
+
+    excused: frozenset[str]
+    """Invariants that this release does not promise under this fault."""
+
+    goes_alone: bool
+    """No second fault in the same round."""
+
+    @property
+    def is_single(self) -> bool:
+        return self.site == "single"
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(
+    site: str = "single",
+    *,
+    tier: str = "",
+    is_proxied: bool = False,
+    has_clock: bool = False,
+    may_lose: bool = False,
+    excused: frozenset[str] = frozenset(),
+) -> Callable[[Strike], Strike]:
+    """Makes a function a fault of the same name."""
+
+    def register(strike: Strike) -> Strike:
+        name = strike.__name__
+        goes_alone = site != "single" or has_clock or may_lose
+        usual = "local" if site == "single" else "none"
+        FAULTS[name] = Fault(
+            name, strike, site, tier or usual, is_proxied, has_clock, may_lose, excused, goes_alone
+        )
+        return strike
+
+    return register

@@ -1,0 +1,243 @@
+"""One round: a site, a crowd, a fault or two, and the judgement. All of its choices come from one seed."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+from time import monotonic
+
+import msgspec
+from msgspec import Struct
+
+from engine.audit import AuditReport, audit
+from engine.check import Report, check
+from engine.check.reading import find_files
+from engine.history import RecordedInventory
+from engine.inventory import Inventory
+from engine.script import Library
+from engine.workers.host import Host
+from engine.workers.sweeper import Sweeper
+from tests.faults.campaign import group_faults, outside_faults, single_faults
+from tests.faults.campaign.faults import FAULTS, Fault, Scene
+from tests.faults.campaign.proxy import Proxy
+from tests.faults.campaign.shoppers import Crowd, NoConvergenceError
+from tests.faults.campaign.sites import Shared, Single, Site, open_site
+
+FAULT_MODULES = (single_faults, outside_faults, group_faults)
+CONNECTIONS = 2
+TWO_FAULTS = 0.3
+SHOWN_VIOLATIONS = 5
+ROUND_SECONDS = 90.0
+LAPSED_AFTER_SECONDS = 1.15
+"""The first holds last a second; a sweep follows within a tenth."""
+STAKES = ("unknown", "replays", "refusals", "expiries", "last units")
+"""Without each of these a round proves nothing."""
+
+
+class Size(Struct, frozen=True):
+    """How much happens in a round."""
+
+    shoppers: int = 20
+    operations: int = 600
+    """Answers at the least, a hundred before the first fault and a hundred after the last."""
+
+
+SHORT, LONG = Size(), Size(shoppers=32, operations=2400)
+
+
+class Verdict(Struct):
+    """What a round showed."""
+
+    seed: int
+    faults: list[str]
+    site: str
+    tier: str
+    partitions: int
+    operations: int = 0
+    """Checked by the history, repeats counted one by one."""
+
+    stakes: dict[str, int] = msgspec.field(default_factory=dict)
+    evidence: dict[str, int] = msgspec.field(default_factory=dict)
+    events: int = 0
+    losses: int = 0
+    """Violations of the history in a round that may lose: the loss was seen."""
+
+    seconds: float = 0.0
+    violations: list[str] = msgspec.field(default_factory=list)
+    vacuous: list[str] = msgspec.field(default_factory=list)
+    """Why the round proves nothing."""
+
+    @property
+    def counts(self) -> bool:
+        return not (self.violations or self.vacuous)
+
+    def __str__(self) -> str:
+        faults = "+".join(self.faults)
+        wrong = [*self.violations, *(f"vacuous: {reason}" for reason in self.vacuous)]
+        return f"seed {self.seed} ({faults}, P={self.partitions}): {'; '.join(wrong) or 'sound'}"
+
+
+class Plan(Struct, frozen=True):
+    """A round that is to be. `choose` makes the same of the same seed."""
+
+    seed: int
+    faults: tuple[str, ...]
+    partitions: int
+    size: Size
+
+
+def choose(seed: int, wanted: Sequence[str], size: Size) -> Plan:
+    """What a seed stands for: one of the wanted faults, sometimes a second one."""
+    chance = Random(seed)
+    first = FAULTS[chance.choice(list(wanted))]
+    others = [
+        name
+        for name in wanted
+        if not FAULTS[name].goes_alone and FAULTS[name].tier == first.tier and name != first.name
+    ]
+    names = [first.name]
+    if not first.goes_alone and others and chance.random() < TWO_FAULTS:
+        names.append(chance.choice(others))
+    return Plan(seed, tuple(names), chance.choice((1, 1, 4)), size)
+
+
+def run_round(plan: Plan, shared: Shared, scripts: Library | None = None, tier: str | None = None) -> Verdict:
+    """Plays a round to its end and judges it. `scripts` may stand in for those of this release, `tier` for
+    that of the faults.
+    """
+    faults = [FAULTS[name] for name in plan.faults]
+    tier = tier or faults[0].tier
+    site: Site
+    if faults[0].is_single:
+        has_clock = any(fault.has_clock for fault in faults)
+        site = Single(shared.program, tier=tier, partitions=plan.partitions, has_clock=has_clock)
+    else:
+        site = shared.group(faults[0].site, tier)
+    verdict = Verdict(plan.seed, list(plan.faults), faults[0].site, tier, site.partitions)
+    folder, began = Path(tempfile.mkdtemp(prefix="bincard-history-")), monotonic()
+    try:
+        asyncio.run(_Round(plan, faults, site, folder, scripts, verdict).run())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    verdict.seconds = round(monotonic() - began, 3)
+    return verdict
+
+
+class _Round:
+    def __init__(
+        self,
+        plan: Plan,
+        faults: Sequence[Fault],
+        site: Site,
+        folder: Path,
+        scripts: Library | None,
+        verdict: Verdict,
+    ) -> None:
+        self.plan, self.faults, self.site, self.folder = plan, faults, site, folder
+        self.scripts, self.verdict = scripts, verdict
+        self.chance = Random(f"round {plan.seed}")
+        self.may_lose = any(fault.may_lose for fault in faults) and verdict.tier != "replicated"
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.timeout(ROUND_SECONDS):
+                await self._play()
+        except (NoConvergenceError, TimeoutError) as fault:
+            self.verdict.violations.append(f"G4: {fault or f'still not over after {ROUND_SECONDS:.0f} s'}")
+        finally:
+            await self.site.end()
+
+    async def _play(self) -> None:
+        history = self.folder / "round.jsonl"
+        async with AsyncExitStack() as stack:
+            await self.site.begin()
+            url, proxy = self.site.url, None
+            if any(fault.is_proxied for fault in self.faults):
+                assert isinstance(self.site, Single)
+                proxy = await stack.enter_async_context(Proxy(self.site.socket, self.folder / "proxy.sock"))
+                url = proxy.url
+            inventories = []
+            for _ in range(CONNECTIONS):
+                inventories.append(await open_site(self.site, url, history, self.scripts))
+                stack.push_async_callback(inventories[-1].close)
+            crowd = Crowd(
+                inventories,
+                self.chance,
+                partitions=self.site.partitions,
+                shoppers=self.plan.size.shoppers,
+            )
+            stack.push_async_callback(crowd.stop)
+            await self._sweep_beside(inventories[0], stack)
+            states = await self._trouble(crowd, Scene(self.site, crowd, self.chance, proxy))
+            books = await audit(inventories[0])
+        self._judge(check(find_files(history)), books, states)
+
+    async def _sweep_beside(self, inventory: Inventory, stack: AsyncExitStack) -> None:
+        """The background worker of any deployment."""
+        assert isinstance(inventory, RecordedInventory)
+        host = Host([Sweeper(inventory.inner)])
+        running = asyncio.ensure_future(host.run())
+
+        async def stop() -> None:
+            host.stop()
+            await running
+
+        stack.push_async_callback(stop)
+
+    async def _trouble(self, crowd: Crowd, scene: Scene) -> Mapping[str, int]:
+        """Traffic, faults, the end of both; how many reservations were left in each state."""
+        loop = asyncio.get_running_loop()
+        await crowd.stock_up()
+        began = loop.time()
+        crowd.start()
+        await crowd.until(100)
+        for fault in self.faults:
+            await scene.pause(0.0, 0.1)
+            for name, count in (await fault.strike(scene)).items():
+                self.verdict.evidence[f"{fault.name}: {name}"] = count
+        crowd.patience_ends = loop.time() + ROUND_SECONDS / 2
+        await crowd.until(100)
+        while crowd.operations < self.plan.size.operations:
+            await scene.pause(0.005, 0.005)
+        await crowd.finish()
+        await asyncio.sleep(began + LAPSED_AFTER_SECONDS - loop.time())
+        return await crowd.read_back()
+
+    def _judge(self, report: Report, books: AuditReport, states: Mapping[str, int]) -> None:
+        verdict, counts = self.verdict, report.counts
+        verdict.operations, verdict.events = report.operations, books.events
+        verdict.stakes = {
+            "unknown": report.unknown,
+            "replays": counts.get("replays judged", 0),
+            "refusals": sum(count for name, count in counts.items() if name.startswith("refusals judged")),
+            "expiries": states.get("expired", 0),
+            "last units": counts.get("promises of the last unit", 0),
+        }
+        excused = frozenset[str]().union(*(fault.excused for fault in self.faults))
+        found = [violation for violation in report.violations if violation.invariant not in excused]
+        told = [f"history {one.invariant}: {one.subject}: {one.detail}" for one in found[:SHOWN_VIOLATIONS]]
+        if self.may_lose:
+            verdict.losses = len(found)
+        else:
+            verdict.violations += told
+        verdict.violations += [
+            f"books {one}"
+            for one in (*books.violations[:SHOWN_VIOLATIONS], *books.differences[:SHOWN_VIOLATIONS])
+            if getattr(one, "invariant", "") not in excused
+        ]
+        verdict.violations += [f"audit: {note.name}: {note.detail}" for note in books.notes]
+        verdict.vacuous += [f"no {name}" for name in STAKES if not verdict.stakes[name]]
+        verdict.vacuous += [f"no evidence of {name}" for name, count in verdict.evidence.items() if not count]
+
+
+Progress = Callable[[Verdict], None]
+
+
+def run_all(plans: Sequence[Plan], program: Path, told: Progress, tier: str | None = None) -> None:
+    """Rounds one after the other; those on a shared group share it."""
+    with Shared(program) as shared:
+        for plan in plans:
+            told(run_round(plan, shared, tier=tier))
