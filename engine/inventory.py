@@ -178,6 +178,8 @@ class Inventory(Reservations):
         following = self._sweeps.get(partition)
         if following is None or following is running or following.done():
             following = asyncio.get_running_loop().create_task(sweep_all(self.dataset.commands[partition]))
+            # All who asked may have given up when it fails.
+            following.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._sweeps[partition] = following
         await asyncio.shield(following)
 

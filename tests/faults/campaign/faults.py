@@ -54,10 +54,6 @@ class Fault:
     goes_alone: bool
     """No second fault in the same round."""
 
-    @property
-    def is_single(self) -> bool:
-        return self.site == "single"
-
 
 FAULTS: dict[str, Fault] = {}
 
@@ -76,7 +72,7 @@ def fault(
     def register(strike: Strike) -> Strike:
         name = strike.__name__
         goes_alone = site != "single" or has_clock or may_lose
-        usual = "local" if site == "single" else "none"
+        usual = "local" if site in {"single", "served"} else "none"
         FAULTS[name] = Fault(
             name, strike, site, tier or usual, is_proxied, has_clock, may_lose, excused, goes_alone
         )

@@ -12,21 +12,20 @@ from time import monotonic
 import msgspec
 from msgspec import Struct
 
-from engine.audit import AuditReport, audit
+from engine.audit import AuditReport
 from engine.check import Report, check
 from engine.check.reading import find_files
 from engine.history import RecordedInventory
-from engine.inventory import Inventory
 from engine.script import Library
 from engine.workers.host import Host
 from engine.workers.sweeper import Sweeper
-from tests.faults.campaign import group_faults, outside_faults, single_faults
+from tests.faults.campaign import group_faults, outside_faults, served, single_faults
 from tests.faults.campaign.faults import FAULTS, Fault, Scene
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.shoppers import Crowd, NoConvergenceError
-from tests.faults.campaign.sites import Shared, Single, Site, open_site
+from tests.faults.campaign.sites import Shared, Single, Site
 
-FAULT_MODULES = (single_faults, outside_faults, group_faults)
+FAULT_MODULES = (single_faults, outside_faults, group_faults, served)
 CONNECTIONS = 2
 TWO_FAULTS = 0.3
 SHOWN_VIOLATIONS = 5
@@ -111,9 +110,11 @@ def run_round(plan: Plan, shared: Shared, scripts: Library | None = None, tier: 
     faults = [FAULTS[name] for name in plan.faults]
     tier = tier or faults[0].tier
     site: Site
-    if faults[0].is_single:
+    if faults[0].site == "single":
         has_clock = any(fault.has_clock for fault in faults)
         site = Single(shared.program, tier=tier, partitions=plan.partitions, has_clock=has_clock)
+    elif faults[0].site == "served":
+        site = served.Served(shared.program, tier=tier)
     else:
         site = shared.group(faults[0].site, tier)
     verdict = Verdict(plan.seed, list(plan.faults), faults[0].site, tier, site.partitions)
@@ -139,9 +140,11 @@ class _Round:
         self.plan, self.faults, self.site, self.folder = plan, faults, site, folder
         self.scripts, self.verdict = scripts, verdict
         self.chance = Random(f"round {plan.seed}")
+        self.excused = frozenset[str]().union(*(fault.excused for fault in faults))
         self.may_lose = any(fault.may_lose for fault in faults) and verdict.tier != "replicated"
 
     async def run(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._note)
         try:
             async with asyncio.timeout(ROUND_SECONDS):
                 await self._play()
@@ -149,6 +152,10 @@ class _Round:
             self.verdict.violations.append(f"G4: {fault or f'still not over after {ROUND_SECONDS:.0f} s'}")
         finally:
             await self.site.end()
+
+    def _note(self, _: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+        """What the loop would only log: somebody's exception that nobody took."""
+        self.verdict.violations.append(f"unhandled: {context['message']}: {context.get('exception')!r}")
 
     async def _play(self) -> None:
         history = self.folder / "round.jsonl"
@@ -161,7 +168,7 @@ class _Round:
                 url = proxy.url
             inventories = []
             for _ in range(CONNECTIONS):
-                inventories.append(await open_site(self.site, url, history, self.scripts))
+                inventories.append(await self.site.open(url, history, self.scripts))
                 stack.push_async_callback(inventories[-1].close)
             crowd = Crowd(
                 inventories,
@@ -170,14 +177,17 @@ class _Round:
                 shoppers=self.plan.size.shoppers,
             )
             stack.push_async_callback(crowd.stop)
-            await self._sweep_beside(inventories[0], stack)
+            if isinstance(inventories[0], RecordedInventory):
+                await self._sweep_beside(inventories[0], stack)
             states = await self._trouble(crowd, Scene(self.site, crowd, self.chance, proxy))
-            books = await audit(inventories[0])
+            books = await self.site.audit()
         self._judge(check(find_files(history)), books, states)
+        own = self.site.histories()
+        if own is not None:
+            self._judge_history(check(find_files(own)))
 
-    async def _sweep_beside(self, inventory: Inventory, stack: AsyncExitStack) -> None:
+    async def _sweep_beside(self, inventory: RecordedInventory, stack: AsyncExitStack) -> None:
         """The background worker of any deployment."""
-        assert isinstance(inventory, RecordedInventory)
         host = Host([Sweeper(inventory.inner)])
         running = asyncio.ensure_future(host.run())
 
@@ -216,21 +226,24 @@ class _Round:
             "expiries": states.get("expired", 0),
             "last units": counts.get("promises of the last unit", 0),
         }
-        excused = frozenset[str]().union(*(fault.excused for fault in self.faults))
-        found = [violation for violation in report.violations if violation.invariant not in excused]
-        told = [f"history {one.invariant}: {one.subject}: {one.detail}" for one in found[:SHOWN_VIOLATIONS]]
-        if self.may_lose:
-            verdict.losses = len(found)
-        else:
-            verdict.violations += told
+        self._judge_history(report)
         verdict.violations += [
             f"books {one}"
             for one in (*books.violations[:SHOWN_VIOLATIONS], *books.differences[:SHOWN_VIOLATIONS])
-            if getattr(one, "invariant", "") not in excused
+            if getattr(one, "invariant", "") not in self.excused
         ]
         verdict.violations += [f"audit: {note.name}: {note.detail}" for note in books.notes]
         verdict.vacuous += [f"no {name}" for name in STAKES if not verdict.stakes[name]]
         verdict.vacuous += [f"no evidence of {name}" for name, count in verdict.evidence.items() if not count]
+
+
+    def _judge_history(self, report: Report) -> None:
+        found = [one for one in report.violations if one.invariant not in self.excused]
+        if self.may_lose:
+            self.verdict.losses += len(found)
+        else:
+            told = (f"history {one.invariant}: {one.subject}: {one.detail}" for one in found)
+            self.verdict.violations += list(told)[:SHOWN_VIOLATIONS]
 
 
 Progress = Callable[[Verdict], None]

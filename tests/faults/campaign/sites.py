@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from redis import Redis, RedisError
 
 from engine import Inventory
+from engine.audit import AuditReport, audit
 from engine.dataset import open_dataset
 from engine.history import open_recorded
 from engine.script import Library
@@ -44,14 +45,43 @@ class Site(Protocol):
     async def begin(self) -> None:
         """Starts, or empties what runs already."""
 
+    async def open(self, url: str, history: Path, scripts: Library | None) -> Inventory:
+        """An inventory that records, in the tier of the site; of the site itself or of a way to it."""
+
+    async def audit(self) -> AuditReport:
+        """Of the books, once the trouble is over."""
+
+    def histories(self) -> Path | None:
+        """What the site itself recorded, if anything."""
+
     async def end(self) -> None:
         """After each round. What is shared by rounds goes on."""
 
 
-class Single:
-    """An embedded server in a directory of its own, for one round."""
+class _Direct:
+    """A site whose servers the engine reaches by itself."""
 
-    kind = "single"
+    tier: str
+    partitions: int
+    url: str
+
+    async def open(self, url: str, history: Path, scripts: Library | None) -> Inventory:
+        dataset = await open_dataset(url, partitions=self.partitions, scripts=scripts)
+        return await open_recorded(dataset, str(history))
+
+    async def audit(self) -> AuditReport:
+        dataset = await open_dataset(self.url, create=False)
+        try:
+            return await audit(dataset)
+        finally:
+            await dataset.close()
+
+    def histories(self) -> None:
+        return None
+
+
+class Single(_Direct):
+    """An embedded server in a directory of its own, for one round."""
 
     def __init__(
         self, program: Path, *, tier: str = "local", partitions: int = 1, has_clock: bool = False
@@ -121,10 +151,8 @@ class Single:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Sentinels:
+class Sentinels(_Direct):
     """A primary, its replica and three Sentinels, shared by rounds."""
-
-    kind = "sentinel"
 
     def __init__(self, program: Path, *, tier: str = "none") -> None:
         self.tier, self.partitions = tier, 1
@@ -160,10 +188,8 @@ class Sentinels:
             self._group.stop()
 
 
-class Cluster:
+class Cluster(_Direct):
     """Three primaries and their replicas, shared by rounds."""
-
-    kind = "cluster"
 
     def __init__(self, program: Path, *, tier: str = "none", partitions: int = 64) -> None:
         self.tier, self.partitions = tier, partitions
@@ -222,12 +248,6 @@ _SETTINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "replicated": {"appendonly": "yes", "appendfsync": "always", "min-replicas-to-write": "1"},
     }
 )
-
-
-async def open_site(site: Site, url: str, history: Path, scripts: Library | None) -> Inventory:
-    """A recorded inventory of a site, in the tier that the site has."""
-    dataset = await open_dataset(url, partitions=site.partitions, scripts=scripts)
-    return await open_recorded(dataset, str(history))
 
 
 class Shared:
