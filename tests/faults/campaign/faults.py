@@ -48,6 +48,9 @@ class Fault:
     may_lose: bool
     """Acknowledged work may be undone, and then the history must show it."""
 
+    must_lose: bool
+    """It surely is undone: a history that shows nothing is blind."""
+
     excused: frozenset[str]
     """Invariants that this release does not promise under this fault."""
 
@@ -65,16 +68,26 @@ def fault(
     is_proxied: bool = False,
     has_clock: bool = False,
     may_lose: bool = False,
+    must_lose: bool = False,
     excused: frozenset[str] = frozenset(),
 ) -> Callable[[Strike], Strike]:
     """Makes a function a fault of the same name."""
 
     def register(strike: Strike) -> Strike:
         name = strike.__name__
-        goes_alone = site != "single" or has_clock or may_lose
+        goes_alone = site != "single" or has_clock or may_lose or must_lose
         usual = "local" if site in {"single", "served"} else "none"
         FAULTS[name] = Fault(
-            name, strike, site, tier or usual, is_proxied, has_clock, may_lose, excused, goes_alone
+            name=name,
+            strike=strike,
+            site=site,
+            tier=tier or usual,
+            is_proxied=is_proxied,
+            has_clock=has_clock,
+            may_lose=may_lose,
+            must_lose=must_lose,
+            excused=excused,
+            goes_alone=goes_alone,
         )
         return strike
 

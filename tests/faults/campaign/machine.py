@@ -1,11 +1,13 @@
 """Trouble that the machine makes for one process: slow or failing disks, no room, a clock that is set."""
 
 import asyncio
+import atexit
 import resource
 import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -105,9 +107,6 @@ class Clock:
 
 @cache
 def _shim_folder() -> Path:
-    import atexit
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="bincard-clock-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -13,6 +13,7 @@ from api.replay.client import Answer, Caller, OutcomeUnknownError, Target
 from engine import limits
 from engine.errors import (
     REFUSAL_ERRORS,
+    BincardError,
     ExceedsOpenQuantity,
     InsufficientStock,
     MemoryFull,
@@ -94,7 +95,7 @@ class HttpInventory:
             answer = Answer(result["status"], body, result.get("replayed", False), 0.0)
             try:
                 answers.append(_reservation(_checked(answer), one.ttl_seconds))
-            except Exception as error:
+            except BincardError as error:
                 answers.append(error)
         return answers
 
@@ -141,14 +142,22 @@ class HttpInventory:
         return [{**row, "unsellable": sum(row["unsellable"].values())} for row in told["positions"]]
 
     async def record(self, movement: Movement, *, caller: str = "") -> MovementResult:
-        body = {"movements": [{n: getattr(movement, n) for n in ("id", "kind", "sku", "location", "quantity")}]}
+        body = {
+            "movements": [{n: getattr(movement, n) for n in ("id", "kind", "sku", "location", "quantity")}]
+        }
         told = await self._ask("POST", "/v1/stock/movements", body)
         (result,) = msgspec.json.decode(told.body)["results"]
         if result["status"] >= FIRST_ERROR:
-            _checked(Answer(result["status"], msgspec.json.encode(result["body"]), replayed=False, retry_after_s=0))
+            _checked(
+                Answer(result["status"], msgspec.json.encode(result["body"]), replayed=False, retry_after_s=0)
+            )
         uncovered = [msgspec.convert(one, Uncovered) for one in result.get("uncovered") or ()]
         return MovementResult(
-            result["on_hand"], result["available"], result["version"], uncovered, result.get("replayed", False)
+            result["on_hand"],
+            result["available"],
+            result["version"],
+            uncovered,
+            result.get("replayed", False),
         )
 
     async def _resolve(

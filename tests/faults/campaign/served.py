@@ -42,7 +42,7 @@ class Served:
     async def begin(self) -> None:
         await asyncio.to_thread(self.start)
 
-    async def open(self, url: str, history: Path, scripts: Library | None) -> Any:
+    async def open(self, url: str, history: Path, scripts: Library | None) -> RecordedHttp:
         """A caller of the API."""
         assert scripts is None, "what is served are the scripts of this release"
         return RecordedHttp(url, history)

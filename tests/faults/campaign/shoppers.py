@@ -44,7 +44,9 @@ class NoConvergenceError(Exception):
 class Crowd:
     """Shoppers on some inventories, from `start` to `finish`."""
 
-    def __init__(self, inventories: Sequence[Inventory], chance: Random, *, partitions: int, shoppers: int) -> None:
+    def __init__(
+        self, inventories: Sequence[Inventory], chance: Random, *, partitions: int, shoppers: int
+    ) -> None:
         self.inventories = inventories
         self.counts: Counter[str] = Counter()
         self.given_up = GIVEN_UP
@@ -68,7 +70,9 @@ class Crowd:
         """Two stores with a few units of each SKU."""
         inventory = self.inventories[0]
         for place in PLACES:
-            await self.insist(lambda place=place: inventory.save_location(Location(place, LocationKind.STORE)))
+            await self.insist(
+                lambda place=place: inventory.save_location(Location(place, LocationKind.STORE))
+            )
         moves = [
             Movement(f"in {sku} {place}", MovementKind.RECEIVE, sku, place, FIRST_UNITS)
             for shelf in self.shelves
@@ -95,7 +99,6 @@ class Crowd:
 
     async def finish(self) -> None:
         """Lets everybody get an answer to what they asked. Raises `NoConvergenceError`."""
-        self.be_patient()
         self.is_over = True
         await asyncio.gather(*self._tasks)
 
@@ -107,7 +110,6 @@ class Crowd:
 
     def be_patient(self) -> None:
         """From now on there is no fault: answers must come."""
-        self.given_up = 0.0
         self.patience_ends = asyncio.get_running_loop().time() + PATIENCE_SECONDS
 
     async def read_back(self) -> Counter[str]:
@@ -128,7 +130,7 @@ class Crowd:
         return states
 
     async def insist(self, call: Call, chance: Random | None = None) -> object:
-        """Repeats a call with the ids that it has until there is an answer: what it returns, or its refusal."""
+        """Repeats a call with its ids until there is an answer: what it returns, or its refusal."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -227,7 +229,9 @@ class _Shopper:
                 lambda: inventory.commit(reservation, lines=part, remainder=remainder, op_id=f"{key} part")
             )
         if kind < 0.65:
-            await self._ask(lambda: inventory.commit(reservation, fulfil=True, op_id=own, if_expired="retake"))
+            await self._ask(
+                lambda: inventory.commit(reservation, fulfil=True, op_id=own, if_expired="retake")
+            )
             return
         await self._ask(lambda: inventory.commit(reservation, op_id=f"{key} all", if_expired="retake"))
         if chance.random() < 0.6:
@@ -269,7 +273,7 @@ async def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     """Looks again and again; whether it became so in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
                 await asyncio.sleep(FIRST_PAUSE_SECONDS)
             return True
     return condition()

@@ -17,7 +17,7 @@ from tests.faults.campaign.sites import is_refused
 HOUR_SECONDS = 3600
 BUSY_AFTER_MS = 30
 TIMES = frozenset({"I3", "I4", "I5", "I6", "I8", "I9"})
-"""What follows from a hold that lapses early: deadlines are times of day, and the history takes them for intervals."""
+"""What follows where holds lapse early: deadlines are times of day, and a history knows only intervals."""
 PROMPT_SECONDS = 5.0
 MULTI, EXEC = b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n"
 
@@ -158,7 +158,7 @@ async def comes_back_empty(scene: Scene) -> Evidence:
     return {"refused": refused}
 
 
-@fault(may_lose=True)
+@fault(must_lose=True)
 async def old_backup(scene: Scene) -> Evidence:
     """The server is killed, and its data of a while ago are put in place."""
     site, backup = scene.site, scene.site.folder / "backup"
