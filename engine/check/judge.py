@@ -527,8 +527,11 @@ class Judge:
                     lambda: books.repeat(life, request, version, operation.number), is_ordered=False,
                 )  # fmt: skip
             return
-        if memory is not None:
-            self._take_first(operation, version, answer_of(told), replayed=told.replayed)
+        if memory is not None and not self._take_first(
+            operation, version, answer_of(told), replayed=told.replayed
+        ):
+            self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
+            return
         life.touched = max(life.touched, operation.begun)
         key = operation.key
 

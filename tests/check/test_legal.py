@@ -109,3 +109,16 @@ def test_histories_that_begin_late_are_clean(steps: list[Any], begin: int) -> No
         play(later, steps[begin:])
     with NamedTemporaryFile() as file:
         assert later.check(Path(file.name)).violations == []
+
+
+def test_a_repeat_overtakes_the_first_answer(tmp_path: Path) -> None:
+    """Two processes were asked the same; what the second replays is told before the first has its answer."""
+    shop = HistoryShop()
+    shop.open("s1")
+    shop.receive("mug", 5)
+    shop.reserve("a", 2)
+    part = Call("commit", "x", (("mug", 1, "s1"),), "a", keep=True)
+    assert not shop.do(part, after=6).replayed
+    assert shop.do(part).replayed
+    shop.ask_reservation("a", before=0, after=0)
+    assert shop.check(tmp_path / "shop.jsonl").violations == []

@@ -1,6 +1,7 @@
 """Faults of servers that belong together: promotions, replicas that stand still, slots that move."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 from engine import keys
@@ -10,6 +11,8 @@ from tests.faults.campaign.faults import Evidence, Scene, fault
 from tests.topology.groups import Node, ServerError, wait_until
 
 SLOW_KEYS_SECONDS = 0.02
+OF_OTHERS = ("ping", "info", "psync", "replconf", "publish", "subscribe")
+"""Commands that replicas and Sentinels need, and callers do not."""
 
 
 @fault("sentinel", may_lose=True)
@@ -62,6 +65,21 @@ async def failover_asked(scene: Scene) -> Evidence:
     return {"promoted": 1}
 
 
+@fault("sentinel", may_lose=True)
+async def split_brain(scene: Scene) -> Evidence:
+    """Sentinels and replica are cut off from the primary, callers are not: two take writes for a while."""
+    old = await asyncio.to_thread(scene.site.group.primary)
+    before = scene.crowd.operations
+    await asyncio.to_thread(old.call, "ACL", "SETUSER", "default", *(f"-{word}" for word in OF_OTHERS))
+    await asyncio.to_thread(old.call, "CLIENT", "KILL", "TYPE", "replica")
+    try:
+        await _until_promoted(scene, old)
+    finally:
+        await asyncio.to_thread(old.call, "ACL", "SETUSER", "default", "+@all")
+    await asyncio.to_thread(scene.site.group.demote, old)
+    return {"promoted": 1, "answered meanwhile": scene.crowd.operations - before}
+
+
 @fault("sentinel")
 async def replica_frozen(scene: Scene) -> Evidence:
     """The replica stands still, for less than it takes to be given up."""
@@ -98,6 +116,21 @@ async def primary_killed(scene: Scene) -> Evidence:
     return {"promoted": 1}
 
 
+@fault("cluster", may_lose=True)
+async def primary_frozen(scene: Scene) -> Evidence:
+    """The same primary stands still until another took its place, then goes on."""
+    site, slot = scene.site, _slot(scene)
+    old = await asyncio.to_thread(site.group.owner, slot)
+    others = [node for node in site.group.nodes if node is not old]
+    old.pause()
+    try:
+        await asyncio.to_thread(wait_until, lambda: _has_taken(others, slot), f"slot {slot} is taken over")
+    finally:
+        old.resume()
+    await asyncio.to_thread(site.until_following, old)
+    return {"promoted": 1}
+
+
 @fault("cluster")
 async def replica_killed(scene: Scene) -> Evidence:
     """A replica of the cluster is killed and comes back."""
@@ -125,6 +158,17 @@ async def slot_moved(scene: Scene) -> Evidence:
     if not has_moved:
         await asyncio.to_thread(site.group.move_slot, slot, new, pause_seconds=SLOW_KEYS_SECONDS)
     return {"moved": int(await asyncio.to_thread(site.group.owner, slot) is new)}
+
+
+def _has_taken(nodes: Sequence[Node], slot: int) -> bool:
+    """Whether one of these says that one of these has the slot."""
+    ports = {node.port for node in nodes}
+    for node in nodes:
+        with suppress(ServerError):
+            for first, last, primary, *_ in node.call("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return primary[1] in ports
+    return False
 
 
 def _slot(scene: Scene) -> int:

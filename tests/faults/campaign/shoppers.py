@@ -24,6 +24,9 @@ from engine import (
 from engine.keys import partition_of
 
 PLACES = ("s1", "s2")
+LAST = "last"
+"""There is one of it, and everybody wants it first."""
+
 SKUS = 6
 MOST_SHELVES = 3
 FIRST_UNITS = 4
@@ -34,7 +37,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.08
 PATIENCE_SECONDS = 30.0
 """How long after the last fault a request may stay without an answer. Then it does not converge."""
 
-Call = Callable[[], Awaitable[object]]
+Call = Callable[[Inventory], Awaitable[object]]
+"""A request with its ids: what it asks of whichever inventory it is sent to."""
 
 
 class NoConvergenceError(Exception):
@@ -47,7 +51,7 @@ class Crowd:
     def __init__(
         self, inventories: Sequence[Inventory], chance: Random, *, partitions: int, shoppers: int
     ) -> None:
-        self.inventories = inventories
+        self.inventories, self.chance = inventories, chance
         self.counts: Counter[str] = Counter()
         self.given_up = GIVEN_UP
         """The share of calls that nobody waits for long enough."""
@@ -55,10 +59,7 @@ class Crowd:
         self.patience_ends = float("inf")
         self.is_over = False
         self.shelves = choose_shelves(partitions)
-        self._shoppers = [
-            _Shopper(self, inventories[number % len(inventories)], f"c{number}", Random(chance.random()))
-            for number in range(shoppers)
-        ]
+        self._shoppers = [_Shopper(self, f"c{number}", Random(chance.random())) for number in range(shoppers)]
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -68,18 +69,16 @@ class Crowd:
 
     async def stock_up(self) -> None:
         """Two stores with a few units of each SKU."""
-        inventory = self.inventories[0]
         for place in PLACES:
-            await self.insist(
-                lambda place=place: inventory.save_location(Location(place, LocationKind.STORE))
-            )
+            await self.insist(lambda it, place=place: it.save_location(Location(place, LocationKind.STORE)))
         moves = [
             Movement(f"in {sku} {place}", MovementKind.RECEIVE, sku, place, FIRST_UNITS)
             for shelf in self.shelves
             for sku in shelf
             for place in PLACES
         ]
-        await asyncio.gather(*(self.insist(lambda move=move: inventory.record(move)) for move in moves))
+        moves.append(Movement(f"in {LAST}", MovementKind.RECEIVE, LAST, PLACES[0], 1))
+        await asyncio.gather(*(self.insist(lambda it, move=move: it.record(move)) for move in moves))
 
     def start(self) -> None:
         self._tasks = [asyncio.ensure_future(shopper.go()) for shopper in self._shoppers]
@@ -115,17 +114,16 @@ class Crowd:
     async def read_back(self) -> Counter[str]:
         """Reads what became of every reservation that somebody was told of, and every count."""
         states: Counter[str] = Counter()
-        inventory = self.inventories[0]
 
         async def read(reservation: str) -> None:
-            found = await self.insist(lambda: inventory.reservation(reservation))
+            found = await self.insist(lambda it: it.reservation(reservation))
             states[found.state if isinstance(found, Reservation) else "not found"] += 1
 
         await asyncio.gather(*map(read, self.reservations))
         skus = [sku for shelf in self.shelves for sku in shelf]
         await asyncio.gather(
-            *(self.insist(lambda sku=sku: inventory.stock(sku)) for sku in skus),
-            *(self.insist(lambda sku=sku: inventory.availability(sku)) for sku in skus),
+            *(self.insist(lambda it, sku=sku: it.stock(sku)) for sku in skus),
+            *(self.insist(lambda it, sku=sku: it.availability(sku)) for sku in skus),
         )
         return states
 
@@ -136,9 +134,9 @@ class Crowd:
             try:
                 if chance is not None and self.given_up and chance.random() < self.given_up:
                     async with asyncio.timeout(chance.random() * 0.004):
-                        answer = await call()
+                        answer = await call(self.chance.choice(self.inventories))
                 else:
-                    answer = await call()
+                    answer = await call(self.chance.choice(self.inventories))
             except TimeoutError:
                 self.counts["given up"] += 1
                 continue
@@ -160,11 +158,14 @@ class Crowd:
 class _Shopper:
     """One who shops until the crowd is over."""
 
-    def __init__(self, crowd: Crowd, inventory: Inventory, name: str, chance: Random) -> None:
-        self.crowd, self.inventory, self.name, self.chance = crowd, inventory, name, chance
+    def __init__(self, crowd: Crowd, name: str, chance: Random) -> None:
+        self.crowd, self.name, self.chance = crowd, name, chance
 
     async def go(self) -> None:
-        number = 0
+        number, last = 0, [Line(LAST, 1, PLACES[0])]
+        held = await self._ask(lambda it: it.reserve(f"{self.name} last", last, ttl_seconds=SHORT_TTL))
+        if isinstance(held, Reservation):
+            self.crowd.reservations[held.id] = None
         while not self.crowd.is_over:
             number += 1
             key = f"{self.name} {number}"
@@ -188,7 +189,7 @@ class _Shopper:
         return answer
 
     async def _shop(self, key: str, *, abandons: bool) -> None:
-        chance, inventory = self.chance, self.inventory
+        chance = self.chance
         shelf = chance.choice(self.crowd.shelves)
         lines = [
             Line(chance.choice(shelf), chance.choice((1, 1, 2)), chance.choice(PLACES))
@@ -196,7 +197,7 @@ class _Shopper:
         ]
         ttl_seconds = SHORT_TTL if abandons or chance.random() < 0.2 else LONG_TTL
 
-        async def reserve_among_many() -> object:
+        async def reserve_among_many(inventory: Inventory) -> object:
             answer = (await inventory.reserve_many([ReserveRequest(key, lines, ttl_seconds)]))[0]
             if isinstance(answer, Exception):
                 raise answer
@@ -205,52 +206,50 @@ class _Shopper:
         if chance.random() < 0.1:
             held = await self._ask(reserve_among_many)
         else:
-            held = await self._ask(lambda: inventory.reserve(key, lines, ttl_seconds=ttl_seconds))
+            held = await self._ask(lambda it: it.reserve(key, lines, ttl_seconds=ttl_seconds))
         if not isinstance(held, Reservation):
             return
         self.crowd.reservations[held.id] = None
         if chance.random() < 0.03:
-            await self._ask(lambda: inventory.reserve(key, lines[:1], ttl_seconds=LONG_TTL + 1))
+            await self._ask(lambda it: it.reserve(key, lines[:1], ttl_seconds=LONG_TTL + 1))
         if not abandons:
             await self._resolve(held.id, lines, key)
 
     async def _resolve(self, reservation: str, lines: list[Line], key: str) -> None:
-        chance, inventory = self.chance, self.inventory
+        chance = self.chance
         own = chance.choice((None, f"{key} own"))
         kind = chance.random()
         if kind < 0.3:
-            await self._ask(lambda: inventory.release(reservation, op_id=own))
+            await self._ask(lambda it: it.release(reservation, op_id=own))
             return
         if kind < 0.4:
-            await self._ask(lambda: inventory.extend(reservation, SHORT_TTL, op_id=own))
+            await self._ask(lambda it: it.extend(reservation, SHORT_TTL, op_id=own))
         if kind < 0.55:
             part, remainder = lines[:1], chance.choice(("keep", "release"))
             await self._ask(
-                lambda: inventory.commit(reservation, lines=part, remainder=remainder, op_id=f"{key} part")
+                lambda it: it.commit(reservation, lines=part, remainder=remainder, op_id=f"{key} part")
             )
         if kind < 0.65:
-            await self._ask(
-                lambda: inventory.commit(reservation, fulfil=True, op_id=own, if_expired="retake")
-            )
+            await self._ask(lambda it: it.commit(reservation, fulfil=True, op_id=own, if_expired="retake"))
             return
-        await self._ask(lambda: inventory.commit(reservation, op_id=f"{key} all", if_expired="retake"))
+        await self._ask(lambda it: it.commit(reservation, op_id=f"{key} all", if_expired="retake"))
         if chance.random() < 0.6:
-            await self._ask(lambda: inventory.cancel(reservation, op_id=f"{key} no"))
+            await self._ask(lambda it: it.cancel(reservation, op_id=f"{key} no"))
         else:
-            await self._ask(lambda: inventory.fulfil(reservation, op_id=f"{key} out"))
+            await self._ask(lambda it: it.fulfil(reservation, op_id=f"{key} out"))
 
     async def _look(self) -> None:
-        sku, inventory = self.chance.choice(self.chance.choice(self.crowd.shelves)), self.inventory
+        sku = self.chance.choice(self.chance.choice(self.crowd.shelves))
         if self.chance.random() < 0.3:
-            await self.crowd.insist(lambda: inventory.stock(sku), self.chance)
+            await self.crowd.insist(lambda it: it.stock(sku), self.chance)
         else:
-            await self.crowd.insist(lambda: inventory.availability(sku), self.chance)
+            await self.crowd.insist(lambda it: it.availability(sku), self.chance)
 
     async def _move(self, key: str) -> None:
         sku, chance = self.chance.choice(self.chance.choice(self.crowd.shelves)), self.chance
         kind = MovementKind.SALE if chance.random() < 0.2 else MovementKind.RECEIVE
         movement = Movement(key, kind, sku, chance.choice(PLACES), 1)
-        await self._ask(lambda: self.inventory.record(movement))
+        await self._ask(lambda it: it.record(movement))
 
 
 def choose_shelves(partitions: int) -> list[list[str]]:
