@@ -21,6 +21,7 @@ import msgspec
 from engine.topology.embedded_binary import ServerBinary, find_server_binary, inspect_server_binary
 from tests.faults.campaign.faults import FAULTS
 from tests.faults.campaign.rounds import LONG, SHORT, STAKES, Plan, Verdict, choose, play
+from tests.faults.campaign.sites import TIERS
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "operating" / "faults.md"
@@ -183,7 +184,7 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of the first round")
     parser.add_argument("--faults", default=",".join(FAULTS), help=f"some of {', '.join(FAULTS)}")
     parser.add_argument("--server", default=",".join(SERVERS), help=f"some of {', '.join(SERVERS)}")
-    parser.add_argument("--tier", help="in place of each fault's own")
+    parser.add_argument("--tier", choices=TIERS, help="of groups of servers, in place of none")
     parser.add_argument("--jobs", type=int, default=2, help="processes that play rounds")
     parser.add_argument("--short", action="store_true", help="fewer operations in each round")
     parser.add_argument("--json", type=Path, help="writes the table as data, batch by batch")

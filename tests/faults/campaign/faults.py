@@ -7,10 +7,13 @@ from random import Random
 from typing import Any
 
 from tests.faults.campaign.proxy import Proxy
-from tests.faults.campaign.shoppers import Crowd
+from tests.faults.campaign.shoppers import Crowd, wait_for
 
 Evidence = Mapping[str, int]
 """What shows that a fault bit, in numbers. A zero says that it did not."""
+
+
+BITES_WITHIN_SECONDS = 5.0
 
 
 @dataclass
@@ -26,6 +29,17 @@ class Scene:
         """Lets traffic go on for a random while."""
         await asyncio.sleep(self.chance.uniform(least, most))
         self.crowd.look()
+
+    def relay(self) -> Proxy:
+        """The relay of a fault that is proxied."""
+        assert self.proxy is not None
+        return self.proxy
+
+    async def until_bitten(self, bites: Callable[[], int]) -> int:
+        """Waits until a fault shows, on a busy machine too; how much of it does."""
+        await wait_for(lambda: bites() > 0, BITES_WITHIN_SECONDS)
+        self.crowd.look()
+        return bites()
 
 
 Strike = Callable[[Scene], Awaitable[Evidence]]

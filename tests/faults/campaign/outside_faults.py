@@ -13,6 +13,7 @@ async def slow_fsync(scene: Scene) -> Evidence:
     """Each fsync takes tens of milliseconds."""
     async with Traced(scene.site.pid, _slowly(scene)) as trace:
         await scene.pause(0.2, 0.5)
+        await scene.until_bitten(lambda: trace.hits)
     return {"slow fsyncs": trace.hits}
 
 
@@ -22,6 +23,7 @@ async def slow_fsync_kill(scene: Scene) -> Evidence:
     before = scene.site.pid
     async with Traced(before, _slowly(scene)) as trace:
         await scene.pause(0.1, 0.3)
+        await scene.until_bitten(lambda: trace.hits)
         await scene.site.kill()
     await scene.site.start()
     return {"slow fsyncs": trace.hits, "restarted": int(scene.site.pid != before)}
@@ -61,10 +63,10 @@ async def disk_full_unsynced(scene: Scene) -> Evidence:
     with scene.site.control() as client:
         refuses = await wait_for(lambda: is_refused(client, "MISCONF"), ENDS_WITHIN_SECONDS)
         await scene.pause(0.1, 0.3)
+        refused = await scene.until_bitten(lambda: scene.crowd.counts["storage_unavailable"] - before)
         limit_file_size(scene.site.pid, -1)
         recovers = await wait_for(lambda: bool(_writes(client)), ENDS_WITHIN_SECONDS)
         client.delete("campaign")
-    refused = scene.crowd.counts["storage_unavailable"] - before
     return {"refuses": int(refuses), "refused": refused, "recovers": int(recovers)}
 
 
@@ -75,47 +77,48 @@ def _writes(client: object) -> bool:
 @fault(is_proxied=True)
 async def slow_link(scene: Scene) -> Evidence:
     """Everything takes longer on the way, back and forth."""
-    assert scene.proxy is not None
-    before = scene.proxy.delayed
-    scene.proxy.delay_seconds = scene.chance.uniform(0.002, 0.02)
+    proxy = scene.relay()
+    before = proxy.delayed
+    proxy.delay_seconds = scene.chance.uniform(0.002, 0.02)
     await scene.pause(0.2, 0.5)
-    scene.proxy.delay_seconds = 0.0
-    return {"delayed": scene.proxy.delayed - before}
+    delayed = await scene.until_bitten(lambda: proxy.delayed - before)
+    proxy.delay_seconds = 0.0
+    return {"delayed": delayed}
 
 
 @fault(is_proxied=True)
 async def stalled_link(scene: Scene) -> Evidence:
     """Nothing passes for a while, and nobody is told."""
-    assert scene.proxy is not None
-    before = scene.proxy.stalled
-    scene.proxy.flows.clear()
+    proxy = scene.relay()
+    before = proxy.stalled
+    proxy.flows.clear()
     await scene.pause(0.1, 0.4)
-    scene.proxy.flows.set()
-    return {"stalled": scene.proxy.stalled - before}
+    stalled = await scene.until_bitten(lambda: proxy.stalled - before)
+    proxy.flows.set()
+    return {"stalled": stalled}
 
 
 @fault(is_proxied=True)
 async def cut_link(scene: Scene) -> Evidence:
     """Connections end after some bytes, in the middle of a request or an answer."""
-    assert scene.proxy is not None
-    before = scene.proxy.cuts
+    proxy, cuts = scene.relay(), 0
     for _ in range(scene.chance.randint(2, 5)):
-        wanted = scene.proxy.cuts + 1
-        scene.proxy.bytes_until_cut = scene.chance.randrange(0, 6000)
-        await wait_for(lambda wanted=wanted: scene.proxy.cuts >= wanted, 1.0)
+        before = proxy.cuts
+        proxy.bytes_until_cut = scene.chance.randrange(0, 6000)
+        cuts += await scene.until_bitten(lambda before=before: proxy.cuts - before)
         await scene.pause(0.0, 0.1)
-    scene.proxy.bytes_until_cut = -1
-    return {"cut": scene.proxy.cuts - before}
+    return {"cut": cuts}
 
 
 @fault(is_proxied=True)
 async def lost_answers(scene: Scene) -> Evidence:
     """The server does what it is asked, and its answers get lost with the connection."""
-    assert scene.proxy is not None
-    before = scene.proxy.lost_answers
+    proxy, lost = scene.relay(), 0
     for _ in range(scene.chance.randint(1, 3)):
-        scene.proxy.is_losing_answers = True
+        before = proxy.lost_answers
+        proxy.is_losing_answers = True
         await scene.pause(0.05, 0.15)
-        scene.proxy.is_losing_answers = False
+        lost += await scene.until_bitten(lambda before=before: proxy.lost_answers - before)
+        proxy.is_losing_answers = False
         await scene.pause(0.05, 0.1)
-    return {"lost": scene.proxy.lost_answers - before}
+    return {"lost": lost}

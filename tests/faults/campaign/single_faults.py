@@ -69,8 +69,9 @@ async def timeouts(scene: Scene) -> Evidence:
     usual, before = scene.crowd.given_up, scene.crowd.counts["given up"]
     scene.crowd.given_up = 0.5
     await scene.pause(0.2, 0.5)
+    given_up = await scene.until_bitten(lambda: scene.crowd.counts["given up"] - before)
     scene.crowd.given_up = usual
-    return {"given up": scene.crowd.counts["given up"] - before}
+    return {"given up": given_up}
 
 
 @fault()
@@ -80,8 +81,9 @@ async def memory_full(scene: Scene) -> Evidence:
     with scene.site.control() as client:
         client.config_set("maxmemory", "1")
         await scene.pause(0.1, 0.4)
+        refused = await scene.until_bitten(lambda: scene.crowd.counts["memory_full"] - before)
         client.config_set("maxmemory", "0")
-    return {"refused": scene.crowd.counts["memory_full"] - before}
+    return {"refused": refused}
 
 
 @fault()
@@ -147,7 +149,7 @@ async def comes_back_empty(scene: Scene) -> Evidence:
     await site.start()
     before = scene.crowd.counts["storage_unavailable"]
     await scene.pause(0.15, 0.4)
-    refused = scene.crowd.counts["storage_unavailable"] - before
+    refused = await scene.until_bitten(lambda: scene.crowd.counts["storage_unavailable"] - before)
     with site.control() as client:
         written = client.keys("*")
     assert not written, f"an empty server was written to: {written[:5]}"

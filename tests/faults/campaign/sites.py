@@ -6,9 +6,10 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Protocol, Self
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from redis import Redis, RedisError
 
@@ -31,11 +32,39 @@ from tests.topology.groups import (
 SOCKET_TIMEOUT_SECONDS = 10.0
 
 
+@dataclass(frozen=True)
+class Tier:
+    """What a durability tier asks of those who start groups of servers and open inventories on them."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    sentinels: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `start_sentinels`."""
+
+    opening: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `open_dataset`."""
+
+
+TIERS = {
+    "none": Tier(),
+    "local": Tier(),
+    "replicated": Tier(
+        settings={
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "min-replicas-to-write": "1",
+            "min-replicas-max-lag": "10",
+        },
+        sentinels={"replicas": 2},
+        opening={"replicas": 1},
+    ),
+}
+
+
 class Site(Protocol):
     """What every kind of round needs of what it runs on."""
 
     tier: str
-    """What the engine is told of the durability: `none`, `local`, and `replicated` where that can be had."""
+    """The durability that the servers are set for and the engine is told of, as in `TIERS`."""
 
     partitions: int
 
@@ -66,7 +95,8 @@ class _Direct:
     url: str
 
     async def open(self, url: str, history: Path, scripts: Library | None) -> Inventory:
-        dataset = await open_dataset(url, partitions=self.partitions, scripts=scripts)
+        more = TIERS[self.tier].opening
+        dataset = await open_dataset(url, partitions=self.partitions, scripts=scripts, **more)
         return await open_recorded(dataset, str(history))
 
     async def audit(self) -> AuditReport:
@@ -173,7 +203,9 @@ class Sentinels(_Direct):
 
     def _begin(self) -> None:
         if self._group is None:
-            self._group = start_sentinels(self._program, settings=settings_of(self.tier))
+            self._group = start_sentinels(
+                self._program, settings=TIERS[self.tier].settings, **TIERS[self.tier].sentinels
+            )
         self.group.primary().call("FLUSHALL")
         self.group.wait_until_replicated()
 
@@ -210,7 +242,7 @@ class Cluster(_Direct):
 
     def _begin(self) -> None:
         if self._group is None:
-            self._group = start_cluster(self._program, settings=settings_of(self.tier))
+            self._group = start_cluster(self._program, settings=TIERS[self.tier].settings)
         self.group.wait_until_whole()
         for node in self.primaries():
             node.call("FLUSHALL")
@@ -235,19 +267,6 @@ class Cluster(_Direct):
     def close(self) -> None:
         if self._group is not None:
             self._group.stop()
-
-
-def settings_of(tier: str) -> Mapping[str, str]:
-    """What the servers of a group are started with, beside what `scripts/_groups.py` gives them."""
-    return _SETTINGS[tier]
-
-
-_SETTINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "none": {},
-        "replicated": {"appendonly": "yes", "appendfsync": "always", "min-replicas-to-write": "1"},
-    }
-)
 
 
 class Shared:
