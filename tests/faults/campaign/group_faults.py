@@ -59,7 +59,7 @@ async def failover_behind(scene: Scene) -> Evidence:
 async def failover_asked(scene: Scene) -> Evidence:
     """Somebody asks for a promotion though nothing is broken."""
     old = await asyncio.to_thread(scene.site.group.primary)
-    await asyncio.to_thread(scene.site.group.promote_replica)
+    await asyncio.to_thread(wait_until, lambda: _agrees(scene), "a Sentinel agrees to promote")
     await _until_promoted(scene, old)
     await asyncio.to_thread(scene.site.group.demote, old)
     return {"promoted": 1}
@@ -88,6 +88,14 @@ async def replica_frozen(scene: Scene) -> Evidence:
     await scene.pause(0.1, 0.4)
     replica.resume()
     return {"frozen": 1}
+
+
+def _agrees(scene: Scene) -> bool:
+    """Asks for a promotion. A Sentinel that is busy with one, or finds no replica good enough, refuses."""
+    with suppress(ServerError):
+        scene.site.group.promote_replica()
+        return True
+    return False
 
 
 async def _until_promoted(scene: Scene, old: Node) -> None:

@@ -12,15 +12,12 @@ from time import monotonic
 
 import msgspec
 from msgspec import Struct
-from redis import RedisError
 
 from engine.audit import AuditReport
 from engine.check import Report, check
 from engine.check.reading import find_files
-from engine.errors import BincardError
 from engine.history import RecordedInventory
 from engine.script import Library
-from engine.topology.embedded import EmbeddedServerError
 from engine.workers.host import Host
 from engine.workers.sweeper import Sweeper
 from tests.faults.campaign import group_faults, outside_faults, served, single_faults
@@ -28,7 +25,6 @@ from tests.faults.campaign.faults import FAULTS, Fault, Scene
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.shoppers import Crowd, NoConvergenceError
 from tests.faults.campaign.sites import Shared, Single, Site
-from tests.topology.groups import GroupError
 
 FAULT_MODULES = (single_faults, outside_faults, group_faults, served)
 CONNECTIONS = 2
@@ -162,7 +158,7 @@ class _Round:
                 await self._play()
         except (NoConvergenceError, TimeoutError) as fault:
             self.verdict.violations.append(f"G4: {fault or f'still not over after {ROUND_SECONDS:.0f} s'}")
-        except (AssertionError, BincardError, EmbeddedServerError, GroupError, OSError, RedisError) as fault:
+        except Exception as fault:  # noqa: BLE001 - one round must not end the campaign
             self.verdict.violations.append(f"the round broke off: {type(fault).__name__}: {fault}")
         finally:
             await self.site.end()
