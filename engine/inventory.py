@@ -66,10 +66,10 @@ class Inventory(Reservations):
         )
         if type(answer) is bytes:
             self.metrics.count(movement.kind, Outcome.RECORDED)
-            return planner.decode_movement_result(answer, partition, epoch)
+            return planner.decode_movement_result(answer, partition)
         if answer[0] == b"replayed":
             self.metrics.count(movement.kind, Outcome.REPLAYED)
-            return planner.decode_movement_result(answer[1], partition, epoch, replayed=True)
+            return planner.decode_movement_result(answer[1], partition, replayed=True)
         reply = Reply(now_ms, epoch, seq, answer)
         raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
 

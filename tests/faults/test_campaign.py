@@ -42,8 +42,15 @@ def shared(server_name: str) -> Iterator[Shared]:
         yield opened
 
 
+def play(plan: Plan, shared: Shared) -> Verdict:
+    """A round that counts. One by chance in a thousand is vacuous: it is played again, once."""
+    verdict = run_round(plan, shared)
+    is_vacuous = verdict.vacuous and not verdict.violations
+    return run_round(plan, shared) if is_vacuous else verdict
+
+
 def expect_sound(verdicts: Sequence[Verdict]) -> None:
-    """A failure names its seed: `scripts/campaign.py --short --rounds 1 --seed …` tells the same."""
+    """A failure names its seed and its faults."""
     failed = [str(verdict) for verdict in verdicts if not verdict.counts]
     assert not failed, "\n".join(failed)
 
@@ -53,7 +60,7 @@ def test_one_server(server_name: str, shared: Shared) -> None:
     seeds = count(FIRST_SEEDS[server_name])
     plans = [choose(next(seeds), SINGLE, SHORT, first=name) for name in SINGLE * 2]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        expect_sound(list(pool.map(lambda plan: run_round(plan, shared), plans)))
+        expect_sound(list(pool.map(lambda plan: play(plan, shared), plans)))
 
 
 @pytest.mark.parametrize("site", GROUP_ROUNDS)
@@ -61,7 +68,7 @@ def test_more_than_a_server(server_name: str, site: str, shared: Shared) -> None
     """Promotions, slots that move, and the processes of a whole `bincard serve`."""
     seeds = count(FIRST_SEEDS[server_name])
     names = GROUP_ROUNDS[site][server_name]
-    expect_sound([run_round(Plan(next(seeds), (name,), 1, SHORT), shared) for name in names])
+    expect_sound([play(Plan(next(seeds), (name,), 1, SHORT), shared) for name in names])
 
 
 # -------------------------------------------------------------------- planted bugs

@@ -211,7 +211,7 @@ class Fact(NamedTuple):
 
     @property
     def result(self) -> bytes:
-        head = _int(self.seq, 7) + _signed(self.on_hand) + _signed(self.available)
+        head = _int(self.seq, 5) + _int(1, 2) + _signed(self.on_hand) + _signed(self.available)
         return head + b"".join(name + _int(units, 6) for name, units in self.uncovered)
 
     def packed(self, _name: bytes = b"") -> bytes:

@@ -49,7 +49,7 @@ class Table:
 
     def __init__(self, arguments: argparse.Namespace, programs: dict[str, ServerBinary]) -> None:
         self._arguments, self._programs = arguments, programs
-        self._began = time.monotonic()
+        self._began, self._commit = time.monotonic(), commit()
         self.rows: dict[str, dict[str, dict[str, int]]] = {server: {} for server in programs}
         self.totals = dict.fromkeys(COLUMNS, 0)
         self.failures: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ class Table:
             "seconds": round(time.monotonic() - self._began),
             "python": platform.python_version(),
             "kernel": platform.release(),
-            "commit": commit(),
+            "commit": self._commit,
             "servers": {name: f"{one.family} {one.version}" for name, one in self._programs.items()},
             "first_seed": arguments.seed,
             "size": "short" if arguments.short else "long",

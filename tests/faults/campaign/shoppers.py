@@ -24,8 +24,8 @@ from engine import (
 from engine.keys import partition_of
 
 PLACES = ("s1", "s2")
-LAST = "last"
-"""There is one of it, and everybody wants it first."""
+LAST = ("last-1", "last-2", "last-3")
+"""There is one of each, and everybody wants these first."""
 
 SKUS = 6
 MOST_SHELVES = 3
@@ -77,7 +77,7 @@ class Crowd:
             for sku in shelf
             for place in PLACES
         ]
-        moves.append(Movement(f"in {LAST}", MovementKind.RECEIVE, LAST, PLACES[0], 1))
+        moves += [Movement(f"in {sku}", MovementKind.RECEIVE, sku, PLACES[0], 1) for sku in LAST]
         await asyncio.gather(*(self.insist(lambda it, move=move: it.record(move)) for move in moves))
 
     def start(self) -> None:
@@ -162,10 +162,9 @@ class _Shopper:
         self.crowd, self.name, self.chance = crowd, name, chance
 
     async def go(self) -> None:
-        number, last = 0, [Line(LAST, 1, PLACES[0])]
-        held = await self._ask(lambda it: it.reserve(f"{self.name} last", last, ttl_seconds=SHORT_TTL))
-        if isinstance(held, Reservation):
-            self.crowd.reservations[held.id] = None
+        number = 0
+        for sku in LAST:
+            await self._want(sku)
         while not self.crowd.is_over:
             number += 1
             key = f"{self.name} {number}"
@@ -176,6 +175,12 @@ class _Shopper:
                 await self._look()
             else:
                 await self._move(key)
+
+    async def _want(self, sku: str) -> None:
+        key, lines = f"{self.name} {sku}", [Line(sku, 1, PLACES[0])]
+        held = await self._ask(lambda it: it.reserve(key, lines, ttl_seconds=SHORT_TTL))
+        if isinstance(held, Reservation):
+            self.crowd.reservations[held.id] = None
 
     async def _ask(self, call: Call) -> object:
         """A quarter of everything is sent twice: at once, or when the first answer is there."""
