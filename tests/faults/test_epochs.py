@@ -1,4 +1,4 @@
-"""An epoch begins when books were restored or taken over. What was answered before is answered alike after."""
+"""Where books were restored or taken over an epoch begins. Earlier answers are repeated as they were."""
 
 from __future__ import annotations
 

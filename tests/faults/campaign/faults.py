@@ -59,8 +59,8 @@ class Fault:
     has_clock: bool
     """The server's clock can be set."""
 
-    may_lose: bool
-    """Acknowledged work may be undone, and then the history must show it."""
+    may_lose: frozenset[str]
+    """The tiers in which acknowledged work may be undone. Then the history must show it."""
 
     must_lose: bool
     """It surely is undone: a history that shows nothing is blind."""
@@ -81,7 +81,7 @@ def fault(
     tier: str = "",
     is_proxied: bool = False,
     has_clock: bool = False,
-    may_lose: bool = False,
+    may_lose: frozenset[str] = frozenset(),
     must_lose: bool = False,
     excused: frozenset[str] = frozenset(),
 ) -> Callable[[Strike], Strike]:
@@ -89,7 +89,7 @@ def fault(
 
     def register(strike: Strike) -> Strike:
         name = strike.__name__
-        goes_alone = site != "single" or has_clock or may_lose or must_lose
+        goes_alone = site != "single" or has_clock or bool(may_lose) or must_lose
         usual = "local" if site in {"single", "served"} else "none"
         FAULTS[name] = Fault(
             name=name,

@@ -11,11 +11,12 @@ from tests.faults.campaign.faults import Evidence, Scene, fault
 from tests.topology.groups import Node, ServerError, wait_until
 
 SLOW_KEYS_SECONDS = 0.02
+NONE, ANY = frozenset({"none"}), frozenset({"none", "replicated"})
 OF_OTHERS = ("ping", "info", "psync", "replconf", "publish", "subscribe")
 """Commands that replicas and Sentinels need, and callers do not."""
 
 
-@fault("sentinel", may_lose=True)
+@fault("sentinel", may_lose=NONE)
 async def failover(scene: Scene) -> Evidence:
     """The primary is killed, its replica promoted; it comes back as a replica."""
     old = await asyncio.to_thread(scene.site.group.primary)
@@ -25,7 +26,7 @@ async def failover(scene: Scene) -> Evidence:
     return {"promoted": 1}
 
 
-@fault("sentinel", may_lose=True)
+@fault("sentinel", may_lose=NONE)
 async def failover_frozen(scene: Scene) -> Evidence:
     """The primary stands still until its replica is promoted, then goes on and thinks it is one yet."""
     old = await asyncio.to_thread(scene.site.group.primary)
@@ -39,7 +40,7 @@ async def failover_frozen(scene: Scene) -> Evidence:
     return {"promoted": 1}
 
 
-@fault("sentinel", may_lose=True)
+@fault("sentinel", may_lose=NONE)
 async def failover_behind(scene: Scene) -> Evidence:
     """The link to the replica stalls, so that it is behind when the primary is killed."""
     old = await asyncio.to_thread(scene.site.group.primary)
@@ -55,9 +56,11 @@ async def failover_behind(scene: Scene) -> Evidence:
     return {"promoted": 1}
 
 
-@fault("sentinel", may_lose=True)
+@fault("sentinel", may_lose=ANY)
 async def failover_asked(scene: Scene) -> Evidence:
-    """Somebody asks for a promotion though nothing is broken."""
+    """Somebody asks for a promotion though nothing is broken. Until the old primary hears of it, it goes on,
+    with a replica that confirms: no tier can help.
+    """
     old = await asyncio.to_thread(scene.site.group.primary)
     await asyncio.to_thread(wait_until, lambda: _agrees(scene), "a Sentinel agrees to promote")
     await _until_promoted(scene, old)
@@ -65,7 +68,7 @@ async def failover_asked(scene: Scene) -> Evidence:
     return {"promoted": 1}
 
 
-@fault("sentinel", may_lose=True)
+@fault("sentinel", may_lose=NONE)
 async def split_brain(scene: Scene) -> Evidence:
     """Sentinels and replica are cut off from the primary, callers are not: two take writes for a while."""
     old = await asyncio.to_thread(scene.site.group.primary)
@@ -110,7 +113,7 @@ async def _until_promoted(scene: Scene, old: Node) -> None:
     await asyncio.to_thread(wait_until, is_promoted, "the replica is the primary")
 
 
-@fault("cluster", may_lose=True)
+@fault("cluster", may_lose=NONE)
 async def primary_killed(scene: Scene) -> Evidence:
     """A primary of the cluster that has what the crowd wants is killed; it comes back as a replica."""
     site, slot = scene.site, _slot(scene)
@@ -124,7 +127,7 @@ async def primary_killed(scene: Scene) -> Evidence:
     return {"promoted": 1}
 
 
-@fault("cluster", may_lose=True)
+@fault("cluster", may_lose=NONE)
 async def primary_frozen(scene: Scene) -> Evidence:
     """The same primary stands still until another took its place, then goes on."""
     site, slot = scene.site, _slot(scene)

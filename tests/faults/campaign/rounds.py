@@ -148,8 +148,9 @@ class _Round:
         self.chance = Random(f"round {plan.seed}")
         self.excused = frozenset[str]().union(*(fault.excused for fault in faults))
         self.must_lose = any(fault.must_lose for fault in faults)
-        may_lose = any(fault.may_lose for fault in faults) and verdict.tier != "replicated"
-        self.may_lose = may_lose or self.must_lose
+        self.may_lose = self.must_lose or any(verdict.tier in fault.may_lose for fault in faults)
+        # Readers do not wait for replicas: at a promotion they may have seen what nobody was promised.
+        self.may_undo = any(fault.may_lose for fault in faults)
 
     async def run(self) -> None:
         asyncio.get_running_loop().set_exception_handler(self._note)
@@ -251,6 +252,9 @@ class _Round:
 
     def _judge_history(self, report: Report) -> None:
         found = [one for one in report.violations if one.invariant not in self.excused]
+        undone = report.counts.get("versions read and undone", 0)
+        if undone and not (self.may_undo or self.must_lose):
+            self.verdict.violations.append(f"history: {undone} versions were read and undone")
         if self.may_lose:
             self.verdict.losses += len(found)
         else:
