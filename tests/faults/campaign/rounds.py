@@ -225,6 +225,7 @@ class _Round:
             await scene.pause(0.005, 0.005)
         await crowd.finish()
         await asyncio.sleep(began + LAPSED_AFTER_SECONDS - loop.time())
+        await crowd.until_lapsed()
         return await crowd.read_back()
 
     def _judge(self, report: Report, books: AuditReport, states: Mapping[str, int]) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +14,9 @@ from typing import Any, Protocol, Self
 
 from redis import Redis, RedisError
 
-from engine import Inventory
+from engine import Inventory, Unavailable
 from engine.audit import AuditReport, audit
-from engine.dataset import open_dataset
+from engine.dataset import Dataset, open_dataset
 from engine.history import open_recorded
 from engine.script import Library
 from engine.topology.embedded import EmbeddedServer
@@ -30,6 +31,7 @@ from tests.topology.groups import (
 )
 
 SOCKET_TIMEOUT_SECONDS = 10.0
+OPENINGS = 5
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,12 @@ class _Direct:
     url: str
 
     async def open(self, url: str, history: Path, scripts: Library | None) -> Inventory:
-        more = TIERS[self.tier].opening
-        dataset = await open_dataset(url, partitions=self.partitions, scripts=scripts, **more)
+        more = {"partitions": self.partitions, "scripts": scripts, **TIERS[self.tier].opening}
+        dataset = await _open_patiently(url, **more)
         return await open_recorded(dataset, str(history))
 
     async def audit(self) -> AuditReport:
-        dataset = await open_dataset(self.url, create=False)
+        dataset = await _open_patiently(self.url, create=False)
         try:
             return await audit(dataset)
         finally:
@@ -108,6 +110,15 @@ class _Direct:
 
     def histories(self) -> None:
         return None
+
+
+async def _open_patiently(url: str, **how: Any) -> Dataset:  # noqa: ANN401 - as `open_dataset`
+    """Opens a data set. On a machine that is busy with promotions, Sentinels may be late with their answers."""
+    for _ in range(OPENINGS):
+        with suppress(Unavailable):
+            return await open_dataset(url, **how)
+        await asyncio.sleep(1.0)
+    return await open_dataset(url, **how)
 
 
 class Single(_Direct):
