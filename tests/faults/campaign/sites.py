@@ -113,7 +113,7 @@ class _Direct:
 
 
 async def _open_patiently(url: str, **how: Any) -> Dataset:  # noqa: ANN401 - as `open_dataset`
-    """Opens a data set. On a machine that is busy with promotions, Sentinels may be late with their answers."""
+    """Opens a data set. Sentinels that are busy with a promotion may be late with their answers."""
     for _ in range(OPENINGS):
         with suppress(Unavailable):
             return await open_dataset(url, **how)
