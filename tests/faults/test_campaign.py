@@ -99,9 +99,16 @@ PLANTED = [
 
 @pytest.mark.parametrize(("file", "right", "wrong", "shows"), PLANTED)
 def test_a_planted_bug_is_caught(
-    server_name: str, shared: Shared, file: str, right: str, wrong: str, shows: str
+    server_name: str,
+    shared: Shared,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    right: str,
+    wrong: str,
+    shows: str,
 ) -> None:
     """One round is enough, whatever its fault."""
+    monkeypatch.setattr(shoppers, "LAPSE_SECONDS", 1.0)
     plan = choose(FIRST_SEEDS[server_name], SINGLE, SHORT, first="kill")
     verdict = run_round(plan, shared, plant(file, right, wrong))
     assert any(shows in told for told in verdict.violations), verdict
@@ -149,6 +156,7 @@ def test_nothing_at_stake(server_name: str, shared: Shared, monkeypatch: pytest.
     monkeypatch.setattr(shoppers, "GIVEN_UP", 0.0)
     monkeypatch.setattr(shoppers, "SHORT_TTL", 60)
     monkeypatch.setattr(shoppers, "FIRST_UNITS", 100_000)
+    monkeypatch.setattr(shoppers, "LAST", ())
     verdict = run_round(register(monkeypatch, hit), shared)
     assert verdict.violations == []
     assert set(verdict.vacuous) >= {"no unknown", "no expiries", "no last units"}
