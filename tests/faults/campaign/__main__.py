@@ -85,7 +85,6 @@ class Table:
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "seconds": round(time.monotonic() - self._began),
             "python": platform.python_version(),
-            "kernel": platform.release(),
             "commit": self._commit,
             "servers": {name: f"{one.family} {one.version}" for name, one in self._programs.items()},
             "first_seed": arguments.seed,
