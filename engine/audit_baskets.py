@@ -19,6 +19,7 @@ from engine.ids import basket_id, part_id, reservation_id
 from engine.lifecycle import Line as Units
 from engine.lifecycle import units_of
 from engine.records import KIND_BASKET, KIND_PART, Record, Undecided, decode_record
+from engine.topology import Topology
 from engine.types import Line
 
 GROUP_RECORDS = 500

@@ -229,7 +229,7 @@ class Moved(Event, frozen=True, gc=False):
         """Sequence, on_hand and available, as the answer gave them."""
         raw = self.result
         return (
-            int.from_bytes(raw[:7], "little"),
+            int.from_bytes(raw[:5], "little"),
             _signed(raw[7:14]),
             _signed(raw[14:21]),
         )

@@ -82,10 +82,10 @@ class Inventory(Reservations):
         now_ms, epoch, seq, answer = answered
         if type(answer) is bytes:
             self.metrics.count(movement.kind, Outcome.RECORDED)
-            return planner.decode_movement_result(answer, epoch)
+            return planner.decode_movement_result(answer)
         if answer[0] == b"replayed":
             self.metrics.count(movement.kind, Outcome.REPLAYED)
-            return planner.decode_movement_result(answer[1], epoch, replayed=True)
+            return planner.decode_movement_result(answer[1], replayed=True)
         reply = Reply(now_ms, epoch, seq, answer)
         raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
 
@@ -200,6 +200,8 @@ class Inventory(Reservations):
         following = self._sweeps.get(partition)
         if following is None or following is running or following.done():
             following = asyncio.get_running_loop().create_task(sweep_all(self.dataset.commands[partition]))
+            # All who asked may have given up when it fails.
+            following.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._sweeps[partition] = following
         await asyncio.shield(following)
 

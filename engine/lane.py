@@ -389,6 +389,10 @@ class Lane(asyncio.Protocol):
                 if not self._greetings_due and not self.greeted.done():
                     self.greeted.set_result(None)
                 continue
+            if not self._under_way:
+                # The connection was lost before this was taken, or the server turns us away unasked.
+                self.close()
+                return
             self._take_reply(reply)
             if self._under_way:
                 self._is_draining = True

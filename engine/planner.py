@@ -173,9 +173,9 @@ def encode_movement_detail(movement: Movement) -> bytes:
     return _encode_movement((movement.kind, movement.reason, movement.reference, movement.occurred_ms))
 
 
-def decode_movement_result(packed: bytes, epoch: int, *, replayed: bool = False) -> MovementResult:
-    """The result of a movement as `lua/movement.lua` packs it."""
-    seq = int.from_bytes(packed[:7], "little")
+def decode_movement_result(packed: bytes, *, replayed: bool = False) -> MovementResult:
+    """The result of a movement as `lua/movement.lua` packs it. Its epoch is that of the effect."""
+    seq, epoch = int.from_bytes(packed[:5], "little"), int.from_bytes(packed[5:7], "little")
     uncovered = [
         Uncovered(
             reservation_id(int.from_bytes(packed[at : at + 2], "little"), packed[at + 2 : at + 14]),

@@ -31,6 +31,8 @@ TOOLS = {
     "wrk": ("wrk", "wrk"),
     "postgres": ("postgresql", "postgresql"),
 }
+if sys.platform.startswith("linux"):  # the fault campaign plays on Linux alone
+    TOOLS |= {"strace": ("strace", "strace"), "cc": ("gcc", "gcc")}
 # Debian keeps the server's programs off PATH.
 POSTGRES = Path("/usr/lib/postgresql")
 NO_SERVICES = Path("/usr/sbin/policy-rc.d")

@@ -131,7 +131,7 @@ class _Partition:
 
     def __init__(self, books: Books, begin: int) -> None:
         self.books = books
-        self.told = begin
+        self.told = self.acknowledged = begin
         self.epoch = begin >> SEQ_BITS
         self.is_judged = True
         self.under_way = deque[tuple[Operation, int]]()
@@ -336,18 +336,24 @@ class Judge:
                     operation.number,
                 )
         order.told = max(order.told, version)
+        if rank == EFFECT:
+            order.acknowledged = max(order.acknowledged, version)
         if order.is_judged and judge is not None:
             heapq.heappush(order.waiting, (version, rank, next(self._serial), time, judge))
 
     def _change_epoch(self, order: _Partition, version: int, operation: Operation) -> None:
         order.epoch = version >> SEQ_BITS
-        last = order.told & ((1 << SEQ_BITS) - 1)
-        if version & ((1 << SEQ_BITS) - 1) > last:
+        seq, sequences = version & ((1 << SEQ_BITS) - 1), (1 << SEQ_BITS) - 1
+        if seq > order.told & sequences:
+            return
+        if seq > order.acknowledged & sequences:
+            # Somebody read what nobody had been promised: it was not everywhere yet, and is undone.
+            self.counts["versions read and undone"] += 1
             return
         self.findings.blame(
             "I7",
             f"partition {order.books.partition}",
-            f"version {show(version)} follows {show(order.told)}: what was acknowledged in between is undone",
+            f"version {show(version)} follows {show(order.acknowledged)}: what was acknowledged is undone",
             operation.number,
         )
         order.is_judged = order.books.is_whole = False

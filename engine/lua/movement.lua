@@ -17,8 +17,8 @@
 --@answer idempotency_mismatch [word]
 --@answer location_not_found [word, seq]
 --@answer quantity_out_of_range [word, seq, on_hand]
---@answer recorded string: result: seq(I7) on_hand(i7) available(i7), then the newest uncovered promises, 100 at most, of
---  { route(H) reservation(12) quantity(I6) }
+--@answer recorded string: result: seq(I5) epoch(H) on_hand(i7) available(i7), then the newest uncovered promises,
+--  100 at most, of { route(H) reservation(12) quantity(I6) }
 --@event movement id(12) result size(I4) result quantity(i7) place sku rest
 
 local LIMIT_ON_HAND = 1e15
@@ -100,7 +100,7 @@ local function decide_movement(keys, request, card, retention_ms)
   end
   hand_of[position] = on_hand
   mark_changed(position)
-  local result = pack('<I7i7i7', next_sequence(), on_hand, available_units(position))
+  local result = pack('<I5Hi7i7', next_sequence(), epoch_now, on_hand, available_units(position))
     .. (quantity < 0 and name_uncovered(position, sku, place, uncovered_units(position)) or '')
   remember_operation(id, pack('<Bc8', KIND.MOVEMENT, fingerprint) .. result)
   add_due('p', now_ms + retention_ms, id)

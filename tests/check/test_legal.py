@@ -122,3 +122,34 @@ def test_a_repeat_may_overtake_the_first_answer(tmp_path: Path) -> None:
         shop.verb("cancel", "cart", "op", lines=(("mug", 1, "s1"),), before=2, after=after)
     report = shop.check(tmp_path / "shop.jsonl")
     assert report.violations == []
+
+
+def test_a_repeat_overtakes_the_first_answer(tmp_path: Path) -> None:
+    """Two processes were asked the same; what the second replays is told before the first has its answer."""
+    shop = HistoryShop()
+    shop.open("s1")
+    shop.receive("mug", 5)
+    shop.reserve("a", 2)
+    part = Call("commit", "x", (("mug", 1, "s1"),), "a", keep=True)
+    assert not shop.do(part, after=6).replayed
+    assert shop.do(part).replayed
+    shop.ask_reservation("a", before=0, after=0)
+    assert shop.check(tmp_path / "shop.jsonl").violations == []
+
+
+def test_what_nobody_was_promised_may_be_undone(tmp_path: Path) -> None:
+    """A reserve whose answer was lost, seen by a reader, is not there in the next epoch."""
+    shop = HistoryShop()
+    shop.open("s1")
+    shop.receive("mug", 5)
+    shop.reserve("a", 1)
+    before = shop.model.sequence(0)
+    shop.reserve("b", 1, fate="lost")
+    shop.ask_availability("mug")
+    del shop.model.reservations["b"]
+    shop.model.positions["mug", "s1"].held -= 1
+    shop.epoch, shop.model.sequences[0] = 2, before
+    shop.reserve("c", 1)
+    report = shop.check(tmp_path / "shop.jsonl")
+    assert report.violations == []
+    assert report.counts["versions read and undone"] == 1

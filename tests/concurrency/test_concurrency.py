@@ -1,6 +1,7 @@
 """Many at once: the last unit, equal ids, lost answers, and books that still add up."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from engine import Inventory, Line, Movement, MovementKind, Reservation, State, Unconfirmed
-from engine.errors import InsufficientStock
+from engine.errors import InsufficientStock, StorageUnavailable
 from engine.topology.embedded import EmbeddedServer
 from tests.concurrency.cutter import Cutter
 from tests.concurrency.shopper import PLACES, Shopper
@@ -246,6 +247,30 @@ async def test_callers_who_hang_up(shop: Shop) -> None:
 def is_contended(call: Call, calls: list[Call]) -> bool:
     """Whether another request had the same key and other lines."""
     return any(other.key == call.key and other.lines != call.lines for other in calls)
+
+
+async def test_a_sweep_that_fails_when_nobody_waits(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked for it has hung up: its failure is nobody's, and no complaint is made."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    has_begun, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def fail(_: object) -> int:
+        has_begun.set()
+        await may_fail.wait()
+        raise StorageUnavailable("gone")
+
+    monkeypatch.setattr("engine.inventory.sweep_all", fail)
+    asking = asyncio.ensure_future(shop.inventory._sweep(0))
+    await has_begun.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    may_fail.set()
+    await asyncio.wait(list(shop.inventory._sweeps.values()))
+    shop.inventory._sweeps.clear()
+    del asking
+    gc.collect()
+    assert faults == []
 
 
 requests = st.lists(

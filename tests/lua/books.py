@@ -258,10 +258,11 @@ class Fact(NamedTuple):
     available: int
     uncovered: tuple[tuple[bytes, int], ...] = ()
     first: Mapping[bytes, str] = {}
+    epoch: int = 1
 
     @property
     def result(self) -> bytes:
-        head = _int(self.seq, 7) + _signed(self.on_hand) + _signed(self.available)
+        head = _int(self.seq, 5) + _int(self.epoch, 2) + _signed(self.on_hand) + _signed(self.available)
         return head + b"".join(
             route_of(self.first.get(name, "shoe")) + name + _int(units, 6) for name, units in self.uncovered
         )

@@ -9,6 +9,7 @@ from _groups import (
     SERVICE,
     ClusterGroup,
     Group,
+    GroupError,
     Node,
     SentinelGroup,
     free_ports,
@@ -17,13 +18,16 @@ from _groups import (
     start_sentinels,
     wait_until,
 )
+from _resp import ServerError
 
 __all__ = [
     "SERVICE",
     "ClusterGroup",
     "Group",
+    "GroupError",
     "Node",
     "SentinelGroup",
+    "ServerError",
     "free_ports",
     "has_replica",
     "start_cluster",

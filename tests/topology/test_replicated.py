@@ -194,7 +194,7 @@ async def test_the_doctor_wants_replicas_that_keep_what_they_have(
         node.call("CONFIG", "SET", setting, wrong)
         # A replica that does not answer in time is looked at the next time.
         async with asyncio.timeout(30):
-            while not (found := await refusals(inventory)):
+            while not (found := await refusals(inventory)):  # noqa: ASYNC110 - of a server's settings
                 await asyncio.sleep(0.05)
         assert found == {setting}
         node.call("CONFIG", "SET", setting, right)

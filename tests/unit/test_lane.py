@@ -330,6 +330,31 @@ async def test_a_connection_that_is_lost_right_behind_its_answers(server: FakeSe
     server.hang_up()
 
 
+async def test_a_connection_that_is_lost_between_two_replies(server: FakeServer) -> None:
+    """Of two that came together one was taken; the other belongs to a request that is unknown by now."""
+    lane, faults = await server.start(turns=1), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    first, second = ask(lane, 1), ask(lane, 2, COMMIT)
+    await server.wait_for(2)
+    lane.data_received(reply(1) + reply(2))
+    lane.connection_lost(None)
+    # The commit left first, and its answer came first.
+    assert isinstance(await outcome(first), Unconfirmed)
+    assert await outcome(second) == (7, 3, 9, 1)
+    await asyncio.sleep(0)
+    assert faults == []
+
+
+async def test_a_server_that_turns_us_away(server: FakeServer) -> None:
+    """What it says unasked ends the connection, and nothing else."""
+    lane, faults = await server.start(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    server.say(b"-ERR max number of clients reached\r\n")
+    async with asyncio.timeout(5):
+        await lane.closed
+    assert faults == []
+
+
 async def test_a_connection_that_is_lost_in_the_middle_of_a_reply(server: FakeServer) -> None:
     """Half a reply is no reply: every request of the call is unknown."""
     lane = await server.start()

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Faults under load, round after round: `python3 scripts/campaign.py --rounds 3000 --seed 1`.
+
+Each round starts servers, lets many callers fight for the last units with a quarter of all requests sent
+twice, strikes with a fault or two, heals, lets every unknown outcome be repeated until it is known, and
+then judges: the callers' histories, the ledger, every count. A round in which nothing was at stake, or
+whose fault did not bite, is vacuous and does not count. All choices come from the seed.
+
+This file only makes `.venv` ready; the campaign is `tests/faults/campaign`, which the tests play, too.
+`--help` lists the options, docs/operating/faults.md the faults.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from _bootstrap import ROOT, MissingError, ensure_venv, environment, venv_program
+
+
+def main(words: list[str]) -> None:
+    """Becomes the campaign; exit status 1 where it cannot start."""
+    try:
+        ensure_venv(["test"])
+    except MissingError as missing:
+        sys.exit(str(missing))
+    python = str(venv_program("python"))
+    os.chdir(ROOT)
+    os.execve(python, [python, "-m", "tests.faults.campaign", *words], environment())  # noqa: S606 - no shell
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
