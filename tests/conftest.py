@@ -1,27 +1,25 @@
-"""Real servers for every test that wants one, each on a socket of its own.
+"""Real servers for every test that wants one, each on a socket or ports of its own.
 
-`--server` names which (both by default), `--partitions` how many partitions a data set is given. A
-server is started once for each process of the test run and emptied for each test; its functions stay.
+`--server` names which (both by default), `--partitions` how many partitions a data set is given,
+`--topology` what the functional suite runs on: one server (the default), Sentinel or a cluster. A server is
+started once for each process of the test run and emptied for each test; its functions stay.
 """
 
 import asyncio
 import os
-import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from redis import Redis
 
-from engine.topology.embedded import EmbeddedServer
-from engine.topology.embedded_binary import ServerBinary, find_server_binary, inspect_server_binary
+from tests.servers import SERVERS, TOPOLOGIES, Control, Server, Servers, open_control
 
 pytest.register_assert_rewrite("tests.driver")
 
 from tests.driver import Shop, open_shop  # noqa: E402 - its assertions tell more once rewritten
 
-SERVERS = ("valkey", "redis7")
+FUNCTIONAL = {"fundamentals", "tables", "stateful", "concurrency"}
+"""The folders of the functional suite. All other tests are about one server, or start what they need."""
 PROFILE_VARIABLE = "BINCARD_TEST_PROFILE"
 
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -47,11 +45,18 @@ settings.load_profile(os.environ.get(PROFILE_VARIABLE, "ci"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", choices=[*SERVERS, "all"], default="all", help="the servers to test on")
+    parser.addoption("--topology", choices=TOPOLOGIES, help="what the functional suite runs on")
     parser.addoption("--partitions", default="1,2,64", help="numbers of partitions, with commas")
     parser.addoption("--simulation-seed", type=int, help="the one schedule to simulate")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "topology" in metafunc.fixturenames and metafunc.definition.path.parent.name in FUNCTIONAL:
+        chosen = metafunc.config.getoption("--topology")
+        if chosen is None and metafunc.definition.get_closest_marker("every_topology"):
+            metafunc.parametrize("topology", TOPOLOGIES, scope="session")
+        elif chosen is not None:
+            metafunc.parametrize("topology", [chosen], scope="session")
     if "server_name" in metafunc.fixturenames:
         wanted = metafunc.config.getoption("--server")
         names = SERVERS if wanted == "all" else (wanted,)
@@ -61,50 +66,41 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("partitions", numbers, ids=[f"P={number}" for number in numbers])
 
 
-def find_program(name: str) -> ServerBinary:
-    """The program of a server. Fails the test run where it is missing: a skipped server proves nothing."""
-    if name == "valkey":
-        return find_server_binary({"PATH": ""})
-    path = shutil.which("redis-server")
-    if path is None:
-        pytest.fail("these tests need redis-server 7.0 on PATH (Debian: apt-get install redis-server)")
-    program = inspect_server_binary(Path(path))
-    if program.family != "redis":
-        pytest.fail(f"{path} is {program.family} {program.version}; these tests need a Redis")
-    return program
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--topology") in {None, "standalone"}:
+        return
+    left_out = [item for item in items if item.get_closest_marker("one_server")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], EmbeddedServer]]:
-    """Starts a server by name, once."""
-    started: dict[str, EmbeddedServer] = {}
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Starts a server by name and topology, once."""
+    found = Servers(tmp_path_factory.mktemp("servers"))
+    yield found
+    found.stop()
 
-    def start(name: str) -> EmbeddedServer:
-        if name not in started:
-            program = find_program(name)
-            started[name] = EmbeddedServer.start(
-                tmp_path_factory.mktemp(name), durability="none", binary=program.path
-            )
-        return started[name]
 
-    yield start
-    for server in started.values():
-        server.stop(timeout_seconds=0)
+@pytest.fixture(scope="session")
+def topology() -> str:
+    """What a test runs on where nothing else was asked for."""
+    return "standalone"
 
 
 @pytest.fixture
-def server(server_name: str, start_server: Callable[[str], EmbeddedServer]) -> EmbeddedServer:
+def server(server_name: str, topology: str, servers: Servers) -> Server:
     """A running server, empty but for the functions that earlier tests loaded."""
-    running = start_server(server_name)
-    with Redis.from_url(running.url) as client:
+    running = servers.start(server_name, topology)
+    with open_control(running) as client:
         client.flushall()
     return running
 
 
 @pytest.fixture
-def control(server: EmbeddedServer) -> Iterator["Redis[bytes]"]:
+def control(server: Server) -> Iterator[Control]:
     """A plain client beside the engine: to look into the store, to turn the clock, to make trouble."""
-    with Redis.from_url(server.url) as client:
+    with open_control(server) as client:
         yield client
 
 
@@ -116,7 +112,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-async def shop(server: EmbeddedServer, control: "Redis[bytes]") -> AsyncIterator[Shop]:
+async def shop(server: Server, control: Control) -> AsyncIterator[Shop]:
     """A fresh data set of one partition, its clock at `START_MS`."""
     opened = await open_shop(server.url, control, 1)
     yield opened
@@ -124,9 +120,7 @@ async def shop(server: EmbeddedServer, control: "Redis[bytes]") -> AsyncIterator
 
 
 @pytest.fixture
-async def shop_of_any_size(
-    server: EmbeddedServer, control: "Redis[bytes]", partitions: int
-) -> AsyncIterator[Shop]:
+async def shop_of_any_size(server: Server, control: Control, partitions: int) -> AsyncIterator[Shop]:
     """The same for every number of partitions."""
     opened = await open_shop(server.url, control, partitions)
     yield opened

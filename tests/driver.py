@@ -8,7 +8,7 @@ from itertools import count
 from struct import calcsize, pack, unpack, unpack_from
 from typing import cast
 
-from redis import Redis
+from redis.cluster import RedisCluster
 
 from engine import (
     Inventory,
@@ -40,15 +40,18 @@ from tests.model import (
     Units,
     Verb,
 )
+from tests.servers import Control
 
-CLOCK_KEY = "test:clock"
+CLOCK_KEY = "test:clock:"
+"""And a partition's hash tag: a script of a cluster reads keys of its own slot alone."""
 START_MS = 1_700_000_000_000
 RETENTION_SECONDS = 7200
 LOCATIONS = ("s1", "s2", "s7")
 
 _CLOCK = f"""
 local function read_clock()
-  return tonumber(redis.call('GET', '{CLOCK_KEY}'))
+  local _, _, tag = string_find(key_of.meta, '({{%d+}})')
+  return tonumber(redis.call('GET', '{CLOCK_KEY}' .. tag))
 end
 """
 _HEAD = "<BHH3s3s"
@@ -58,9 +61,23 @@ _NUMBER_SIZE, _CLAIM_SIZE = 7, 12
 
 @cache
 def scripts_with_our_clock() -> Library:
-    """The scripts of this release, but the time is what `CLOCK_KEY` says."""
+    """The scripts of this release, but the time is what `turn_clock` says."""
     includes, verbs = read_sources()
     return assemble({**includes, "clock": _CLOCK}, verbs)
+
+
+def clock_keys(partitions: int) -> list[str]:
+    """The clock of each partition."""
+    return [f"{CLOCK_KEY}{{{partition}}}" for partition in range(partitions)]
+
+
+def turn_clock(control: Control, partitions: int, now_ms: int) -> None:
+    """Turns the clocks of all partitions, on one server at once."""
+    clocks = dict.fromkeys(clock_keys(partitions), now_ms)
+    if isinstance(control, RedisCluster):
+        control.mset_nonatomic(clocks)
+    else:
+        control.mset(clocks)
 
 
 def skus_in(partition: int, partitions: int) -> Iterator[str]:
@@ -82,7 +99,7 @@ class Books:
 class Shop:
     """A fresh data set on a server, and the model of it. Build it with `open_shop`."""
 
-    def __init__(self, url: str, control: "Redis[bytes]", partitions: int, inventory: Inventory) -> None:
+    def __init__(self, url: str, control: Control, partitions: int, inventory: Inventory) -> None:
         self.url = url
         self.control = control
         self.partitions = partitions
@@ -108,7 +125,7 @@ class Shop:
 
     def set_clock(self, now_ms: int) -> None:
         """Turns the server's clock and the model's."""
-        self.control.set(CLOCK_KEY, now_ms)
+        turn_clock(self.control, self.partitions, now_ms)
         self.model.now_ms = now_ms
 
     def wait(self, seconds: float) -> None:
@@ -233,7 +250,8 @@ class Shop:
     def read_books(self, skus: tuple[str, ...]) -> Books:
         """Reads the stored counters, as `lua/lib/card.lua` packs them, and gives nothing back."""
         touched = sorted({keys.partition_of(sku, self.partitions) for sku in skus})
-        pipeline = self.control.pipeline(transaction=True)
+        # Of a cluster each partition is read at its own moment.
+        pipeline = self.control.pipeline(transaction=not isinstance(self.control, RedisCluster))
         for partition in touched:
             pipeline.hgetall(keys.stock(partition))
         for partition in touched:
@@ -279,10 +297,10 @@ class Shop:
         self.control.hset(stock, sku, encode_card(card))
 
 
-async def open_shop(url: str, control: "Redis[bytes]", partitions: int) -> Shop:
+async def open_shop(url: str, control: Control, partitions: int) -> Shop:
     """Empties the server and opens a data set with `LOCATIONS` on it."""
     control.flushall()
-    control.set(CLOCK_KEY, START_MS)
+    turn_clock(control, partitions, START_MS)
     inventory = await _open_inventory(url, partitions)
     for location in LOCATIONS:
         await inventory.save_location(Location(location, LocationKind.STORE))

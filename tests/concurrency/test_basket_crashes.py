@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
-from redis import Redis
 
 from engine import Inventory, Line, Movement, MovementKind, Reservation, Unavailable, keys
 from engine.audit import audit
 from engine.errors import InsufficientStock, Refused, ReservationNotFound
 from engine.ids import keeper_of, reservation_id
 from engine.sweep import sweep_all
-from engine.topology.embedded import EmbeddedServer
 from tests.concurrency.dying import Death, Request, live_until
 from tests.driver import RETENTION_SECONDS, Shop, open_shop, skus_in
+from tests.servers import Control, Server
 
 PARTITIONS = 8
 STOCK = 10
@@ -210,7 +209,7 @@ class Yard:
 
 
 @pytest.fixture
-async def yard(server: EmbeddedServer, control: "Redis[bytes]") -> AsyncIterator[Yard]:
+async def yard(server: Server, control: Control) -> AsyncIterator[Yard]:
     shop = await open_shop(server.url, control, PARTITIONS)
     yield Yard(shop, [skus_in(partition, PARTITIONS) for partition in range(PARTITIONS)])
     await shop.inventory.close()
@@ -425,11 +424,12 @@ async def test_a_partition_that_is_away_refuses_the_basket(yard: Yard) -> None:
     basket, inventory = await yard.new_basket(()), yard.shop.inventory
     away = keys.partition_of(basket.skus[2], PARTITIONS)
     stock = keys.stock(away)
-    yard.shop.control.rename(stock, "elsewhere")
+    elsewhere = f"elsewhere {{{away}}}"
+    yard.shop.control.rename(stock, elsewhere)
     yard.shop.control.set(stock, "no hash")
     with pytest.raises(Unavailable):
         await reserve(inventory, basket)
-    yard.shop.control.rename("elsewhere", stock)
+    yard.shop.control.rename(elsewhere, stock)
     assert await yard.columns_of(basket) == []
     await yard.compare_counters(basket, [])
     await reserve(inventory, basket)

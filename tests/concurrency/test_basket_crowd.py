@@ -8,7 +8,6 @@ from itertools import count, product
 from random import Random
 
 import pytest
-from redis import Redis
 
 from engine import (
     BincardError,
@@ -24,9 +23,9 @@ from engine.audit import audit
 from engine.errors import Refused, ReservationNotFound
 from engine.ids import reservation_id
 from engine.keys import route_of
-from engine.topology.embedded import EmbeddedServer
 from engine.workers import Sweeper
 from tests.driver import Shop, open_shop, skus_in
+from tests.servers import Control, Server
 
 PARTITIONS = 8
 CALLERS = 64
@@ -141,7 +140,7 @@ async def sum_units(shop: Shop) -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["closed", "cancelled"])
-async def test_a_crowd(server: EmbeddedServer, control: "Redis[bytes]", is_cut: bool) -> None:
+async def test_a_crowd(server: Server, control: Control, is_cut: bool) -> None:
     """No unit is promised twice at any moment, which the replay of every event confirms; and once the
     sweepers are done the counters are the sums over the reservations.
     """

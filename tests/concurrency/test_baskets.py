@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from redis import Redis
 
 from engine import Inventory, Line, Movement, MovementKind, State
 from engine.audit import audit
@@ -17,8 +16,8 @@ from engine.errors import (
     SkuNotFound,
 )
 from engine.ids import keeper_of
-from engine.topology.embedded import EmbeddedServer
 from tests.driver import RETENTION_SECONDS, Shop, open_shop, skus_in
+from tests.servers import Control, Server
 
 PARTITIONS = 8
 A, B, C, D = (next(skus_in(partition, PARTITIONS)) for partition in range(4))
@@ -26,7 +25,7 @@ A, B, C, D = (next(skus_in(partition, PARTITIONS)) for partition in range(4))
 
 
 @pytest.fixture
-async def shop(server: EmbeddedServer, control: "Redis[bytes]") -> AsyncIterator[Shop]:
+async def shop(server: Server, control: Control) -> AsyncIterator[Shop]:
     opened = await open_shop(server.url, control, PARTITIONS)
     for sku in (A, B, C, D):
         await opened.inventory.record(Movement(f"in {sku}", MovementKind.RECEIVE, sku, "s1", 10))

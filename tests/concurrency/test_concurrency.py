@@ -11,15 +11,14 @@ from typing import cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
-from engine import Inventory, Line, Movement, MovementKind, Reservation, State, Unconfirmed
+from engine import Inventory, Line, Movement, MovementKind, Reservation, State, Unconfirmed, keys
 from engine.errors import InsufficientStock, StorageUnavailable
-from engine.topology.embedded import EmbeddedServer
 from tests.concurrency.cutter import Cutter
 from tests.concurrency.shopper import PLACES, Shopper
 from tests.driver import Shop, fact, open_shop, reserve, send_together, skus_in
 from tests.model import Call, Refusal, Verb
+from tests.servers import Control, Server, node_of
 
 ROOT = Path(__file__).parents[2]
 RECEIVED = 150
@@ -145,14 +144,15 @@ async def test_mixed_baskets_from_many_sides(shop_of_any_size: Shop) -> None:
         await shopper.inventory.close()
 
 
-async def test_connections_are_killed_under_load(shop: Shop, control: "Redis[bytes]") -> None:
+async def test_connections_are_killed_under_load(shop: Shop, control: Control) -> None:
     """Shoppers who repeat what was left unknown lose nothing and get nothing twice."""
     skus = await open_busy_shop(shop)
     shoppers = [Shopper(await shop.another_inventory(), skus, f"near {n}") for n in range(2)]
+    node = node_of(control, keys.meta(0))
 
     async def kill() -> None:
         while True:
-            control.client_kill_filter(_type="normal", skipme=True)
+            node.client_kill_filter(_type="normal", skipme=True)
             await asyncio.sleep(0.03)
 
     killer = asyncio.ensure_future(kill())
@@ -173,7 +173,8 @@ async def test_connections_are_killed_under_load(shop: Shop, control: "Redis[byt
     await check_conservation(shop, skus, [r for s in shoppers for r in s.held])
 
 
-async def test_an_answer_is_lost_after_the_deed(shop: Shop, server: EmbeddedServer, tmp_path: Path) -> None:
+@pytest.mark.one_server
+async def test_an_answer_is_lost_after_the_deed(shop: Shop, server: Server, tmp_path: Path) -> None:
     """The caller is told that the outcome is unknown; the repeat finds the reservation that was made."""
     await receive(shop.inventory, "mug", 5)
     path = server.url.removeprefix("unix://")
@@ -199,18 +200,19 @@ async def test_an_answer_is_lost_after_the_deed(shop: Shop, server: EmbeddedServ
     assert await held_units(shop, "mug") == 0
 
 
-async def test_a_connection_is_lost_before_the_deed(shop: Shop, control: "Redis[bytes]") -> None:
+async def test_a_connection_is_lost_before_the_deed(shop: Shop, control: Control) -> None:
     """The caller is told that the outcome is unknown; the repeat then makes the reservation."""
     await receive(shop.inventory, "mug", 5)
-    control.client_pause(60_000, all=False)
+    node = node_of(control, keys.meta(0))
+    node.client_pause(60_000, all=False)
     doomed = asyncio.ensure_future(shop.inventory.reserve("cart", [Line("mug", 2, "s1")]))
     async with asyncio.timeout(5):
-        while not any("b" in client["flags"] for client in control.client_list()):  # noqa: ASYNC110 - the server tells nobody
+        while not any("b" in client["flags"] for client in node.client_list()):  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.005)
-    control.client_kill_filter(_type="normal", skipme=True)
+    node.client_kill_filter(_type="normal", skipme=True)
     with pytest.raises(Unconfirmed):
         await doomed
-    control.client_unpause()
+    node.client_unpause()
     await wait_until_connected(shop.inventory)
     assert await held_units(shop, "mug") == 0
     held = await shop.inventory.reserve("cart", [Line("mug", 2, "s1")])
@@ -287,7 +289,7 @@ requests = st.lists(
 
 
 def test_a_batch_is_some_sequence(  # noqa: C901 - a scenario is told in one piece
-    server: EmbeddedServer, control: "Redis[bytes]", partitions: int, runner: asyncio.Runner
+    server: Server, control: Control, partitions: int, runner: asyncio.Runner
 ) -> None:
     """The answers to concurrent requests are those of the same requests one after another, in the order of
     their versions; each refusal was right on the books that it names.

@@ -11,12 +11,12 @@ from itertools import count
 import pytest
 
 from engine.script import Library, assemble, read_sources
-from tests.conftest import find_program
 from tests.faults.campaign import __main__ as long_campaign
 from tests.faults.campaign import shoppers
 from tests.faults.campaign.faults import FAULTS, Evidence, Fault, Scene
 from tests.faults.campaign.rounds import SHORT, Plan, Verdict, choose, run_round
 from tests.faults.campaign.sites import Shared
+from tests.servers import find_program
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import find_program
+from tests.servers import find_program
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

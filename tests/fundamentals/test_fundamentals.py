@@ -15,6 +15,8 @@ from engine.errors import (
 from engine.types import Reservation
 from tests.driver import Shop
 
+pytestmark = pytest.mark.every_topology
+
 
 async def receive(shop: Shop, units: int, sku: str = "mug") -> None:
     await shop.inventory.record(Movement(f"receive {sku}", MovementKind.RECEIVE, sku, "s1", units))

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from engine.topology.embedded import EmbeddedServer
-from tests.conftest import find_program
+from tests.servers import find_program
 
 
 @pytest.fixture(scope="session")

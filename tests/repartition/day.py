@@ -21,7 +21,7 @@ from engine import (
 )
 from engine.dataset import open_dataset
 from engine.errors import IdempotencyMismatch
-from tests.driver import CLOCK_KEY, scripts_with_our_clock
+from tests.driver import scripts_with_our_clock, turn_clock
 
 PLACES = ("s1", "s2", "cafe-3")
 SKUS = tuple(f"sku {number}/é{{:}}" for number in range(10))
@@ -53,7 +53,7 @@ class Day:
 
     def wait(self, ms: int) -> None:
         self.now_ms += ms
-        self.control.set(CLOCK_KEY, self.now_ms)
+        turn_clock(self.control, self.inventory.dataset.partitions, self.now_ms)
 
     async def catch_up(self) -> None:
         """Goes on to the real time, and gives back what has lapsed by then."""
@@ -169,7 +169,7 @@ class Day:
 
 async def open_day(url: str, control: "Redis[bytes]", partitions: int, seed: int) -> Day:
     """A data set whose clock is ours, with some stock."""
-    control.set(CLOCK_KEY, 1)
+    turn_clock(control, partitions, 1)
     dataset = await open_dataset(url, partitions=partitions, scripts=scripts_with_our_clock())
     day = Day(Inventory(dataset), control, seed)
     await day.begin()

@@ -12,7 +12,7 @@ import pytest
 
 from engine import script
 from engine.topology.embedded import EmbeddedServer
-from tests.driver import CLOCK_KEY, scripts_with_our_clock
+from tests.driver import clock_keys, scripts_with_our_clock
 from tests.simulation.machines import Machine
 from tests.simulation.schedule import run_schedule
 from tests.simulation.store import Store, read_key
@@ -71,19 +71,16 @@ def comparable(reply: object) -> object:
     return ("error", str(reply).split(" ")[0]) if isinstance(reply, hiredis.ReplyError) else reply
 
 
-def twin_of(wire: Wire, compared: list[int]) -> type[Machine]:
+def twin_of(wire: Wire, compared: list[int], clocks: list[str]) -> type[Machine]:
     """A machine whose every call is made on a real server too; both clocks are set before each."""
 
     class Twin(Machine):
-        def new_store(self) -> Store:
-            # The clock's key belongs to no partition.
-            return Store(checks_slots=False)
-
         def both(self, words: list[bytes]) -> bytes:
             wire.ask("SELECT", self.number)
             now_ms = self.now_us // 1000
-            wire.ask("SET", CLOCK_KEY, now_ms)
-            self.store.ask(0, "SET", CLOCK_KEY, now_ms)
+            for key in clocks:
+                wire.ask("SET", key, now_ms)
+                self.store.ask(0, "SET", key, now_ms)
             ours, theirs = self.store.execute(self.now_us, words), wire.ask(*words)
             reader = hiredis.Reader()
             reader.feed(ours)
@@ -121,7 +118,8 @@ def test_calls_are_answered_and_stored_as_on_a_real_server(wire: Wire, seed: int
         pause_seconds=1.0,
     )
     compared = [0]
-    result = run_schedule(seed, scripts_with_our_clock(), setting=setting, machine=twin_of(wire, compared))
+    twin = twin_of(wire, compared, clock_keys(setting.partitions))
+    result = run_schedule(seed, scripts_with_our_clock(), setting=setting, machine=twin)
     assert not result.findings, result.explain()
     assert compared[0] > 50
 

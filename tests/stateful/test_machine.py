@@ -18,11 +18,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from redis import Redis
 
-from engine.topology.embedded import EmbeddedServer
 from tests.driver import LOCATIONS, RETENTION_SECONDS, Shop, open_shop, send_together, skus_in
 from tests.model import Answer, Booked, Call, Lines, Policy, Refusal, Told, Verb
+from tests.servers import Control, Server
 
 PLACES = LOCATIONS[:2]
 KEPT_CALLS = 40
@@ -345,7 +344,7 @@ class ShopMachine(RuleBasedStateMachine):
 
 
 def machine_on(
-    server: EmbeddedServer, control: "Redis[bytes]", partitions: int, runner: asyncio.Runner
+    server: Server, control: Control, partitions: int, runner: asyncio.Runner
 ) -> type[ShopMachine]:
     """The machine for a server and a number of partitions."""
 
@@ -359,7 +358,7 @@ def machine_on(
 
 @pytest.mark.timeout(600)
 def test_engine_and_model_agree(
-    server: EmbeddedServer, control: "Redis[bytes]", partitions: int, runner: asyncio.Runner
+    server: Server, control: Control, partitions: int, runner: asyncio.Runner
 ) -> None:
     """Every answer, every counter and every reservation is what the documents say, whatever happens
     before it; a failure comes back as the shortest story that shows it.
@@ -453,9 +452,7 @@ def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901 - o
         machine.read(pick)
 
 
-def test_a_long_busy_day(
-    server: EmbeddedServer, control: "Redis[bytes]", partitions: int, runner: asyncio.Runner
-) -> None:
+def test_a_long_busy_day(server: Server, control: Control, partitions: int, runner: asyncio.Runner) -> None:
     """Engine and model still agree after a day on which every kind of refusal, replay, expiry and broken
     promise did happen.
     """

@@ -2,12 +2,10 @@
 
 import asyncio
 
-from redis import Redis
-
 from engine import keys
-from engine.topology.embedded import EmbeddedServer
 from tests.driver import LOCATIONS, RETENTION_SECONDS, START_MS, open_shop
 from tests.model import Model
+from tests.servers import Control, Server
 from tests.tables.rows import ROWS
 from tests.tables.table import Names, play_on_model, play_on_server
 
@@ -29,7 +27,7 @@ def test_the_model_answers_as_the_tables_say(partitions: int) -> None:
 
 
 def test_a_server_answers_as_the_tables_say(
-    server: EmbeddedServer, control: "Redis[bytes]", partitions: int, runner: asyncio.Runner
+    server: Server, control: Control, partitions: int, runner: asyncio.Runner
 ) -> None:
     """The engine on a real server answers and counts as each row says."""
 

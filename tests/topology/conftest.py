@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import find_program
+from tests.servers import find_program
 from tests.topology.groups import SERVICE, ClusterGroup, SentinelGroup, start_cluster, start_sentinels
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

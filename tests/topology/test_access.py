@@ -19,7 +19,7 @@ from engine.explain import explain
 from engine.script import read_sources
 from engine.topology import Standalone
 from engine.workers import Sweeper
-from tests.conftest import find_program
+from tests.servers import find_program
 from tests.topology.conftest import ADMIN, DEPLOY, US, deployed_settings
 from tests.topology.groups import Group, Node, free_ports, wait_until
 from tests.topology.traffic import PLACE, SKUS, prove_books, stock_up

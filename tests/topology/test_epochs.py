@@ -14,7 +14,7 @@ from engine.audit import audit
 from engine.errors import StorageUnavailable, Unavailable, Unconfirmed
 from engine.events import Gap, GapKind, LedgerReader, parse_version
 from engine.topology.embedded import EmbeddedServer
-from tests.conftest import find_program
+from tests.servers import find_program
 
 PLACE, SKU = "s1", "mug"
 

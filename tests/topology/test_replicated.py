@@ -12,7 +12,7 @@ from engine.doctor import Severity, examine, is_ready
 from engine.errors import ReservationNotFound
 from engine.events import Gap, GapKind, LedgerReader, parse_version
 from engine.topology.slots import slot_of
-from tests.conftest import find_program
+from tests.servers import find_program
 from tests.topology.conftest import ADMIN, SENTINEL_SETTINGS, US
 from tests.topology.groups import (
     ClusterGroup,
