@@ -161,11 +161,11 @@ def running(
             process.wait()
 
 
-def make_dataset(redis_url: str) -> None:
+def make_dataset(redis_url: str, partitions: int | None = None) -> None:
     """What the supervisor does before it starts workers."""
 
     async def make() -> None:
-        await (await connect(redis_url)).close()
+        await (await connect(redis_url, partitions=partitions)).close()
 
     # A thread of its own: tests that run in a loop start workers too.
     with ThreadPoolExecutor(1) as thread:

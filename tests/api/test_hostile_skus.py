@@ -7,8 +7,8 @@ import pytest
 from redis import Redis
 
 from engine import keys
-from engine.topology.embedded import EmbeddedServer
 from tests.api.service import Service, expect_problem, fresh_key
+from tests.servers import Server
 
 HOSTILE = [
     "{0}",
@@ -120,7 +120,8 @@ def test_a_sku_that_cannot_be_printed(service: Service, sku: str) -> None:
     )
 
 
-def test_skus_make_no_keys_but_their_own(hot_service: Service, stock_server: EmbeddedServer) -> None:
+@pytest.mark.one_server
+def test_skus_make_no_keys_but_their_own(hot_service: Service, stock_server: Server) -> None:
     """Whatever SKUs there are, no key is added; each adds one field, and its name is the SKU."""
     with Redis.from_url(stock_server.url) as client:
         before, stock = set(client.keys()), keys.stock(0)

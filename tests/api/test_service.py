@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.topology.embedded import EmbeddedServer
 from tests.api.service import Service, running
+from tests.servers import Server
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -114,7 +115,7 @@ def test_histograms_rise_with_their_bounds(service: Service) -> None:
         assert counts == sorted(counts)
 
 
-def test_a_scrape_counts_all_workers(stock_server: EmbeddedServer, tmp_path: Path) -> None:
+def test_a_scrape_counts_all_workers(stock_server: Server, tmp_path: Path) -> None:
     """Whichever worker is asked. One that is gone or hangs is left out, and nobody waits for it."""
     variables = {"BINCARD_RUN_DIR": str(tmp_path)}
     with (
