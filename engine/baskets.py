@@ -111,19 +111,22 @@ class Baskets:
         """Binds an operation id to its content while its effect happens in a partition. Where nothing
         came of it the bond is taken back. Raises `IdempotencyMismatch` where it is bound to other content.
         """
-        keeper = keeper_of(operation, self._partitions)
-        if keeper == partition:
-            yield
-            return
-        keep_ms = self._retention_ms + ttl_seconds * 1000
-        _, _, _, answer = await self._commands[keeper].bind(operation, mark, keep_ms)
-        if answer == _MISMATCH:
-            raise IdempotencyMismatch("this operation id was used before, with other content")
+        await self.bind(operation, mark, partition, ttl_seconds=ttl_seconds)
         try:
             yield
         except (Refused, Unavailable):
             await self.unbind(operation, mark, partition)
             raise
+
+    async def bind(self, operation: bytes, mark: bytes, partition: int, *, ttl_seconds: int = 0) -> None:
+        """Has the keeper of an id know its content. Raises `IdempotencyMismatch` as `bound` does."""
+        keeper = keeper_of(operation, self._partitions)
+        if keeper == partition:
+            return
+        keep_ms = self._retention_ms + ttl_seconds * 1000
+        _, _, _, answer = await self._commands[keeper].bind(operation, mark, keep_ms)
+        if answer == _MISMATCH:
+            raise IdempotencyMismatch("this operation id was used before, with other content")
 
     async def unbind(self, operation: bytes, mark: bytes, partition: int) -> None:
         """Takes back one bond of an id of which nothing came; it may stay bound where its keeper is away."""

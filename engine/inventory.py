@@ -9,12 +9,13 @@ another.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from engine import planner, refusals
 from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
-from engine.errors import LocationNotFound, SkuNotFound, Unavailable, Unconfirmed
+from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
 from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
@@ -30,6 +31,16 @@ from engine.types import (
     Position,
     Status,
 )
+
+
+class _Fact(NamedTuple):
+    """A movement as it is sent."""
+
+    movement: Movement
+    operation: bytes
+    mark: bytes
+    partition: int
+    argument: bytes
 
 
 class Inventory(Reservations):
@@ -60,6 +71,33 @@ class Inventory(Reservations):
         """Records a fact. Raises `InvalidRequest`, `LocationNotFound`, `IdempotencyMismatch`,
         `QuantityOutOfRange`; never for lack of stock.
         """
+        fact = self._prepare_fact(movement, caller)
+        if self._partitions > 1:
+            await self.baskets.bind(fact.operation, fact.mark, fact.partition)
+        return await self._record(fact)
+
+    async def record_many(
+        self, movements: Sequence[Movement], *, caller: str = ""
+    ) -> list[MovementResult | BaseException]:
+        """Facts, those of one SKU in the order given; for each what `record` would return or raise.
+
+        Where a fact has another fate than its neighbours (a partition that moves), it may come
+        after those that follow it. Raises `InvalidRequest`, and then none is recorded.
+        """
+        facts = [self._prepare_fact(movement, caller) for movement in movements]
+        bonds: Sequence[BaseException | None] = [None] * len(facts)
+        if self._partitions > 1:
+            # All first: each bond has a way of its own, and the facts leave in order.
+            bonds = await asyncio.gather(
+                *(self.baskets.bind(fact.operation, fact.mark, fact.partition) for fact in facts),
+                return_exceptions=True,
+            )
+        bound = [self._record(fact) for fact, bond in zip(facts, bonds, strict=True) if bond is None]
+        results = iter(await asyncio.gather(*bound, return_exceptions=True))
+        return [next(results) if bond is None else bond for bond in bonds]
+
+    def _prepare_fact(self, movement: Movement, caller: str) -> _Fact:
+        """What is sent of a movement. Raises `InvalidRequest`."""
         planner.check_movement(movement)
         partition = partition_of(movement.sku, self._partitions)
         quantity = -movement.quantity if movement.kind is MovementKind.SALE else movement.quantity
@@ -68,14 +106,20 @@ class Inventory(Reservations):
         mark = fingerprint(
             b"\0".join((movement.sku.encode(), movement.location.encode(), b"%d" % quantity, detail))
         )
-        commands = self.dataset.commands[partition]
-        argument = commands.encode_movement(
+        argument = self.dataset.commands[partition].encode_movement(
             operation, mark, quantity, movement.location, movement.sku, detail
         )
-        if self._partitions == 1:
-            return self._recorded(movement, await commands.movement(argument))
-        async with self.baskets.bound(operation, mark, partition):
-            return self._recorded(movement, await commands.movement(argument))
+        return _Fact(movement, operation, mark, partition, argument)
+
+    async def _record(self, fact: _Fact) -> MovementResult:
+        """Records a fact whose id is bound. Raises what `record` does."""
+        try:
+            return self._recorded(
+                fact.movement, await self.dataset.commands[fact.partition].movement(fact.argument)
+            )
+        except (Refused, Unavailable):
+            await self.baskets.unbind(fact.operation, fact.mark, fact.partition)
+            raise
 
     def _recorded(self, movement: Movement, answered: tuple[int, int, int, Answer]) -> MovementResult:
         """What became of a movement. Raises the refusal."""

@@ -1,6 +1,5 @@
 """Movements: facts about goods that came, went or were found to differ."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +32,8 @@ class Movements:
         return (Route(("POST",), "/v1/stock/movements", self.record),)
 
     async def record(self, request: Request) -> Response:
-        """Records each movement by itself, in the order given: they leave on one connection, which
-        keeps it. Where one cannot be read, none is recorded.
+        """Records each movement by itself, those of one SKU in the order given. Where one cannot be read,
+        none is recorded.
         """
         check_request(request)
         query_values(request)
@@ -42,23 +41,9 @@ class Movements:
         movements = as_movements(body.movements)
         results: list[MovementAnswer] = []
         for first in range(0, len(movements), CONCURRENT_MOVEMENTS):
-            results += await asyncio.gather(
-                *(
-                    self._record_one(index, movement, request)
-                    for index, movement in enumerate(movements[first : first + CONCURRENT_MOVEMENTS], first)
-                )
-            )
+            found = await self._inventory.record_many(movements[first : first + CONCURRENT_MOVEMENTS])
+            results += [_told(index, one, request) for index, one in enumerate(found, first)]
         return json_response(207, {"results": results})
-
-    async def _record_one(self, index: int, movement: Movement, request: Request) -> MovementAnswer:
-        try:
-            result = await self._inventory.record(movement)
-        except Exception as error:  # noqa: BLE001 - each movement ends with a result of its own
-            of_front = asked(request)
-            problem = as_logged_problem(error, of_front.request_id)
-            document = problem.document(f"{of_front.path}#/movements/{index}", of_front.request_id)
-            return MovementAnswer(index, problem.status, body=document)
-        return _recorded(index, result)
 
 
 def as_movements(bodies: Sequence[MovementBody]) -> list[Movement]:
@@ -91,6 +76,17 @@ def _invalid(errors: list[dict[str, Any]]) -> ProblemError:
     if len(errors) > 1:
         detail += f"; {len(errors)} movements are not valid, none is recorded"
     return ProblemError("invalid_request", detail, errors=errors[:NAMED_ERRORS])
+
+
+def _told(index: int, found: MovementResult | BaseException, request: Request) -> MovementAnswer:
+    if isinstance(found, MovementResult):
+        return _recorded(index, found)
+    if not isinstance(found, Exception):
+        raise found
+    of_front = asked(request)
+    problem = as_logged_problem(found, of_front.request_id)
+    document = problem.document(f"{of_front.path}#/movements/{index}", of_front.request_id)
+    return MovementAnswer(index, problem.status, body=document)
 
 
 def _recorded(index: int, result: MovementResult) -> MovementAnswer:

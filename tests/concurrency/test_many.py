@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 
-from engine import Line, Movement, MovementKind, Reservation, ReserveRequest, State
+from engine import Line, Movement, MovementKind, MovementResult, Reservation, ReserveRequest, State
 from engine.audit import audit
 from engine.errors import (
     AlreadyCommitted,
     IdempotencyMismatch,
     InsufficientStock,
     InvalidRequest,
+    LocationNotFound,
     ReservationNotFound,
 )
 from tests.driver import Shop
@@ -104,9 +105,27 @@ async def test_many_callers_with_many_each_never_oversell(shop_of_any_size: Shop
         assert (position.held, position.available) == (50, 0)
 
 
+async def test_facts_of_one_sku_keep_their_order(shop_of_any_size: Shop) -> None:
+    """Wherever their ids are kept; one that is refused leaves the others as they are."""
+    shop = shop_of_any_size
+    facts = [Movement(f"m{n}", MovementKind.ADJUST, SKUS[n % 2], "s1", 1) for n in range(600)]
+    facts[100] = Movement("m100", MovementKind.ADJUST, SKUS[0], "nowhere", 1)
+    facts[200] = Movement("m0", MovementKind.ADJUST, SKUS[0], "s1", 7)
+    found = await shop.inventory.record_many(facts)
+    refused = {n: type(one) for n, one in enumerate(found) if isinstance(one, Exception)}
+    assert refused == {100: LocationNotFound, 200: IdempotencyMismatch}
+    for first, last in ((0, 298), (1, 300)):
+        told = [one.on_hand for one in found[first::2] if isinstance(one, MovementResult)]
+        assert told == list(range(1, last + 1))
+    again = await shop.inventory.record_many(facts)
+    assert all(one.replayed for one in again if isinstance(one, MovementResult))
+    assert (await audit(shop.inventory)).is_clean
+
+
 async def test_nothing_asked_is_nothing_done(shop: Shop) -> None:
     """No requests, no call."""
     assert await shop.inventory.reserve_many([]) == []
+    assert await shop.inventory.record_many([]) == []
     assert await shop.inventory.commit_many([]) == []
     assert await shop.inventory.release_many([]) == []
 
