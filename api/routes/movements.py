@@ -41,7 +41,11 @@ class Movements:
         movements = as_movements(body.movements)
         results: list[MovementAnswer] = []
         for first in range(0, len(movements), CONCURRENT_MOVEMENTS):
-            found = await self._inventory.record_many(movements[first : first + CONCURRENT_MOVEMENTS])
+            some = movements[first : first + CONCURRENT_MOVEMENTS]
+            try:
+                found = await self._inventory.record_many(some)
+            except Exception as error:  # noqa: BLE001 - each movement ends with a result of its own
+                found = [error] * len(some)
             results += [_told(index, one, request) for index, one in enumerate(found, first)]
         return json_response(207, {"results": results})
 

@@ -344,7 +344,7 @@ class _Broken:
     async def release(self, *_: object, **__: object) -> None:
         raise KeyError("gone")
 
-    record = reserve_many = release
+    record_many = reserve_many = release
 
 
 async def test_a_fault_in_a_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:
