@@ -325,7 +325,7 @@ class Judge:
             if known == partition:
                 floor = least
         if version >> SEQ_BITS > order.epoch:
-            self._change_epoch(order, version, operation)
+            self._change_epoch(order, version, operation, rank)
         if is_ordered and order.is_judged:
             self.counts["answers in order"] += 1
             if version < floor or (rank == EFFECT and version == floor):
@@ -339,10 +339,11 @@ class Judge:
         if order.is_judged and judge is not None:
             heapq.heappush(order.waiting, (version, rank, next(self._serial), time, judge))
 
-    def _change_epoch(self, order: _Partition, version: int, operation: Operation) -> None:
+    def _change_epoch(self, order: _Partition, version: int, operation: Operation, rank: int) -> None:
         order.epoch = version >> SEQ_BITS
-        last = order.told & ((1 << SEQ_BITS) - 1)
-        if version & ((1 << SEQ_BITS) - 1) > last:
+        # Who reads first after a restart sees what was told last; an effect goes on from there.
+        last = (order.told & ((1 << SEQ_BITS) - 1)) + (rank == EFFECT)
+        if version & ((1 << SEQ_BITS) - 1) >= last:
             return
         self.findings.blame(
             "I7",

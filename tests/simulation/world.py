@@ -80,6 +80,11 @@ class Setting:
         return "fail over" in self.faults
 
     @property
+    def parts_baskets(self) -> bool:
+        """Whether a partition may forget what others were told of its baskets."""
+        return self.loses and self.crosses
+
+    @property
     def tells_all(self) -> bool:
         """Whether the checker of histories can judge: it knows baskets of one partition, and no losses."""
         return not (self.loses or self.crosses)
