@@ -85,7 +85,7 @@ class Inventory(Reservations):
             return planner.decode_movement_result(answer, epoch)
         if answer[0] == b"replayed":
             self.metrics.count(movement.kind, Outcome.REPLAYED)
-            return planner.decode_movement_result(answer[1], epoch, replayed=True)
+            return planner.decode_movement_result(answer[1], answer[2], replayed=True)
         reply = Reply(now_ms, epoch, seq, answer)
         raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
 

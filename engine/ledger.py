@@ -238,7 +238,8 @@ class Replay:
 
     def _move(self, event: Moved) -> None:
         subject = f"{event.sku} at {event.location}"
-        self._claim(event.id, event, MOVEMENT_KIND + event.result, subject)
+        epoch = event.epoch.to_bytes(2, "little")
+        self._claim(event.id, event, MOVEMENT_KIND + epoch + event.result, subject)
         counters = self.stock.get(event.sku, {}).get(event.location)
         if counters is None:
             counters = self._make_position(event.sku, event.location)

@@ -13,7 +13,7 @@
 --@arg retention_ms how long an operation id is remembered
 --@arg request... id(12) fingerprint(8) quantity(i7, signed) place(1 + n) sku(2 + n), then what only the
 --  caller reads: kind, reason, reference, when it occurred
---@answer replayed [word, result]
+--@answer replayed [word, result, the epoch of its sequence]
 --@answer idempotency_mismatch [word]
 --@answer location_not_found [word, seq]
 --@answer quantity_out_of_range [word, seq, on_hand]
@@ -81,7 +81,7 @@ local function decide_movement(keys, request, card, retention_ms)
   local prior = remembered[id]
   if prior then
     if string_byte(prior) == KIND.MOVEMENT and string_sub(prior, 2, 9) == fingerprint then
-      return { 'replayed', string_sub(prior, 10) }
+      return { 'replayed', string_sub(prior, 12), (unpack_struct('<H', prior, 10)) }
     end
     return { 'idempotency_mismatch' }
   end
@@ -102,7 +102,7 @@ local function decide_movement(keys, request, card, retention_ms)
   mark_changed(position)
   local result = pack('<I7i7i7', next_sequence(), on_hand, available_units(position))
     .. (quantity < 0 and name_uncovered(position, sku, place, uncovered_units(position)) or '')
-  remember_operation(id, pack('<Bc8', KIND.MOVEMENT, fingerprint) .. result)
+  remember_operation(id, pack('<Bc8H', KIND.MOVEMENT, fingerprint, epoch_now) .. result)
   add_due('p', now_ms + retention_ms, id)
   local body = id .. pack('<I4', #result) .. result .. string_sub(request, MOVEMENT_REST_AT)
   add_event(pack('<BI3', VERB.MOVEMENT, #body) .. body)

@@ -84,7 +84,7 @@ def play(shop: HistoryShop, steps: list[Any]) -> None:
             case "wait":
                 shop.wait(step[0])
             case "sweep":
-                shop.model.sweep(0)
+                shop.model.sweep((0,))
 
 
 @given(st.lists(STEPS, max_size=60))

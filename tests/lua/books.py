@@ -256,6 +256,7 @@ class Fact(NamedTuple):
     available: int
     uncovered: tuple[tuple[bytes, int], ...] = ()
     first: Mapping[bytes, str] = {}
+    epoch: int = 1
 
     @property
     def result(self) -> bytes:
@@ -265,7 +266,7 @@ class Fact(NamedTuple):
         )
 
     def packed(self, _name: bytes = b"") -> bytes:
-        return b"\3" + self.fingerprint + self.result
+        return b"\3" + self.fingerprint + _int(self.epoch, 2) + self.result
 
 
 class Bound(NamedTuple):

@@ -117,13 +117,13 @@ def test_the_same_fact_again(books: Books) -> None:
     fact = Fact(MARK, 2, 5, 5)
     mismatch = [b"idempotency_mismatch"]
     asked = [move(M, 5), move(M, 5), move(M, 6, fingerprint=b"content2")]
-    assert books.batch(*asked) == [fact.result, [b"replayed", fact.result], mismatch]
+    assert books.batch(*asked) == [fact.result, [b"replayed", fact.result, 1], mismatch]
     for changed in range(8):
         other = bytearray(MARK)
         other[changed] ^= 0x80
         assert books.one(move(M, 5, "gone", fingerprint=bytes(other))) == mismatch
     later = [move(M, 5, "gone"), move(A, 5, fingerprint=hold.packed(A)[1:9]), move(B, 5)]
-    assert books.batch(*later) == [[b"replayed", fact.result], mismatch, mismatch]
+    assert books.batch(*later) == [[b"replayed", fact.result, 1], mismatch, mismatch]
     assert books.one(move(B, 5, fingerprint=memory.packed()[1:9])) == mismatch
     books.expect(
         seq=2,
@@ -134,6 +134,13 @@ def test_the_same_fact_again(books: Books) -> None:
         locations=PLACES,
         stocked={"W": 1},
     )
+
+
+def test_a_repeat_in_another_epoch_tells_the_version_that_it_has(books: Books) -> None:
+    """The answer's sequence is that of the epoch in which the fact was recorded."""
+    fact = Fact(MARK, 2, 5, 5, epoch=3)
+    books.seed(seq=9, epoch=4, locations=PLACES, operations={M: fact})
+    assert books.one(move(M, 5)) == [b"replayed", fact.result, 3]
 
 
 @pytest.mark.parametrize(
