@@ -108,7 +108,9 @@ async def judge(world: World) -> None:
     report = await audit(inventory, retention_seconds=RETENTION_SECONDS)
     if not report.is_clean:
         found = (*report.differences, *report.violations, *report.notes)
-        world.findings += [str(one) for one in found if not (world.setting.parts_baskets and PART in str(one))]
+        world.findings += [
+            str(one) for one in found if not (world.setting.parts_baskets and PART in str(one))
+        ]
     await inventory.close()
 
 
