@@ -709,6 +709,9 @@ class Judge:
         if life.positions:
             request = request_of(operation.name, operation.arguments, places_of(life))
             if request is not None:
+                if len({partition_of(sku, self._partitions) for sku, _ in places_of(life)}) > 1:
+                    # Nobody may take such a basket anew once it has lapsed.
+                    request = request._replace(retake=False)
                 books.refuse(life, request, word, version, operation.number)
 
     def _judge_loss(self, operation: Operation, time: int) -> None:
