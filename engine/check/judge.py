@@ -325,7 +325,7 @@ class Judge:
             if known == partition:
                 floor = least
         if version >> SEQ_BITS > order.epoch:
-            self._change_epoch(order, version, operation)
+            self._change_epoch(order, version, operation, rank)
         if is_ordered and order.is_judged:
             self.counts["answers in order"] += 1
             if version < floor or (rank == EFFECT and version == floor):
@@ -341,12 +341,14 @@ class Judge:
         if order.is_judged and judge is not None:
             heapq.heappush(order.waiting, (version, rank, next(self._serial), time, judge))
 
-    def _change_epoch(self, order: _Partition, version: int, operation: Operation) -> None:
+    def _change_epoch(self, order: _Partition, version: int, operation: Operation, rank: int) -> None:
         order.epoch = version >> SEQ_BITS
-        seq, sequences = version & ((1 << SEQ_BITS) - 1), (1 << SEQ_BITS) - 1
-        if seq > order.told & sequences:
+        sequences = (1 << SEQ_BITS) - 1
+        # Who reads first after a restart sees what was told last; an effect goes on from there.
+        seq = (version & sequences) - (rank == EFFECT)
+        if seq >= order.told & sequences:
             return
-        if seq > order.acknowledged & sequences:
+        if seq >= order.acknowledged & sequences:
             # Somebody read what nobody had been promised: it was not everywhere yet, and is undone.
             self.counts["versions read and undone"] += 1
             return

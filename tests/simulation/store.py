@@ -67,6 +67,10 @@ class Store:
         self._library = ""
         self._server[b"flush_functions"](self._store)
 
+    def restart(self) -> None:
+        """Another process of the server goes on with what is stored; its `run_id` is another one."""
+        self._server[b"restart"](self._store, self._library.encode())
+
     def set_full(self, *, is_full: bool) -> None:
         """Whether functions that need memory are refused."""
         self._server[b"set_full"](self._store, is_full)

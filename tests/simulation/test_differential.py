@@ -148,6 +148,7 @@ def random_command(random: Random) -> list[Word]:
         ["ZADD", key, score, field, random.randrange(3), "b"],
         ["ZREM", key, field, "nobody"],
         ["ZSCORE", key, field],
+        ["ZMSCORE", key, field, "b", "nobody"],
         ["ZCARD", key],
         ["ZCOUNT", key, low, high],
         ["ZRANGE", key, end, random.randrange(-3, 4), "WITHSCORES"],
@@ -161,6 +162,7 @@ def random_command(random: Random) -> list[Word]:
         ["EXISTS", key, "nobody"],
         ["DEL", key],
         ["TYPE", key],
+        ["PING"],
     ]
     weights = [1 if words[0] == "DEL" else 4 for words in made]
     return random.choices(made, weights)[0]
