@@ -33,7 +33,7 @@ local FAR_MS = 2000 -- the call may have been on its way for a while
 
 -- Another server's clock, or that of another start, may be another one: engine time goes on where it was.
 local function fit_skew(skew, about)
-  local raw = read_clock(true)
+  local raw = read_clock(0)
   local off = raw - skew - about
   if about > 0 and (off > FAR_MS or off < -FAR_MS) then
     return raw - about
@@ -65,6 +65,7 @@ local function take_over(keys, args)
   redis.call('HSET', key_of.meta, 'epoch', string_format('%d', epoch_now), 'run', RUN.this)
   if skew ~= tonumber(head[3] or 0) then
     redis.call('HSET', key_of.meta, 'skew', string_format('%d', skew))
+    RUN.times[key_of.meta] = read_clock(0) - skew
   end
   return answer
 end
