@@ -579,7 +579,7 @@ class Books:
         """Effects that nothing in the history explains."""
         counts = self.findings.counts
         counts["effects without an answer"] += len(self.holes)
-        if not self.is_whole or len(self.holes) <= self.unseen:
+        if not (self.is_whole and self.counts_numbers) or len(self.holes) <= self.unseen:
             return
         first = ", ".join(map(show, sorted(self.holes)[:5]))
         self.findings.blame(

@@ -124,6 +124,8 @@ class Operation(Struct):
     life: Life | None = None
     life_told: int = 0
     is_over: bool = False
+    crosses: bool = False
+    """Whether it asks for a basket over several partitions."""
 
 
 class _Partition:
@@ -220,6 +222,8 @@ class Judge:
                 operation.life = self._orders[partition].books.lives.get(arguments.reservation)
             if operation.life is not None:
                 operation.life_told = operation.life.told
+        if name == "reserve" and self._partitions > 1:
+            self._begin_basket(operation)
         self._remember(operation, entry)
         self._under_way[number] = operation
         for partition, floor in zip(partitions, floors, strict=True):
@@ -235,6 +239,16 @@ class Judge:
             order.books.unseen += LOCATIONS[name]
         if name == "delete_location":
             self._deleted.add(location_of(entry.arguments))
+
+    def _begin_basket(self, operation: Operation) -> None:
+        """The parts of a basket follow its home by versions that no answer tells."""
+        touched = {partition_of(line.sku, self._partitions) for line in operation.arguments.lines or ()}
+        operation.crosses = len(touched) > 1
+        for partition in touched if operation.crosses else ():
+            self._orders[partition].books.counts_numbers = False
+        if operation.crosses:
+            self.counts["baskets over several partitions"] += 1
+            self.notes["baskets lie in several partitions: quantities in those are not judged"] = None
 
     def _find_partitions(self, name: str, arguments: Arguments) -> tuple[int, ...]:
         if name in RESOLVING or name == "reservation":
@@ -260,7 +274,7 @@ class Judge:
         ):
             return
         kind = "m" if name == "record" else "r"
-        operation.key = f"{kind}{operation.partitions[0]} {arguments.caller}\0{own}"
+        operation.key = f"{kind} {arguments.caller}\0{own}"
         sent = hash((name, bytes(entry.arguments)))
         operation.content = content_of(name, arguments)
         memory = self._memories.get(operation.key)
@@ -671,7 +685,7 @@ class Judge:
         if word == Outcome.LOCATION_NOT_FOUND and operation.name == "record":
             self._judge_location(operation)
             return
-        if entry.version is None or len(operation.partitions) != 1:
+        if entry.version is None or len(operation.partitions) != 1 or operation.crosses:
             return
         (partition,) = operation.partitions
         books, version, life = self._orders[partition].books, number_of(entry.version), operation.life

@@ -72,12 +72,16 @@ def comparable(reply: object) -> object:
 
 
 def twin_of(wire: Wire, compared: list[int]) -> type[Machine]:
-    """A machine whose every call is made on a real server too; both clocks are set before each."""
+    """A machine whose every call is made on a real server too; both clocks are set before each.
+    Ours takes itself for the start of the server that the real one is.
+    """
+    run_id = re.search(rb"run_id:(\w+)", wire.ask("INFO", "server"))[1].decode()
+    loaded = set[str]()
 
     class Twin(Machine):
         def new_store(self) -> Store:
             # The clock's key belongs to no partition.
-            return Store(checks_slots=False)
+            return Store(checks_slots=False, run_id=run_id)
 
         def both(self, words: list[bytes]) -> bytes:
             wire.ask("SELECT", self.number)
@@ -102,7 +106,10 @@ def twin_of(wire: Wire, compared: list[int]) -> type[Machine]:
 
         def load_library(self, text: str) -> None:
             super().load_library(text)
-            wire.ask("FUNCTION", "LOAD", "REPLACE", text)
+            # What functions know outlives a call: they are not loaded again, and both machines' are the same.
+            if text not in loaded:
+                loaded.add(text)
+                wire.ask("FUNCTION", "LOAD", "REPLACE", text)
 
     return Twin
 

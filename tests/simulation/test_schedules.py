@@ -78,6 +78,13 @@ def break_scripts(file: str, right: str, wrong: str) -> Library:
         ("commit", "STATE.FULFILLED, -1, 0, -1)", "STATE.FULFILLED, -1, 0, 0)"),
         ("reserve", "add_due('h', deadline_ms, id)", ""),
         ("batch", "last_seq = last_seq + 1", "last_seq = last_seq"),
+        # A basket is decided for another attempt; its parts go back; a repair that failed is dropped; what is left
+        # of an older attempt is taken for the newer one's; an id is free while others still ask for it.
+        ("decide", "elseif head.created_epoch ~= epoch or head.created_seq ~= seq then", "elseif false then"),
+        ("follow", "prior_epoch > epoch or prior_epoch == epoch and prior_seq >= seq", "false"),
+        ("repair", "repairs[ids[i]] = now_ms + AGAIN_MS", "swept_entries[#swept_entries + 1] = entries[i]"),
+        ("hold_part", "return prior_epoch == epoch and prior_seq == seq and {", "return {"),
+        ("unbind", "elseif count == 1 then", "elseif count >= 1 then"),
     ],
 )
 def test_a_broken_engine_is_found(file: str, right: str, wrong: str) -> None:

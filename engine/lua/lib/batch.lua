@@ -86,7 +86,8 @@ local function list_due(behind, limit)
     listed[i] = { entry = entries[i], ids = ids }
     count = count + #ids
   end
-  return listed, until_ms < now_ms and redis.call('ZRANGE', key_of.due, '(' .. last,
+  -- A memory that nobody vouches for yet is not due yet; for a hold whoever wants its units waits.
+  return listed, behind == 0 and until_ms < now_ms and redis.call('ZRANGE', key_of.due, '(' .. last,
     string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, 1)[1] ~= nil
 end
 
