@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.check import reading
-from engine.check.books import SECOND, SEQ_BITS, Books, Life, show
+from engine.check.books import SECOND, SEQ_BITS, SEQUENCES, Books, Life, show
 from engine.check.findings import Findings, Violation, reference
 from engine.check.lives import RESOLVING, View
 from engine.check.reading import Arguments, Entry, Read, ToldReservation
@@ -357,11 +357,11 @@ class Judge:
 
     def _change_epoch(self, order: _Partition, version: int, operation: Operation, rank: int) -> None:
         order.epoch = version >> SEQ_BITS
-        seq, sequences = version & ((1 << SEQ_BITS) - 1), (1 << SEQ_BITS) - 1
         # Who reads first after a restart sees what was told last; an effect goes on from there.
-        if seq >= (order.told & sequences) + (rank == EFFECT):
+        seq = (version & SEQUENCES) - (rank == EFFECT)
+        if seq >= order.told & SEQUENCES:
             return
-        if seq >= (order.acknowledged & sequences) + (rank == EFFECT):
+        if seq >= order.acknowledged & SEQUENCES:
             # Somebody read what nobody had been promised: it was not everywhere yet, and is undone.
             self.counts["versions read and undone"] += 1
             return

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from logging import CRITICAL, getLogger
 from pathlib import Path
@@ -263,8 +263,9 @@ class _Round:
             self.verdict.violations += list(told)[:SHOWN_VIOLATIONS]
 
 
-def play(plans: Sequence[Plan], program: Path, tier: str | None = None) -> list[Verdict]:
+def play(plans: Sequence[Plan], program: Path, tier: str | None = None) -> Iterator[Verdict]:
     """Rounds one after the other, quietly; those on a group of servers share it."""
     getLogger("bincard").setLevel(CRITICAL)
     with Shared(program) as shared:
-        return [run_round(plan, shared, tier=tier) for plan in plans]
+        for plan in plans:
+            yield run_round(plan, shared, tier=tier)
