@@ -62,9 +62,6 @@ class Setting:
         """A setting by chance: few faults or many, in few partitions or many."""
         faults = [fault for fault in HARMLESS if random.random() < 0.6]
         faults += [fault for fault in HARMFUL if random.random() < 0.08]
-        if "turn the clock" in faults and "restart" in faults:
-            # A server that starts at a wrong time has nothing to compare it with: steps add up.
-            faults.remove("restart")
         partitions = random.choice((1, 2, 2, 8))
         return cls(
             partitions=partitions,
