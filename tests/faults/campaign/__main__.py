@@ -31,7 +31,7 @@ BATCH = 20
 
 KEPT_FAILURES = 100
 SERVERS = ("valkey", "redis")
-COLUMNS = ("rounds", "operations", *STAKES, "losses seen", "vacuous", "violations")
+COLUMNS = ("rounds", "operations", *STAKES, "baskets", "losses seen", "vacuous", "violations")
 
 
 def program_of(server: str) -> ServerBinary:
@@ -85,6 +85,7 @@ class Table:
             "rounds": int(verdict.counts),
             "operations": verdict.operations,
             **verdict.stakes,
+            "baskets": verdict.evidence.get("baskets", 0),
             "losses seen": int(verdict.losses > 0),
             "vacuous": int(bool(verdict.vacuous)),
             "violations": len(verdict.violations),
