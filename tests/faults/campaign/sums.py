@@ -19,7 +19,7 @@ async def find_gap(crowd: Crowd) -> str:
     ends, pause = loop.time() + ADDS_UP_WITHIN_SECONDS, FIRST_PAUSE_SECONDS
     while True:
         sums, counters = await _add_up(crowd), await _read(crowd)
-        # A first sending that was cut off may hold what a later one was refused: nobody is told, and it lapses.
+        # A first sending that was cut off may hold what a later one was refused. It lapses untold.
         wrong = sorted(
             place
             for place in sums | counters
