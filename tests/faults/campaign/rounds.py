@@ -13,6 +13,7 @@ from time import monotonic
 import msgspec
 from msgspec import Struct
 
+from engine import limits
 from engine.audit import AuditReport
 from engine.check import Report, check
 from engine.check.reading import find_files
@@ -39,7 +40,8 @@ SINGLE_WEIGHT = 4
 """How much likelier a fault of one server is than one of a group, which takes longer."""
 SHOWN_VIOLATIONS = 5
 ROUND_SECONDS = 90.0
-PARTS_FOLLOW_SECONDS, AUDIT_PAUSE_SECONDS = 12.0, 0.2
+PARTS_FOLLOW_SECONDS, AUDIT_PAUSE_SECONDS = limits.SEEK_MS / 1000 + 8, 0.2
+"""A part that a coordinator asked for and did not live to decide on asks its home after SEEK_MS."""
 LAPSED_AFTER_SECONDS = 1.15
 """The first holds last a second; a sweep follows within a tenth."""
 STAKES = ("unknown", "replays", "refusals", "expiries", "last units")
@@ -205,7 +207,11 @@ class _Round:
             if isinstance(inventories[0], RecordedInventory):
                 await self._sweep_beside(inventories[0], stack)
             states = await self._trouble(crowd, Scene(self.site, crowd, self.chance, proxy))
-            if not self.may_lose and (gap := await find_gap(crowd)):
+            if (
+                not self.may_lose
+                and isinstance(inventories[0], RecordedInventory)
+                and (gap := await find_gap(crowd))
+            ):
                 self.verdict.violations.append(f"sums: {gap}")
             books = await self._audit()
         if self.plan.crosses:
