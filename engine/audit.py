@@ -26,7 +26,7 @@ from engine.cards import (
     split_claims,
 )
 from engine.dataset import Dataset
-from engine.events import LedgerReader, Version
+from engine.events import Event, LedgerReader, Version
 from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.inventory import Inventory
 from engine.ledger import COUNTERS, Claims, Promise, Replay, remembered_crc
@@ -127,11 +127,12 @@ class _PartitionAudit:
     async def _read(self, *requests: Sequence[str | bytes | int]) -> list[object]:
         """Reads as of one moment, and takes the replay to that moment."""
         head, time, *replies = await self.topology.read_at_once(
-            ("HMGET", keys.meta(self.partition), "epoch", "seq"), ("TIME",), *requests
+            ("HMGET", keys.meta(self.partition), "epoch", "seq", "skew"), ("TIME",), *requests
         )
-        epoch, seq = (int(number or 0) for number in cast("list[bytes | None]", head))
+        epoch, seq, skew = (int(number or 0) for number in cast("list[bytes | None]", head))
         seconds, microseconds = cast("tuple[int, int]", time)
-        self.now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        # Engine time: after a step of the clock it may stand still where the last event was.
+        self.now_ms = max(self.now_ms, int(seconds) * 1000 + int(microseconds) // 1000 - skew)
         await self._advance(Version(epoch, seq))
         return replies
 
@@ -142,6 +143,8 @@ class _PartitionAudit:
                 return
             for item in items:
                 self.replay.apply(item)
+                if isinstance(item, Event):
+                    self.now_ms = max(self.now_ms, item.at_ms)
             await asyncio.sleep(0)
 
     async def _check_end(self) -> None:

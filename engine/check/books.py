@@ -33,6 +33,7 @@ from engine.types import Shortage
 
 SECOND = 1_000_000_000
 SEQ_BITS = 56
+SEQUENCES = (1 << SEQ_BITS) - 1
 MAX_NAMED = 100
 """Promises that a fact names as broken, at the most."""
 NOBODY = -1
@@ -82,6 +83,8 @@ class Books:
         self.positions: dict[str, dict[str, Position]] = {}
         self.version = begin
         self.holes = set[int]()
+        self._between: dict[int, int] = {}
+        """Holes of which nothing tells whether they belong to the epoch before or after them, by sequence."""
         self.unseen = 0
         """Effects that may have happened without an answer that tells their version."""
         self.clock = 0
@@ -141,10 +144,12 @@ class Books:
         if version > self.version:
             if version >> SEQ_BITS == self.version >> SEQ_BITS:
                 self.holes.update(range(self.version + 1, version))
+            else:
+                self._leave_between(version)
             self.version = version
             self._last_subject, self._last_operation = subject, operation
-        elif version in self.holes:
-            self.holes.remove(version)
+        elif (hole := self._hole(version)) is not None:
+            self.holes.remove(hole)
         elif version > 0 and self.is_whole:
             self.findings.blame(
                 "I1",
@@ -154,6 +159,17 @@ class Books:
                 operation,
                 self._last_operation if version == self.version else NOBODY,
             )
+
+    def _leave_between(self, version: int) -> None:
+        epoch, last = self.version >> SEQ_BITS, self.version & SEQUENCES
+        between = {seq: epoch << SEQ_BITS | seq for seq in range(last + 1, version & SEQUENCES)}
+        self._between.update(between)
+        self.holes.update(between.values())
+
+    def _hole(self, version: int) -> int | None:
+        """The hole that an effect of that version fills."""
+        hole = version if version in self.holes else self._between.get(version & SEQUENCES)
+        return hole if hole in self.holes else None
 
     # ---------------------------------------------------------------- reservations
 
@@ -296,7 +312,7 @@ class Books:
         if not life.is_followed:
             return
         before = life.last
-        if version > life.version and (version > self.version or version in self.holes):
+        if version > life.version and (version > self.version or self._hole(version) is not None):
             self.claim(version, life.id, operation)
         if version == life.version == life.ahead:
             stands: tuple[Stand, ...] = life.bases
@@ -563,7 +579,7 @@ class Books:
         """Effects that nothing in the history explains."""
         counts = self.findings.counts
         counts["effects without an answer"] += len(self.holes)
-        if not self.is_whole or len(self.holes) <= self.unseen:
+        if not (self.is_whole and self.counts_numbers) or len(self.holes) <= self.unseen:
             return
         first = ", ".join(map(show, sorted(self.holes)[:5]))
         self.findings.blame(

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.check import reading
-from engine.check.books import SECOND, SEQ_BITS, Books, Life, show
+from engine.check.books import SECOND, SEQ_BITS, SEQUENCES, Books, Life, show
 from engine.check.findings import Findings, Violation, reference
 from engine.check.lives import RESOLVING, View
 from engine.check.reading import Arguments, Entry, Read, ToldReservation
@@ -124,6 +124,8 @@ class Operation(Struct):
     life: Life | None = None
     life_told: int = 0
     is_over: bool = False
+    crosses: bool = False
+    """Whether it asks for a basket over several partitions."""
 
 
 class _Partition:
@@ -220,6 +222,8 @@ class Judge:
                 operation.life = self._orders[partition].books.lives.get(arguments.reservation)
             if operation.life is not None:
                 operation.life_told = operation.life.told
+        if name == "reserve" and self._partitions > 1:
+            self._begin_basket(operation)
         self._remember(operation, entry)
         self._under_way[number] = operation
         for partition, floor in zip(partitions, floors, strict=True):
@@ -235,6 +239,16 @@ class Judge:
             order.books.unseen += LOCATIONS[name]
         if name == "delete_location":
             self._deleted.add(location_of(entry.arguments))
+
+    def _begin_basket(self, operation: Operation) -> None:
+        """The parts of a basket follow its home by versions that no answer tells."""
+        touched = {partition_of(line.sku, self._partitions) for line in operation.arguments.lines or ()}
+        operation.crosses = len(touched) > 1
+        for partition in touched if operation.crosses else ():
+            self._orders[partition].books.counts_numbers = False
+        if operation.crosses:
+            self.counts["baskets over several partitions"] += 1
+            self.notes["baskets lie in several partitions: quantities in those are not judged"] = None
 
     def _find_partitions(self, name: str, arguments: Arguments) -> tuple[int, ...]:
         if name in RESOLVING or name == "reservation":
@@ -260,7 +274,7 @@ class Judge:
         ):
             return
         kind = "m" if name == "record" else "r"
-        operation.key = f"{kind}{operation.partitions[0]} {arguments.caller}\0{own}"
+        operation.key = f"{kind} {arguments.caller}\0{own}"
         sent = hash((name, bytes(entry.arguments)))
         operation.content = content_of(name, arguments)
         memory = self._memories.get(operation.key)
@@ -325,7 +339,7 @@ class Judge:
             if known == partition:
                 floor = least
         if version >> SEQ_BITS > order.epoch:
-            self._change_epoch(order, version, operation)
+            self._change_epoch(order, version, operation, rank)
         if is_ordered and order.is_judged:
             self.counts["answers in order"] += 1
             if version < floor or (rank == EFFECT and version == floor):
@@ -341,12 +355,13 @@ class Judge:
         if order.is_judged and judge is not None:
             heapq.heappush(order.waiting, (version, rank, next(self._serial), time, judge))
 
-    def _change_epoch(self, order: _Partition, version: int, operation: Operation) -> None:
+    def _change_epoch(self, order: _Partition, version: int, operation: Operation, rank: int) -> None:
         order.epoch = version >> SEQ_BITS
-        seq, sequences = version & ((1 << SEQ_BITS) - 1), (1 << SEQ_BITS) - 1
-        if seq > order.told & sequences:
+        # Who reads first after a restart sees what was told last; an effect goes on from there.
+        seq = (version & SEQUENCES) - (rank == EFFECT)
+        if seq >= order.told & SEQUENCES:
             return
-        if seq > order.acknowledged & sequences:
+        if seq >= order.acknowledged & SEQUENCES:
             # Somebody read what nobody had been promised: it was not everywhere yet, and is undone.
             self.counts["versions read and undone"] += 1
             return
@@ -670,7 +685,7 @@ class Judge:
         if word == Outcome.LOCATION_NOT_FOUND and operation.name == "record":
             self._judge_location(operation)
             return
-        if entry.version is None or len(operation.partitions) != 1:
+        if entry.version is None or len(operation.partitions) != 1 or operation.crosses:
             return
         (partition,) = operation.partitions
         books, version, life = self._orders[partition].books, number_of(entry.version), operation.life
@@ -694,6 +709,9 @@ class Judge:
         if life.positions:
             request = request_of(operation.name, operation.arguments, places_of(life))
             if request is not None:
+                if len({partition_of(sku, self._partitions) for sku, _ in places_of(life)}) > 1:
+                    # Nobody may take such a basket anew once it has lapsed.
+                    request = request._replace(retake=False)
                 books.refuse(life, request, word, version, operation.number)
 
     def _judge_loss(self, operation: Operation, time: int) -> None:

@@ -32,8 +32,7 @@ end
 local FAR_MS = 2000 -- the call may have been on its way for a while
 
 -- Another server's clock, or that of another start, may be another one: engine time goes on where it was.
-local function fit_skew(skew, about)
-  local raw = read_clock(true)
+local function fit_skew(raw, skew, about)
   local off = raw - skew - about
   if about > 0 and (off > FAR_MS or off < -FAR_MS) then
     return raw - about
@@ -47,14 +46,14 @@ local function take_over(keys, args)
   if (head[2] or '') ~= RUN.dataset then
     error({ err = 'OTHERDATA this is not the data set that was opened: start again' })
   end
-  local skew = tonumber(head[3] or 0)
+  local raw, skew = read_clock(0), tonumber(head[3] or 0)
   if head[1] ~= RUN.this then
     local known, about = 0, 0
     for i = 1, #args do
       local seen, time = unpack_struct('<I6I6', args[i])
       known, about = math_max(known, seen), math_max(about, time)
     end
-    epoch_now, skew = next_epoch(known, head[1]), fit_skew(skew, about)
+    epoch_now, skew = next_epoch(known, head[1]), fit_skew(raw, skew, about)
     RUN.horizons[key_of.meta] = about > 0 and about or nil
   end
   local answer = begin_answer(#args)
@@ -65,6 +64,7 @@ local function take_over(keys, args)
   redis.call('HSET', key_of.meta, 'epoch', string_format('%d', epoch_now), 'run', RUN.this)
   if skew ~= tonumber(head[3] or 0) then
     redis.call('HSET', key_of.meta, 'skew', string_format('%d', skew))
+    RUN.times[key_of.meta] = raw - skew
   end
   return answer
 end

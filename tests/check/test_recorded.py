@@ -379,14 +379,21 @@ def test_a_full_disk_ends_the_history_and_nothing_else(
 async def test_a_broken_engine_is_found(
     server: EmbeddedServer, tmp_path: Path, file: str, right: str, wrong: str, invariant: str
 ) -> None:
-    """Scripts with a fault in them, on a real server: the callers' history shows it."""
-    inventory = await open_broken(server, tmp_path / "shop.jsonl", file, right, wrong)
-    await stock_up(inventory, ["mug", "cup"], 30)
-    callers = [Caller(inventory, ["mug", "cup"], f"caller {number}") for number in range(16)]
-    await asyncio.gather(*(caller.go() for caller in callers))
-    await inventory.close()
-    report = check(find_files(tmp_path / "shop.jsonl"))
-    assert invariant in {violation.invariant for violation in report.violations}
+    """Scripts with a fault in them, on a real server: the callers' history shows it, most often of the first
+    day: who comes when is up to the machine.
+    """
+    found: set[str] = set()
+    for day in range(4):
+        path, skus = tmp_path / f"day {day}.jsonl", [f"mug {day}", f"cup {day}"]
+        inventory = await open_broken(server, path, file, right, wrong)
+        await stock_up(inventory, skus, 30)
+        callers = [Caller(inventory, skus, f"caller {day}.{number}") for number in range(16)]
+        await asyncio.gather(*(caller.go() for caller in callers))
+        await inventory.close()
+        found |= {violation.invariant for violation in check(find_files(path)).violations}
+        if invariant in found:
+            return
+    pytest.fail(f"of {invariant} nothing was found, but {found}")
 
 
 async def test_a_fault_in_what_was_sent_together_is_found(server: EmbeddedServer, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from engine.script import Library, assemble, read_sources
 from tests.faults.campaign import __main__ as long_campaign
-from tests.faults.campaign import shoppers
+from tests.faults.campaign import rounds, shoppers
 from tests.faults.campaign.faults import FAULTS, Evidence, Fault, Scene
 from tests.faults.campaign.rounds import SHORT, Plan, Verdict, choose, run_round
 from tests.faults.campaign.sites import Shared
@@ -112,6 +112,16 @@ def test_a_planted_bug_is_caught(
     plan = choose(FIRST_SEEDS[server_name], SINGLE, SHORT, first="kill")
     verdict = run_round(plan, shared, plant(file, right, wrong))
     assert any(shows in told for told in verdict.violations), verdict
+
+
+def test_a_lost_repair_is_caught(server_name: str, shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lists what is to be repaired strikes it out: parts never hear that their basket has lapsed."""
+    monkeypatch.setattr(rounds, "PARTS_FOLLOW_SECONDS", 7.0)
+    plan = Plan(FIRST_SEEDS[server_name], ("kill",), 4, SHORT, crosses=True)
+    right = "if kind == KIND.BASKET or kind == KIND.PART then"
+    planted = plant("repair", right, "if false then")
+    verdict = run_round(plan, shared, planted)
+    assert any("part of basket" in told or "parts_behind" in told for told in verdict.violations), verdict
 
 
 def plant(file: str, right: str, wrong: str) -> Library:

@@ -95,7 +95,7 @@ def test_a_bond_that_is_over(books: Books, until: int, mark: bytes, answer: int 
         Fact(b"content1", 0, 0, 0),
         # What stands where a bond has its content and its moment says that it is the same, and over, or not.
         Fact(b"\1content", 0x31, 0, 0),
-        Fact(b"\1content", 2**56 - 0x100 + 0x31, 0, 0),
+        Fact(b"\1content", 2**40 - 0x100 + 0x31, 0, 0, epoch=0xFFFF),
     ],
 )
 def test_an_id_with_an_effect_here(books: Books, before: Operation) -> None:

@@ -31,6 +31,7 @@ STAKES = (
     "crash",
     "cut",
     "stall",
+    "restart",
     "storage_unavailable",
     "memory_full",
 )

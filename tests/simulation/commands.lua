@@ -3,8 +3,8 @@
 local format, match, upper, floor = string.format, string.match, string.upper, math.floor
 local insert, remove = table.insert, table.remove
 
--- What the store that works at this moment holds, and its time.
-local keys, now_us
+-- What the store that works at this moment holds, its time, and which start of the server it is.
+local keys, now_us, run_id
 
 local function fail(text)
   error({ err = text })
@@ -212,6 +212,14 @@ function commands.ZSCORE(a)
   local zset = find(a[1], 'zset')
   local score = zset and zset.scores[a[2]]
   return score and write_number(score) or false
+end
+
+function commands.ZMSCORE(a)
+  local found = {}
+  for i = 2, #a do
+    found[i - 1] = commands.ZSCORE({ a[1], a[i] })
+  end
+  return found
 end
 
 function commands.ZCARD(a)
@@ -444,10 +452,18 @@ function commands.KEYS()
   return found
 end
 
+function commands.INFO()
+  return '# Server\r\nrun_id:' .. run_id .. '\r\n'
+end
+
+function commands.PING()
+  return { ok = 'PONG' }
+end
+
 for name in ('SET HSET HSETNX HDEL HINCRBY ZADD ZREM XADD DEL'):gmatch('%u+') do
   writers[name] = true
 end
-local KEYLESS = { TIME = true, KEYS = true }
+local KEYLESS = { TIME = true, KEYS = true, INFO = true }
 
 return {
   commands = commands,
@@ -456,7 +472,7 @@ return {
   fail = fail,
   write_number = write_number,
   -- From now on the commands are those of another store.
-  work_on = function(chosen, at_us)
-    keys, now_us = chosen, at_us
+  work_on = function(chosen, at_us, run)
+    keys, now_us, run_id = chosen, at_us, run
   end,
 }

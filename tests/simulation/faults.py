@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tests.simulation.machines import Machine
 
-HARMLESS = ("cut", "stall", "crash", "flush", "fill")
+HARMLESS = ("cut", "stall", "crash", "flush", "fill", "restart")
 """Faults that take nothing away from anyone: all promises are checked. A crash is the process's own."""
 HARMFUL = ("fail over", "turn the clock")
 """Faults that tier `none` cannot make unseen: that the books are right is checked all the same."""
@@ -50,6 +50,11 @@ async def fill(random: Random, machine: Machine) -> None:
     machine.store.set_full(is_full=False)
 
 
+async def restart(random: Random, machine: Machine) -> None:
+    """The server ends and starts again; it has everything."""
+    machine.restart(random.uniform(0.01, 1))
+
+
 async def fail_over(random: Random, machine: Machine) -> None:
     """A replica takes over with what it had a moment ago."""
     machine.copy_to_replica()
@@ -68,6 +73,7 @@ FAULTS: dict[str, Callable[[Random, Machine], Awaitable[None]]] = {
     "stall": stall,
     "flush": flush,
     "fill": fill,
+    "restart": restart,
     "fail over": fail_over,
     "turn the clock": turn_the_clock,
 }

@@ -19,6 +19,9 @@ MOST_STEPS = 2_000_000
 """A schedule of more steps than this goes round in a circle."""
 
 
+SHORTEST_SECONDS = 1e-9
+
+
 class Process:
     """A process: all that it starts, and all that is called back on its behalf, ends with it at once.
 
@@ -96,7 +99,8 @@ class Loop(asyncio.BaseEventLoop):
             timer = heapq.heappop(scheduled)
             timer._scheduled = False
             if not timer._cancelled:
-                self.now = max(self.now, timer._when)
+                # A clock that stood still would let who waits for the last bit of a float wait for ever.
+                self.now = max(self.now + SHORTEST_SECONDS, timer._when)
                 ready.append(timer)
         for _ in range(len(ready)):
             handle = ready.popleft()

@@ -10,6 +10,7 @@ import hiredis
 
 from engine import keys
 from engine.errors import DatasetUnfit, StorageUnavailable
+from engine.ids import dataset_mark
 from engine.topology.standalone import FORMAT
 from tests.simulation.loop import NOBODY, Process
 from tests.simulation.network import LONGEST_SECONDS, SHORTEST_SECONDS, Connection
@@ -70,11 +71,16 @@ class Machine:
 
     def fail_over(self, seconds: float) -> None:
         """The primary is gone; for so long nobody answers, then the replica does, with what it has."""
+        if self._replica is not None:
+            self.store.put(self._replica)
+        self.restart(seconds)
+
+    def restart(self, seconds: float) -> None:
+        """Nobody answers for so long, then another process does."""
         self.is_up = False
         for connection in list(self.connections):
             connection.cut(loses_requests=True)
-        if self._replica is not None:
-            self.store.put(self._replica)
+        self.store.restart()
         self.loop.call_later(seconds, self._come_up, context=NOBODY)
 
     def _come_up(self) -> None:
@@ -144,6 +150,10 @@ class Links:
     def is_open(self) -> bool:
         return all(link.is_open for link in self._links)
 
+    @property
+    def requests_stuck(self) -> int:
+        return sum(link.requests_stuck for link in self._links)
+
     async def close(self) -> None:
         await asyncio.gather(*(link.close() for link in self._links))
 
@@ -188,6 +198,7 @@ class SimulatedTopology:
                 if self.machines.of(meta) is machine:
                     machine.ask("HSETNX", meta, "epoch", "1")
                     machine.ask("HSETNX", meta, "seq", "0")
+                    machine.ask("HSETNX", meta, "dataset", dataset_mark(self._secret))
         return {field.decode(): value for field, value in fixed.items()}
 
     async def read_hash(self, key: str) -> dict[bytes, bytes]:

@@ -153,7 +153,7 @@ end
 -- Runs what came over the wire, and returns what goes back.
 local function execute(chosen, at_us, ...)
   store, is_reading_only, tag_in_use = chosen, false, nil
-  served.work_on(chosen.keys, at_us)
+  served.work_on(chosen.keys, at_us, chosen.run_id)
   local is_done, reply = pcall(run, { ... })
   if not is_done then
     reply = type(reply) == 'table' and reply or { err = 'ERR ' .. tostring(reply):gsub('[\r\n]', ' ') }
@@ -176,11 +176,19 @@ end
 
 return {
   execute = execute,
-  new_store = function(checks_slots)
-    return { keys = {}, functions = {}, checks_slots = checks_slots, is_full = false }
+  new_store = function(checks_slots, run_id)
+    return { keys = {}, functions = {}, checks_slots = checks_slots, is_full = false, run_id = run_id }
   end,
   flush_functions = function(chosen)
     chosen.functions = {}
+  end,
+  -- Another process has the keys now. It has the functions too, but not what they knew.
+  restart = function(chosen, run_id, text)
+    chosen.run_id, chosen.is_full = run_id, false
+    if next(chosen.functions) then
+      store = chosen
+      load_library(text)
+    end
   end,
   set_full = function(chosen, is_full)
     chosen.is_full = is_full

@@ -12,6 +12,8 @@ from lupa.lua51 import LuaRuntime
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+FIRST_RUN = f"{1:040x}"
+
 _HERE = Path(__file__).parent
 
 
@@ -31,12 +33,13 @@ def _runtime() -> Any:  # noqa: ANN401 - Lua's tables have no types
 class Store:
     """What one server holds. Everything takes the server's time with it, in microseconds."""
 
-    def __init__(self, *, checks_slots: bool = True) -> None:
+    def __init__(self, *, checks_slots: bool = True, run_id: str = FIRST_RUN) -> None:
         """With `checks_slots`, a script sees no keys but those of its partition, as on a cluster."""
         self._server = _runtime()
-        self._store = self._server[b"new_store"](checks_slots)
+        self._store = self._server[b"new_store"](checks_slots, run_id.encode())
         self._execute = self._server[b"execute"]
         self._library = ""
+        self._starts = 1
         self.calls = 0
 
     def execute(self, now_us: int, words: Sequence[bytes]) -> bytes:
@@ -66,6 +69,11 @@ class Store:
         """The server forgets its functions."""
         self._library = ""
         self._server[b"flush_functions"](self._store)
+
+    def restart(self) -> None:
+        """Another process of the server goes on with what is stored; its `run_id` is another one."""
+        self._starts += 1
+        self._server[b"restart"](self._store, b"%040x" % self._starts, self._library.encode())
 
     def set_full(self, *, is_full: bool) -> None:
         """Whether functions that need memory are refused."""

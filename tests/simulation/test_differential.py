@@ -72,9 +72,16 @@ def comparable(reply: object) -> object:
 
 
 def twin_of(wire: Wire, compared: list[int], clocks: list[str]) -> type[Machine]:
-    """A machine whose every call is made on a real server too; both clocks are set before each."""
+    """A machine whose every call is made on a real server too; both clocks are set before each.
+    Ours takes itself for the start of the server that the real one is.
+    """
+    run_id = re.search(rb"run_id:(\w+)", wire.ask("INFO", "server"))[1].decode()
+    loaded = set[str]()
 
     class Twin(Machine):
+        def new_store(self) -> Store:
+            return Store(run_id=run_id)
+
         def both(self, words: list[bytes]) -> bytes:
             wire.ask("SELECT", self.number)
             now_ms = self.now_us // 1000
@@ -99,7 +106,10 @@ def twin_of(wire: Wire, compared: list[int], clocks: list[str]) -> type[Machine]
 
         def load_library(self, text: str) -> None:
             super().load_library(text)
-            wire.ask("FUNCTION", "LOAD", "REPLACE", text)
+            # What functions know outlives a call: they are not loaded again, and both machines' are the same.
+            if text not in loaded:
+                loaded.add(text)
+                wire.ask("FUNCTION", "LOAD", "REPLACE", text)
 
     return Twin
 
@@ -146,6 +156,7 @@ def random_command(random: Random) -> list[Word]:
         ["ZADD", key, score, field, random.randrange(3), "b"],
         ["ZREM", key, field, "nobody"],
         ["ZSCORE", key, field],
+        ["ZMSCORE", key, field, "b", "nobody"],
         ["ZCARD", key],
         ["ZCOUNT", key, low, high],
         ["ZRANGE", key, end, random.randrange(-3, 4), "WITHSCORES"],
@@ -159,6 +170,7 @@ def random_command(random: Random) -> list[Word]:
         ["EXISTS", key, "nobody"],
         ["DEL", key],
         ["TYPE", key],
+        ["PING"],
     ]
     weights = [1 if words[0] == "DEL" else 4 for words in made]
     return random.choices(made, weights)[0]

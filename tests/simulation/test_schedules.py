@@ -71,13 +71,16 @@ def break_scripts(file: str, right: str, wrong: str) -> Library:
         ("reserve", "most >= held and room", "most >= held - 1 and room"),
         ("card", "return free >= quantity", "return free >= quantity - 1"),
         ("card", "return free >= quantity", "return free > quantity"),
-        # A lapsed hold keeps its units; it ends before its time.
+        # A lapsed hold keeps its units; one that was extended ends too early.
         ("lapse", "STATE.HELD, STATE.EXPIRED, -1, 0, 0)", "STATE.HELD, STATE.EXPIRED, 0, 0, 0)"),
-        ("lapse", "deadline_ms <= now_ms", "deadline_ms <= now_ms + 2000"),
+        ("lapse", "STATE.HELD and deadline_ms <= now_ms", "STATE.HELD"),
         # Goods leave and stay on the books; the deadline is not filed; the sequence stands still.
         ("commit", "STATE.FULFILLED, -1, 0, -1)", "STATE.FULFILLED, -1, 0, 0)"),
         ("reserve", "add_due('h', deadline_ms, id)", ""),
         ("batch", "last_seq = last_seq + 1", "last_seq = last_seq"),
+        # A basket is held though a part was refused; its parts do not follow.
+        ("decide", "hold == 1 and hold_basket", "hold_basket"),
+        ("follow", "part.head.state > STATE.COMMITTED or not", "part.head.state or not"),
     ],
 )
 def test_a_broken_engine_is_found(file: str, right: str, wrong: str) -> None:

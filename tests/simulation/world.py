@@ -22,6 +22,7 @@ from engine.dataset import open_dataset
 from engine.errors import InvalidRequest
 from engine.history import Begin, RecordedInventory, encode_begin
 from engine.link import Link
+from engine.pace import Watch
 from tests.simulation.faults import FAULTS, HARMFUL, HARMLESS
 from tests.simulation.loop import Loop, Process, current_process
 from tests.simulation.machines import Links, Machines, SimulatedTopology
@@ -69,7 +70,7 @@ class Setting:
             shoppers=random.choice((1, 2, 4)),
             operations=random.choice((4, 8)),
             faults=tuple(faults),
-            crosses=partitions > 1 and random.random() < 0.5,
+            crosses=partitions > 1,
             pause_seconds=random.choice((0.3, 1.0, 3.0)),
         )
 
@@ -79,9 +80,14 @@ class Setting:
         return "fail over" in self.faults
 
     @property
+    def parts_baskets(self) -> bool:
+        """Whether a partition may forget what others were told of its baskets."""
+        return self.loses and self.crosses
+
+    @property
     def tells_all(self) -> bool:
-        """Whether the checker of histories can judge: it knows baskets of one partition, and no losses."""
-        return not (self.loses or self.crosses)
+        """Whether the checker of histories can judge: it knows no losses."""
+        return not self.loses
 
     @property
     def turns_clocks(self) -> bool:
@@ -140,6 +146,7 @@ class World:
                     partitions=self.setting.partitions,
                     retention_seconds=RETENTION_SECONDS,
                     scripts=self.scripts,
+                    is_watched=True,
                 )
             except Unavailable:
                 await asyncio.sleep(0.05)
@@ -311,12 +318,13 @@ class World:
         def open_topology(_: str) -> SimulatedTopology:
             return SimulatedTopology(self.machines, current_process(), self.secret)
 
-        def new_link(topology: SimulatedTopology, *rest: Any) -> Links:  # noqa: ANN401 - what the link takes
-            return Links(self.machines, [Link(view, *rest) for view in topology.views()])
+        def new_link(topology: SimulatedTopology, *rest: Any, **named: Any) -> Links:  # noqa: ANN401 - as `Link`
+            return Links(self.machines, [Link(view, *rest, **named) for view in topology.views()])
 
         replaced = [
             (engine.dataset, "open_topology", open_topology),
             (engine.dataset, "new_link", new_link),
+            (engine.dataset, "Watch", lambda: Watch(self.loop.time)),
             (engine.reservations, "monotonic", self.loop.time),
             (engine.history, "read_clock", lambda: int(self.loop.now * 1e9)),
         ]

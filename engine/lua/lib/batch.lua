@@ -3,7 +3,8 @@
 -- card is written once. Refused requests leave the working copy untouched.
 -- Whoever writes the ledger must have taken the books over: see take_over.lua. RUN.dataset is the mark of the data
 -- set whose functions these are, RUN.this stands for it and the server's process. Engine time is the server's clock
--- less a skew (pace.lua); holds lapse up to RUN.horizons, to which a sweeper vouches for it.
+-- less a skew (pace.lua), and stands still while that is behind RUN.times, what it was; holds lapse up to
+-- RUN.horizons, to which a sweeper vouches for it. Both are of one partition: another may know more of a step.
 local function begin_batch(meta, operations, due, log, stock)
   if not pack then
     bind_builtins()
@@ -21,7 +22,9 @@ local function begin_batch(meta, operations, due, log, stock)
   end
   reset_state()
   key_of.meta, key_of.operations, key_of.due, key_of.log, key_of.stock = meta, operations, due, log, stock
-  now_ms, epoch_now, last_seq = read_clock() - (head[4] or 0), tonumber(head[1]), tonumber(head[2])
+  local skew = tonumber(head[4] or 0)
+  now_ms, epoch_now, last_seq = read_clock((RUN.times[meta] or 0) + skew) - skew, tonumber(head[1]), tonumber(head[2])
+  RUN.times[meta] = now_ms
 end
 
 -- Loads the records of many operation ids in one call, except those that the call knows.
@@ -83,7 +86,8 @@ local function list_due(behind, limit)
     listed[i] = { entry = entries[i], ids = ids }
     count = count + #ids
   end
-  return listed, until_ms < now_ms and redis.call('ZRANGE', key_of.due, '(' .. last,
+  -- A memory that nobody vouches for yet is not due yet; for a hold whoever wants its units waits.
+  return listed, behind == 0 and until_ms < now_ms and redis.call('ZRANGE', key_of.due, '(' .. last,
     string_format('%d', behind + now_ms), 'BYSCORE', 'LIMIT', 0, 1)[1] ~= nil
 end
 

@@ -15,6 +15,7 @@ from engine import (
     LocationKind,
     Movement,
     MovementKind,
+    MovementResult,
     Refused,
     Reservation,
     ReserveRequest,
@@ -32,6 +33,9 @@ SKUS = 6
 MOST_SHELVES = 3
 FIRST_UNITS = 4
 SENT_TWICE = 0.25
+APART = 0.5
+"""The share of baskets over several partitions, where there may be some."""
+
 GIVEN_UP = 0.02
 SHORT_TTL, LONG_TTL = 1, 60
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.08
@@ -51,13 +55,21 @@ class Crowd:
     """Shoppers on some inventories, from `start` to `finish`."""
 
     def __init__(
-        self, inventories: Sequence[Inventory], chance: Random, *, partitions: int, shoppers: int
+        self,
+        inventories: Sequence[Inventory],
+        chance: Random,
+        *,
+        partitions: int,
+        shoppers: int,
+        crosses: bool = False,
     ) -> None:
-        self.inventories, self.chance = inventories, chance
+        self.inventories, self.chance, self.crosses = inventories, chance, crosses
         self.counts: Counter[str] = Counter()
         self.given_up = GIVEN_UP
         """The share of calls that nobody waits for long enough."""
         self.reservations: dict[str, None] = {}
+        self.moved: Counter[tuple[str, str]] = Counter()
+        """How many units came and went by movements, by SKU and location."""
         self.abandoned: list[str] = []
         """Of those the first, which nobody resolves: they lapse."""
 
@@ -84,6 +96,8 @@ class Crowd:
         ]
         moves += [Movement(f"in {sku}", MovementKind.RECEIVE, sku, PLACES[0], 1) for sku in LAST]
         await asyncio.gather(*(self.insist(lambda it, move=move: it.record(move)) for move in moves))
+        for move in moves:
+            self.moved[move.sku, move.location] += move.quantity
 
     def start(self) -> None:
         self._tasks = [asyncio.ensure_future(shopper.go()) for shopper in self._shoppers]
@@ -134,7 +148,7 @@ class Crowd:
             found = await self.insist(lambda it: it.reservation(reservation))
             states[found.state if isinstance(found, Reservation) else "not found"] += 1
 
-        await asyncio.gather(*map(read, self.reservations))
+        await asyncio.gather(*map(read, tuple(self.reservations)))
         skus = [sku for shelf in self.shelves for sku in shelf]
         await asyncio.gather(
             *(self.insist(lambda it, sku=sku: it.stock(sku)) for sku in skus),
@@ -163,6 +177,9 @@ class Crowd:
                 return refused
             else:
                 self.counts["answered"] += 1
+                if isinstance(answer, Reservation):
+                    # Also the answer to a second sending, which may hold what the first was refused.
+                    self.reservations[answer.id] = None
                 return answer
             if asyncio.get_running_loop().time() > self.patience_ends:
                 raise NoConvergenceError(f"no answer within {PATIENCE_SECONDS:.0f} s after the last fault")
@@ -195,7 +212,6 @@ class _Shopper:
         key, lines = f"{self.name} {sku}", [Line(sku, 1, PLACES[0])]
         held = await self._ask(lambda it: it.reserve(key, lines, ttl_seconds=SHORT_TTL))
         if isinstance(held, Reservation):
-            self.crowd.reservations[held.id] = None
             self.crowd.abandoned.append(held.id)
 
     async def _ask(self, call: Call) -> object:
@@ -216,6 +232,13 @@ class _Shopper:
             Line(chance.choice(shelf), chance.choice((1, 1, 2)), chance.choice(PLACES))
             for _ in range(chance.choice((1, 1, 1, 2, 3)))
         ]
+        is_apart = self.crowd.crosses and chance.random() < APART
+        if is_apart:
+            shelves = chance.sample(self.crowd.shelves, chance.choice((2, len(self.crowd.shelves))))
+            lines = [
+                Line(chance.choice(shelf), chance.choice((1, 1, 2)), chance.choice(PLACES))
+                for shelf in shelves
+            ]
         ttl_seconds = SHORT_TTL if abandons or chance.random() < 0.2 else LONG_TTL
 
         async def reserve_among_many(inventory: Inventory) -> object:
@@ -224,13 +247,22 @@ class _Shopper:
                 raise answer
             return answer
 
-        if chance.random() < 0.1:
+        async def reserve_apart(inventory: Inventory) -> object:
+            try:
+                return await inventory.reserve(key, lines, ttl_seconds=ttl_seconds)
+            except asyncio.CancelledError:
+                self.crowd.counts["baskets cut off"] += 1
+                raise
+
+        if is_apart:
+            held = await self._ask(reserve_apart)
+            self.crowd.counts["baskets"] += isinstance(held, Reservation)
+        elif chance.random() < 0.1:
             held = await self._ask(reserve_among_many)
         else:
             held = await self._ask(lambda it: it.reserve(key, lines, ttl_seconds=ttl_seconds))
         if not isinstance(held, Reservation):
             return
-        self.crowd.reservations[held.id] = None
         if chance.random() < 0.03:
             await self._ask(lambda it: it.reserve(key, lines[:1], ttl_seconds=LONG_TTL + 1))
         if not abandons:
@@ -270,7 +302,8 @@ class _Shopper:
         sku, chance = self.chance.choice(self.chance.choice(self.crowd.shelves)), self.chance
         kind = MovementKind.SALE if chance.random() < 0.2 else MovementKind.RECEIVE
         movement = Movement(key, kind, sku, chance.choice(PLACES), 1)
-        await self._ask(lambda it: it.record(movement))
+        if isinstance(await self._ask(lambda it: it.record(movement)), MovementResult):
+            self.crowd.moved[sku, movement.location] += -1 if kind == MovementKind.SALE else 1
 
 
 def choose_shelves(partitions: int) -> list[list[str]]:
