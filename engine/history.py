@@ -33,7 +33,7 @@ from engine.errors import (
 )
 from engine.ids import NO_OPERATION
 from engine.inventory import Inventory
-from engine.types import ReserveRequest
+from engine.types import Movement, ReserveRequest
 
 log = getLogger("bincard.history")
 
@@ -41,7 +41,12 @@ FORMAT: Final = 1
 CHUNK_BYTES: Final = 1 << 22
 """How much of the file is mapped at a time; a multiple of the page size."""
 NOT_RECORDED: Final = frozenset({"close"})
-OF_MANY: Final = {"reserve_many": "reserve", "commit_many": "commit", "release_many": "release"}
+OF_MANY: Final = {
+    "reserve_many": "reserve",
+    "commit_many": "commit",
+    "release_many": "release",
+    "record_many": "record",
+}
 """Methods that ask for several operations at once, and what each of these is recorded as."""
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
@@ -255,7 +260,7 @@ def _recorded_many(operation: str, method: Method) -> Method:
                 append(encode_failure(read_clock(), number, fault))
             raise
         for number, answer in zip(numbers, answers, strict=True):
-            encode = encode_failure if isinstance(answer, Exception) else encode_answer
+            encode = encode_failure if isinstance(answer, BaseException) else encode_answer
             append(encode(read_clock(), number, answer))
         return answers
 
@@ -272,6 +277,8 @@ def _defaults_of(method: Method) -> dict[str, object]:
 
 def _arguments_of(request: object) -> dict[str, object]:
     """What one of several requests would be asked with by itself."""
+    if isinstance(request, Movement):
+        return {"movement": request}
     if not isinstance(request, ReserveRequest):
         return {"reservation": request}
     return _given(msgspec.structs.asdict(request))
