@@ -14,7 +14,7 @@ from engine import limits
 
 
 class Status(StrEnum):
-    """How a position looks to a shopper. The order is that of the codes in `lua/availability.lua`."""
+    """How a position looks to a shopper."""
 
     IN_STOCK = "in_stock"
     LOW_STOCK = "low_stock"

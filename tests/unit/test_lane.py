@@ -314,22 +314,6 @@ async def test_a_lost_connection(server: FakeServer) -> None:
     assert len(server.commands) == 2
 
 
-async def test_a_connection_that_is_lost_right_behind_its_answers(server: FakeServer) -> None:
-    """Answers come together and the connection ends with them: whatever has no answer yet is unknown."""
-    faults: list[dict[str, object]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, told: faults.append(told))
-    lane = await server.start()
-    asked = [ask(lane, 1, COMMIT), ask(lane, 2, RESERVE)]
-    await server.wait_for(2)
-    lane.data_received(reply(1) + reply(2))
-    lane.connection_lost(None)
-    await asyncio.sleep(0)
-    assert await outcome(asked[0]) == (7, 3, 9, 1)
-    assert isinstance(await outcome(asked[1]), Unconfirmed)
-    assert faults == []
-    server.hang_up()
-
-
 async def test_a_connection_that_is_lost_between_two_replies(server: FakeServer) -> None:
     """Of two that came together one was taken; the other belongs to a request that is unknown by now."""
     lane, faults = await server.start(turns=1), []
