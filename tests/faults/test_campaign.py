@@ -15,8 +15,9 @@ from tests.faults.campaign import __main__ as long_campaign
 from tests.faults.campaign import rounds, shoppers
 from tests.faults.campaign.faults import FAULTS, Evidence, Fault, Scene
 from tests.faults.campaign.rounds import SHORT, Plan, Verdict, choose, run_round
-from tests.faults.campaign.sites import Shared
+from tests.faults.campaign.sites import Shared, Single
 from tests.servers import find_program
+from tests.topology.groups import GroupError
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -43,10 +44,10 @@ def shared(server_name: str) -> Iterator[Shared]:
 
 
 def play(plan: Plan, shared: Shared) -> Verdict:
-    """A round that counts. One by chance in a thousand is vacuous: it is played again, once."""
+    """A round that counts. One by chance in a thousand says nothing: it is played again, once."""
     verdict = run_round(plan, shared)
-    is_vacuous = verdict.vacuous and not verdict.violations
-    return run_round(plan, shared) if is_vacuous else verdict
+    says_nothing = (verdict.vacuous or verdict.not_begun) and not verdict.violations
+    return run_round(plan, shared) if says_nothing else verdict
 
 
 def expect_sound(verdicts: Sequence[Verdict]) -> None:
@@ -170,6 +171,23 @@ def test_nothing_at_stake(server_name: str, shared: Shared, monkeypatch: pytest.
     verdict = run_round(register(monkeypatch, hit), shared)
     assert verdict.violations == []
     assert set(verdict.vacuous) >= {"no unknown", "no expiries", "no last units"}
+
+
+def test_servers_that_are_not_ready(
+    server_name: str, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was tried, so it is neither sound nor wrong."""
+
+    async def begin(_: Single) -> None:
+        raise GroupError("no server")
+
+    async def strike(scene: Scene) -> Evidence:
+        return {"never": 1}
+
+    monkeypatch.setattr(Single, "begin", begin)
+    verdict = run_round(register(monkeypatch, strike), shared)
+    assert (verdict.not_begun, verdict.violations, verdict.operations) == ("no server", [], 0)
+    assert not verdict.counts
 
 
 def test_no_convergence(server_name: str, shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:

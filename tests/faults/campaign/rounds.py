@@ -27,6 +27,7 @@ from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.shoppers import Crowd, NoConvergenceError
 from tests.faults.campaign.sites import Shared, Single, Site
 from tests.faults.campaign.sums import find_gap
+from tests.topology.groups import GroupError
 
 FAULT_MODULES = (single_faults, outside_faults, group_faults, served)
 CONNECTIONS = 2
@@ -81,13 +82,18 @@ class Verdict(Struct):
     vacuous: list[str] = msgspec.field(default_factory=list)
     """Why the round proves nothing."""
 
+    not_begun: str = ""
+    """Why its servers were not ready: no fault was struck and no operation done, so it says nothing."""
+
     @property
     def counts(self) -> bool:
-        return not (self.violations or self.vacuous)
+        return not (self.violations or self.vacuous or self.not_begun)
 
     def __str__(self) -> str:
         faults = "+".join(self.faults)
         wrong = [*self.violations, *(f"vacuous: {reason}" for reason in self.vacuous)]
+        if self.not_begun:
+            wrong.append(f"not begun: {self.not_begun}")
         return f"seed {self.seed} ({faults}, P={self.partitions}): {'; '.join(wrong) or 'sound'}"
 
 
@@ -168,6 +174,12 @@ class _Round:
     async def run(self) -> None:
         asyncio.get_running_loop().set_exception_handler(self._note)
         try:
+            await self.site.begin()
+        except GroupError as fault:
+            self.verdict.not_begun = str(fault)
+            await self.site.end()
+            return
+        try:
             async with asyncio.timeout(ROUND_SECONDS):
                 await self._play()
         except (NoConvergenceError, TimeoutError) as fault:
@@ -184,7 +196,6 @@ class _Round:
     async def _play(self) -> None:
         history = self.folder / "round.jsonl"
         async with AsyncExitStack() as stack:
-            await self.site.begin()
             url, proxy = self.site.url, None
             if any(fault.is_proxied for fault in self.faults):
                 assert isinstance(self.site, Single)
