@@ -18,7 +18,7 @@ from engine.audit_baskets import compare_baskets
 from engine.audit_report import AuditReport, Note
 from engine.cards import (
     DIVIDER,
-    PLAIN_COUNTERS,
+    POLICY_COUNTERS,
     Card,
     block_field,
     decode_card,
@@ -269,7 +269,7 @@ class _PartitionAudit:
                 continue
             numbers = card.counters[index * card.stride : (index + 1) * card.stride]
             for name, number, replayed in zip(
-                COUNTERS, numbers + (0,) * PLAIN_COUNTERS, counters.numbers().values(), strict=False
+                COUNTERS, numbers + (0,) * POLICY_COUNTERS, counters.numbers().values(), strict=False
             ):
                 if number != replayed:
                     self.differ(f"{sku} at {location}, {name}", number, replayed)

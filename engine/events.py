@@ -370,7 +370,7 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
     tail, is_whole = body[tail_at:tail_end], body[tail_end] == 1
     deltas_at = tail_end + 1
     deltas_end = deltas_at + (0 if is_whole else body[_PLAN_AT + 2] * DELTA_SIZE)
-    if kind is Followed and len(body) - deltas_end != VERSION_SIZE:
+    if kind is Followed and not _is_followed(body[deltas_end:]):
         raise ValueError("an event does not say what was followed")
     if deltas_end > len(body) or body[tail_end] > 1 or records.tail_size(tail) != len(tail):
         raise ValueError("an event's parts do not fit it")
@@ -385,6 +385,12 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
         body[_PLAN_AT:plan_end],
         body[deltas_end:],
     )
+
+
+def _is_followed(rest: bytes) -> bool:
+    """Whether these are a version and, perhaps, terms."""
+    further = len(rest) - VERSION_SIZE
+    return further >= 0 and records.decode_terms(rest[VERSION_SIZE:])[1] == further
 
 
 def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:

@@ -26,9 +26,9 @@ from engine.records import (
     ROUTE,
     STATES,
     TTL,
-    Detail,
     Head,
     Undecided,
+    decode_detail,
     decode_tail,
     split_record,
 )
@@ -38,7 +38,6 @@ KEPT_VIOLATIONS = 1000
 OPERATION_KIND, MOVEMENT_KIND = b"\2", b"\3"
 NAMED_PROMISES = 100
 """Of the promises that a fact broke so many are named, the newest."""
-_decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 
 class Violation(Struct, frozen=True):
@@ -62,22 +61,33 @@ class Counters(Struct, gc=False):
     backorder_limit: int = 0
     fenced: int = 0
     low_stock: int = 0
+    inbound: int = 0
+    flags: int = 0
+    floating: int = 0
+    preordered: int = 0
 
     @property
     def slack(self) -> int:
         """What may still be promised at the utmost; negative where a fact took promised units away."""
-        return self.on_hand - self.unsellable + self.backorder_limit - self.held - self.allocated
+        return self.uncommitted + self.backorder_limit
+
+    @property
+    def uncommitted(self) -> int:
+        """Sellable units that are there and nobody was promised; those promised of what is inbound do not
+        count.
+        """
+        return self.on_hand - self.unsellable - self.held - self.allocated + self.preordered
 
     @property
     def free(self) -> int:
-        return self.on_hand - self.unsellable - self.allocated - self.held - self.safety_stock - self.fenced
+        return self.uncommitted - self.safety_stock - self.fenced
 
     @property
     def available(self) -> int:
         return max(self.free, -self.backorder_limit)
 
     def numbers(self) -> dict[str, int]:
-        """The eight stored counters by name, in the order in which they are stored."""
+        """The stored counters by name, in the order in which they are stored."""
         return {name: getattr(self, name) for name in COUNTERS}
 
 
@@ -344,7 +354,7 @@ class Replay:
             lines = positions_of(plan)
             ttl_ms = limits.SEEK_MS
             if not isinstance(event, events.PartHeld):
-                ttl_ms = _decode_detail(parts.detail).ttl_seconds * 1000
+                ttl_ms = decode_detail(parts.detail).ttl_seconds * 1000
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return

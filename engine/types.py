@@ -176,6 +176,9 @@ class Position(Struct, frozen=True, gc=False):
     backorder_limit: int
     fenced: int
     low_stock: int
+    inbound: int
+    """Expected, and of that already promised."""
+    preordered: int
     available: int
     version: str
     """`epoch.seq` of the books that were read."""

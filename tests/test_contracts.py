@@ -47,7 +47,7 @@ TYPES = {
     "stock": "hash",
     "stocked": "hash",
 }
-FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
 NOT_ANSWERED = {
     # Words that a verb's functions could answer and that it never does, with the reason.
@@ -73,7 +73,7 @@ def without_comments(source: str) -> str:
 
 
 def functions_of(source: str) -> dict[str, str]:
-    """The text of each function at the top of a file."""
+    """The text of each function at the top of a file; one that stands in a table is named with it."""
     return {found[1]: found[0] for found in FUNCTION.finditer(without_comments(source))}
 
 
@@ -83,13 +83,14 @@ def names_of(source: str) -> set[str]:
     found = {
         name for line in re.findall(r"^local ([\w, ]+)", code, re.MULTILINE) for name in line.split(", ")
     }
-    return {name.strip() for name in found} | set(functions_of(source))
+    return {name.strip() for name in found} | {name for name in functions_of(source) if "." not in name}
 
 
 def words_in(code: str) -> set[str]:
     """Every name that code mentions, strings and fields left out."""
     bare = re.sub(r"'[^'\n]*'", "''", code)
-    return set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)", bare)) - {"redis"}
+    in_tables = re.findall(r"(?<![\w.])([A-Z]+\.[a-z]\w*)", bare)
+    return {*re.findall(r"(?<![\w.])([A-Za-z_]\w*)", bare), *in_tables} - {"redis"}
 
 
 def functions_for(verb: str) -> dict[str, str]:

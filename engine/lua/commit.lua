@@ -1,7 +1,7 @@
 -- Turns held units into allocated ones, or, where the goods leave at once, into fulfilled ones.
 --@verb commit
 --@flags allow-oom
---@include builtins state clock card claims record batch steps resolve lapse
+--@include builtins state clock card claims record batch terms steps resolve lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

@@ -1,7 +1,7 @@
 -- Gives back holds whose deadline has passed.
 --@verb expire
 --@flags allow-oom
---@include builtins state clock card claims record batch steps lapse
+--@include builtins state clock card claims record batch terms steps lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

@@ -1,7 +1,7 @@
 -- Holds stock for new reservations: all lines of a request or none.
 --@verb reserve
 --@flags
---@include builtins state clock card claims record batch steps lapse hold
+--@include builtins state clock card claims record batch terms steps lapse hold
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

@@ -98,6 +98,10 @@ class Position(NamedTuple):
     backorder_limit: int = 0
     fenced: int = 0
     low_stock: int = 0
+    inbound: int = 0
+    flags: int = 0
+    floating: int = 0
+    preordered: int = 0
 
 
 class Card(NamedTuple):
@@ -122,7 +126,7 @@ class Card(NamedTuple):
             form = 0 if all(-(2**31) <= counter < 2**31 for counter in counters) else 1
             form += 2 if any(any(position[4:]) for position in self.positions.values()) else 0
         names = b"".join(place_of(location) + _int(index, 2) for index, location in enumerate(self.positions))
-        count, size = 8 if form > 1 else 4, 7 if form % 2 else 4
+        count, size = 12 if form > 1 else 4, 7 if form % 2 else 4
         counters = [
             counter.to_bytes(size, "little", signed=True)
             for position in self.positions.values()
@@ -736,7 +740,7 @@ def read_card(packed: bytes) -> Card:
     """The card of a stored form, without its blocks."""
     form, count, names_size = _CARD_HEAD.unpack_from(packed)
     names, at = packed[_CARD_HEAD_SIZE : _CARD_HEAD_SIZE + names_size], _CARD_HEAD_SIZE + names_size
-    columns, size = 8 if form > 1 else 4, 7 if form % 2 else 4
+    columns, size = 12 if form > 1 else 4, 7 if form % 2 else 4
     positions: dict[str, Position] = {}
     while names:
         location, _, names = names[1:].partition(b"=")

@@ -116,6 +116,9 @@ local function change_counters(reservation, i, held, allocated, on_hand)
   allocated_of[position] = allocated_of[position] + allocated
   hand_of[position] = hand_of[position] + on_hand
   mark_changed(position)
+  if policy_of[position] then
+    TERMS.follow_record(reservation.raw, i, position, held, allocated, on_hand)
+  end
   local units, other = reservation.units, other_open(reservation, card, i)
   if held == 0 and allocated > 0 then
     reservation.blocks[i] = other and reservation.blocks[other] or add_claim(card, reservation.id)
@@ -208,7 +211,8 @@ local function close_step(reservation, verb, request)
   for i = 1, #reservation.quantities do
     deltas[i] = moves_units and (deltas[i] or pack(DELTA_FORMAT, 0, 0, 0)) or ''
   end
-  local plan, rest = string_sub(raw, AT.ROUTE, plan_end[reservation.index]), reservation.rest
+  local plan = string_sub(raw, AT.ROUTE, plan_end[reservation.index])
+  local rest = reservation.rest and TERMS.keep(raw, reservation.rest)
   local body_end = rest and AT.ROUTE + #plan - 1 or blocks_at(raw, progress_before) - 1
   local record = string_sub(raw, 1, body_end) .. (rest or '') .. concat(reservation.blocks) .. tail
   remember_operation(id, record)
@@ -271,6 +275,9 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
     hand_of[position] = hand_of[position] + on_hand * quantity
     if not is_changed[position] then
       mark_changed(position)
+    end
+    if policy_of[position] then
+      TERMS.follow_record(raw, n - first + 1, position, held * quantity, allocated * quantity, on_hand * quantity)
     end
   end
   if to ~= STATE.COMMITTED then
