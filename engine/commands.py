@@ -65,6 +65,8 @@ class Commands:
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
+        settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
+        named, changes = keys.named(partition), keys.changes(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
 
         self._home = Home()
@@ -101,7 +103,9 @@ class Commands:
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
-        self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
+        self._save_setting = script(
+            "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
+        )
         self._cards = script("cards", (meta, due, stock), READ)
         self._pace = script("pace", (meta,), COMMIT)
         self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
@@ -252,10 +256,14 @@ class Commands:
         """`lua/movement.lua`."""
         return self._submit(self._movement, argument, 2)
 
-    def save_location(self, location: str, settings: bytes) -> Answered:
-        """`lua/save_location.lua`; empty settings delete."""
-        name = location.encode()
-        return self._submit(self._save_location, bulk(bytes((len(name),)) + name + settings))
+    def save_setting(self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0) -> Answered:
+        """`lua/save_setting.lua`: `[seq, number]`. Empty settings delete. With `to` it is a copy of what
+        partition 0 decided, which leads from the number `at` to the number `to`.
+        """
+        packed = name.encode()
+        numbers = at.to_bytes(6, "little") + to.to_bytes(6, "little")
+        head = bytes((kind,)) + numbers + len(packed).to_bytes(2, "little")
+        return self._submit(self._save_setting, bulk(head + packed + settings))
 
     def cards(self, sku: str, *, swept: bool) -> Answered:
         """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""

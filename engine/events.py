@@ -17,8 +17,9 @@ from engine import keys, records
 from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
+from engine.setting_forms import Setting, SettingClass, decode_names, decode_setting
 from engine.topology import Topology
-from engine.types import Location, MovementKind, State, Uncovered
+from engine.types import MovementKind, State, Uncovered
 
 PAGE_ENTRIES = 200
 """Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
@@ -31,6 +32,7 @@ _PLAN_AT = _ROUTE_AT + 2
 _MOVEMENT_RESULT_SIZE = 21
 _CARRIED_AT = OPERATION_ID_SIZE + 8
 _UNCOVERED_SIZE = 20
+_SETTING_ID_AT = 9
 
 
 def _signed(packed: bytes) -> int:
@@ -261,18 +263,25 @@ class Carried(_OfReservation, frozen=True, gc=False):
         return records.decode_record(self.record)
 
 
-class LocationSaved(Event, frozen=True, gc=False):
-    """A location's settings were written; empty `settings`: it was deleted."""
+class SettingSaved(Event, frozen=True, gc=False):
+    """The settings of a location, a pool, a channel or an item were written, or, where `settings` are empty,
+    deleted. `number` counts the decisions on settings: it is the same in every partition.
+    """
 
-    location: str
+    kind: SettingClass
+    number: int
+    id: str
     settings: bytes
 
-    def read_location(self) -> Location | None:
-        return _decode_location(self.settings) if self.settings else None
+    def read_setting(self) -> Setting | None:
+        return decode_setting(self.kind, self.settings) if self.settings else None
+
+    def read_names(self) -> list[str]:
+        """What the settings name: see `setting_forms.names_of`."""
+        return decode_names(self.settings)[0] if self.settings else []
 
 
 _decode_movement_detail = msgspec.msgpack.Decoder(MovementDetail).decode
-_decode_location = msgspec.msgpack.Decoder(Location).decode
 
 
 class GapKind(StrEnum):
@@ -325,7 +334,7 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_MOVEMENT, _LOCATION, _CARRY = 8, 9, 15
+_MOVEMENT, _SETTING, _CARRY = 8, 9, 15
 _RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
@@ -351,9 +360,8 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
         return reserved(*common, body[:OPERATION_ID_SIZE], route, packed)
     if kind == _MOVEMENT:
         return _decode_moved(common, body)
-    if kind == _LOCATION:
-        end = 1 + body[0]
-        return LocationSaved(*common, body[1:end].decode(), body[end:])
+    if kind == _SETTING:
+        return _decode_saved(common, body)
     if kind == _CARRY:
         return _decode_carried(common, body)
     raise ValueError(f"an event has the unknown kind {kind}")
@@ -415,6 +423,14 @@ def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
         body[place_end + 2 : sku_end].decode(),
         body[sku_end:],
     )
+
+
+def _decode_saved(common: tuple[int, int, int, int], body: bytes) -> SettingSaved:
+    end = _SETTING_ID_AT + int.from_bytes(body[_SETTING_ID_AT - 2 : _SETTING_ID_AT], "little")
+    if len(body) < _SETTING_ID_AT or len(body) < end:
+        raise ValueError("a setting is cut short")
+    kind, number, name = SettingClass(body[0]), int.from_bytes(body[1:7], "little"), body[_SETTING_ID_AT:end]
+    return SettingSaved(*common, kind, number, name.decode(), body[end:])
 
 
 def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:

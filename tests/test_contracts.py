@@ -35,6 +35,11 @@ KEYS = {
     "due": keys.due(P),
     "log": keys.log(P),
     "locations": keys.locations(P),
+    "pools": keys.pools(P),
+    "channels": keys.channels(P),
+    "items": keys.items(P),
+    "named": keys.named(P),
+    "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
 }
@@ -44,6 +49,11 @@ TYPES = {
     "due": "zset",
     "log": "stream",
     "locations": "hash",
+    "pools": "hash",
+    "channels": "hash",
+    "items": "hash",
+    "named": "hash",
+    "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
 }
@@ -279,7 +289,7 @@ async def call_all() -> dict[str, Script]:
     await commands.find(bytes(12))
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
-    await commands.save_location("L", b"")
+    await commands.save_setting(1, "L", b"")
     await commands.cards("a", swept=False)
     await commands.take_over()
     await commands.pace(0)

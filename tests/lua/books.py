@@ -24,8 +24,10 @@ UNKNOWN = 65_535
 """What a caller says who knows no revision of a reservation."""
 
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = range(1, 9)
-NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, LOCATION = range(10)
+NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
+LOCATION, POOL, CHANNEL, ITEM = range(1, 5)
+"""Classes of settings."""
 PENDING_MS = 10_000
 """How long the parts of a basket may be sought."""
 REPAIR_MS = 5_000
@@ -40,6 +42,7 @@ _DIVIDER = b"\xff\x40\0"
 _PAGES = 64
 _EFFECTS = ("meta", "ops", "due", "log", "stock")
 _TOLD = (RETENTION_MS,)
+_SETTINGS = ("locations", "pools", "channels", "items")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     # For each verb its keys and its fixed arguments.
     "reserve": (_EFFECTS, _TOLD),
@@ -61,7 +64,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "find": (("meta", "ops"), ()),
     "carry": (_EFFECTS, ()),
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
-    "save_location": (("meta", "locations", "log", "stocked"), ()),
+    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
     "cards": (("meta", "due", "stock"), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
@@ -337,14 +340,34 @@ class Moved(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The event of a location that was written, or deleted where settings are empty."""
+    """The event of a setting that was written, or deleted where settings are empty."""
 
-    location: str
+    id: str
     settings: bytes
+    number: int = 1
+    kind: int = LOCATION
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        return LOCATION, bytes((len(self.location),)) + self.location.encode() + self.settings
+        return SETTING, bytes((self.kind,)) + _int(self.number, 6) + pack_sku(self.id) + self.settings
+
+
+class Settings(NamedTuple):
+    """All settings of a partition: by class, id → stored form; who names what; with which number each changed
+    last.
+    """
+
+    number: int
+    locations: Mapping[str, bytes] = {}
+    pools: Mapping[str, bytes] = {}
+    channels: Mapping[str, bytes] = {}
+    items: Mapping[str, bytes] = {}
+    named: Mapping[tuple[int, str], tuple[str, ...]] = {}
+    changes: Mapping[tuple[int, str], int] = {}
+
+    @property
+    def stored(self) -> tuple[Mapping[str, bytes], ...]:
+        return self.locations, self.pools, self.channels, self.items
 
 
 class Carried(NamedTuple):
@@ -443,12 +466,19 @@ class Books:
         due: Due | None = None,
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        settings: Settings | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
         self.epoch = epoch
         state = self._state(
-            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+            seq=seq,
+            epoch=epoch,
+            stock=stock,
+            operations=operations,
+            locations=locations,
+            stocked=stocked,
+            settings=settings,
         )
         commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
         for key, fields in state.items():
@@ -457,6 +487,8 @@ class Books:
         for when, kind, names in due or ():
             entry = kind.encode() + b"".join(names)
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
+        for (kind, name), number in settings.changes.items() if settings else ():
+            commands.append(["ZADD", self.key("changes"), number, b"%d\n%b" % (kind, name.encode())])
         self.pipeline(commands)
 
     def expect(
@@ -470,6 +502,7 @@ class Books:
         log: Sequence[tuple[int, Sequence[Event]]] = (),
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        settings: Settings | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
@@ -477,8 +510,19 @@ class Books:
         the present one.
         """
         wanted: dict[str, Any] = self._state(
-            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+            seq=seq,
+            epoch=epoch,
+            stock=stock,
+            operations=operations,
+            locations=locations,
+            stocked=stocked,
+            settings=settings,
         )
+        if settings is not None and settings.changes:
+            changes = settings.changes.items()
+            wanted[self.key("changes")] = sorted(
+                (b"%d\n%b" % (kind, name.encode()), number) for (kind, name), number in changes
+            )
         if due:
             wanted[self.key("due")] = sorted(
                 (kind.encode() + b"".join(names), when + BEHIND[kind]) for when, kind, names in due
@@ -503,6 +547,7 @@ class Books:
         operations: Mapping[bytes, Operation] | None,
         locations: Mapping[str, bytes] | None,
         stocked: Mapping[str, int] | None,
+        settings: Settings | None,
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
         hashes: dict[str, dict[bytes, bytes]] = {
@@ -514,6 +559,14 @@ class Books:
         }
         for sku, item in (stock or {}).items():
             hashes["stock"] |= fields_of(sku, item)
+        if settings is not None:
+            hashes["meta"][b"settings"] = b"%d" % settings.number
+            for key, found in zip(_SETTINGS, settings.stored, strict=True):
+                hashes[key] = {name.encode(): packed for name, packed in found.items()}
+            hashes["named"] = {
+                b"%d\n%b" % (kind, name.encode()): b"".join(b"%b\n" % user.encode() for user in users)
+                for (kind, name), users in settings.named.items()
+            }
         return {self.key(name): fields for name, fields in hashes.items() if fields}
 
     def read(self) -> dict[str, Any]:
@@ -654,9 +707,14 @@ def move(
     return Request("movement", name + fingerprint + _signed(quantity) + text)
 
 
-def save_location(location: str, settings: bytes) -> Request:
-    """Writes a location, or deletes it where settings are empty."""
-    return Request("save_location", bytes((len(location),)) + location.encode() + settings)
+def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0) -> Request:
+    """Writes a setting, or deletes it where settings are empty; with `to` a copy of what was decided."""
+    return Request("save_setting", bytes((kind,)) + _int(at, 6) + _int(to, 6) + pack_sku(name) + settings)
+
+
+def setting(*names: str, rest: bytes = b"rest") -> bytes:
+    """Stored settings that name others."""
+    return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
 
 
 def take_over(known: int, about: int = 0) -> Request:
