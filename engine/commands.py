@@ -107,6 +107,8 @@ class Commands:
             "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
         )
         self._cards = script("cards", (meta, due, stock), READ)
+        self._source = script("source", (*effects, *settings[:3]), RESERVE, retention)
+        self._plan = script("plan", (meta, operations, due, stock, *settings[:3]), READ)
         self._pace = script("pace", (meta,), COMMIT)
         self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
 
@@ -264,6 +266,14 @@ class Commands:
         numbers = at.to_bytes(6, "little") + to.to_bytes(6, "little")
         head = bytes((kind,)) + numbers + len(packed).to_bytes(2, "little")
         return self._submit(self._save_setting, bulk(head + packed + settings))
+
+    def source(self, argument: bytes, positions: int) -> Answered:
+        """`lua/source.lua`: `[seq, record]`."""
+        return self._submit(self._source, bulk(argument), positions)
+
+    def plan(self, request: bytes, positions: int, *, swept: bool) -> Answered:
+        """`lua/plan.lua`: `[seq, fits, candidates, …]`."""
+        return self._submit(self._plan, bulk(bytes((swept,)) + request), positions)
 
     def cards(self, sku: str, *, swept: bool) -> Answered:
         """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""

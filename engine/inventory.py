@@ -21,7 +21,7 @@ from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
-from engine.reservations import Reservations
+from engine.sourcing import Sourcing
 from engine.sweep import sweep_all
 from engine.types import (
     Availability,
@@ -47,7 +47,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Reservations):
+class Inventory(Sourcing):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:

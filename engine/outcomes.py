@@ -34,6 +34,7 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
     CARD = "card"
     CARDS = "cards"
+    PLANNED = "planned"
     FOUND = "found"
     FORGOTTEN = "forgotten"
     TAKEN_OVER = "taken_over"

@@ -100,6 +100,8 @@ class Terms(Struct, frozen=True, gc=False):
 
 
 NO_TERMS = Terms()
+NO_RULES = bytes((193, 3, 0, 0, 0))
+"""Terms that say nothing, of a reservation whose places were chosen by nobody's rules but the engine's."""
 
 
 class Record(Struct, frozen=True):
@@ -193,9 +195,14 @@ def encode_terms(terms: Terms) -> bytes:
     return b"%c%c%b" % (_TERMS_MARK, len(body), body)
 
 
+def has_terms(raw: bytes) -> bool:
+    """Whether bytes begin with terms."""
+    return raw[:1] == bytes((_TERMS_MARK,))
+
+
 def decode_terms(raw: bytes) -> tuple[Terms, int]:
     """The terms that bytes begin with, and where they end."""
-    if raw[:1] != bytes((_TERMS_MARK,)):
+    if not has_terms(raw):
         return NO_TERMS, 0
     parts, at = [], 2
     for _ in range(3):

@@ -24,7 +24,7 @@ SHARED = set.intersection(*(set(header.includes) for header in library().verbs.v
 MOST_NAMES = 200
 """How many local names Lua allows at one place."""
 
-READS = {"HEXISTS", "HGET", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
+READS = {"HEXISTS", "HGET", "HGETALL", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
 WRITES = {"HDEL", "HINCRBY", "HSET", "XADD", "ZADD", "ZREM"}
 FLAGS = {"allow-oom", "no-writes"}
 P = 7
@@ -61,6 +61,8 @@ FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE |
 CALL = re.compile(r"redis\.call\('(\w+)'")
 NOT_ANSWERED = {
     # Words that a verb's functions could answer and that it never does, with the reason.
+    "source": {"reservation_not_found": "a hold that lapses is there"},
+    "plan": {"insufficient_stock": "that is what the candidates tell"},
     "commit": {"not_committed": "a held reservation can be committed"},
     "release": {"not_committed": "a held reservation can be released"},
     "extend": {
@@ -290,6 +292,8 @@ async def call_all() -> dict[str, Script]:
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
     await commands.save_setting(1, "L", b"")
+    await commands.source(b"", 1)
+    await commands.plan(b"", 1, swept=False)
     await commands.cards("a", swept=False)
     await commands.take_over()
     await commands.pace(0)
