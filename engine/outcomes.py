@@ -46,6 +46,7 @@ class Outcome(StrEnum):
     SUPERSEDED = "superseded"
     MISSING = "missing"
     STALE = "stale"
+    FLOATING = "floating"
     PENDING = "pending"
     OVERDUE = "overdue"
     OPENED = "opened"

@@ -1,7 +1,7 @@
 -- Holds stock for new reservations whose places are decided here: by channel, pool and strategy.
 --@verb source
 --@flags
---@include builtins state clock card claims record batch terms steps lapse places sourcing
+--@include builtins state clock card claims record batch terms steps lapse places replan sourcing
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -23,6 +23,7 @@
 --@answer insufficient_stock [word, seq, group index, available sets, asked sets, ...]
 --@answer held [seq, record]
 --@event reserve the record behind its size
+--@event replan id(12) operation(12) size(I4) record: a hold that made way
 
 local REQUEST_AT = 27 -- behind id, fingerprint, time to live and route
 
@@ -48,7 +49,7 @@ local function decide_source(args, settings, request, rest, retention_ms, reques
   if refusal then
     return sees_more_overdue and { 'overdue' } or refusal
   end
-  local plan, terms, blocks = SOURCING.hold(state, id)
+  local plan, terms, blocks = SOURCING.hold(state, id, retention_ms)
   local seq, deadline_ms = next_sequence(), now_ms + unpack_struct('<I4', args, 21)
   local body = string_sub(args, 1, REQUEST_AT - 1) .. plan .. terms .. rest .. blocks
     .. pack(HEAD_FORMAT, seq, seq, deadline_ms, now_ms, epoch_now, epoch_now, 0, 0, STATE.HELD, VERB.NONE, VERB.NONE)

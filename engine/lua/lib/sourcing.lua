@@ -177,7 +177,7 @@ end
 
 -- The holds of this call that may move: by id, what they are and how many units float where.
 function SOURCING.read_floater(state, id, sku)
-  local floater = state.floaters[id]
+  local floater = state.floaters[id .. sku]
   if floater ~= nil then
     return floater
   end
@@ -188,14 +188,14 @@ function SOURCING.read_floater(state, id, sku)
     local head = decode_head(raw)
     local quantities, places, skus = decode_plan(raw)
     local units = decode_progress(raw, head, quantities)
-    floater = { id = id, channel = terms.channel, pools = terms.pools, units = {}, moved = false }
+    floater = { id = id, sku = sku, channel = terms.channel, pools = terms.pools, units = {}, moved = false }
     for i = 1, #places do
       if skus[i] == sku and units.held[i] > 0 and TERMS.floats(terms, i) then
         floater.units[places[i]] = units.held[i]
       end
     end
   end
-  state.floaters[id] = floater
+  state.floaters[id .. sku] = floater
   return floater
 end
 
@@ -467,7 +467,7 @@ function SOURCING.reset_request(state)
   request.lines, request.line_of = {}, {}
   for g = 1, #request.groups do
     local group = request.groups[g]
-    group.left, group.taken = group.sets, {}
+    group.missing, group.left, group.taken = group.left, group.sets, {}
   end
 end
 
@@ -592,6 +592,7 @@ function SOURCING.prepare(state)
     local group = request.groups[g]
     for i = 1, #group.members do
       local member = group.members[i]
+      -- A place of its own may still be freed by moving what floats there to any other.
       member.places = member.places or (text_of[member.card] and SOURCING.places_of(member.card) or {})
     end
     group.candidates, group.others = SOURCING.find_candidates(state, group)
@@ -619,7 +620,7 @@ function SOURCING.name_short(request)
   local refusal = { 'insufficient_stock', last_seq }
   for g = 1, #request.groups do
     local group = request.groups[g]
-    if group.left > 0 then
+    if group.missing > 0 then
       local size, available = #refusal, 0
       for i = 1, #group.candidates do
         available = available + SOURCING.sets_at(group, group.candidates[i].place, request.rules)
@@ -684,14 +685,39 @@ function SOURCING.terms_of(state)
   return { channel = channel, pools = pools, bound = pools ~= '' and concat(bound) or '' }
 end
 
+-- Writes down where the units of a hold have moved to.
+function SOURCING.rebind(floater, retention_ms)
+  local raw, lines, units = remembered[floater.id], {}, floater.units
+  local terms, before = TERMS.read(raw), REPLAN.read(raw)
+  for i = 1, #before do
+    local line = before[i]
+    if line.sku == floater.sku and line.held > 0 then
+      local floats = TERMS.floats(terms, i)
+      local held = floats and (units[line.place] or 0) or line.held + (units[line.place] or 0)
+      line.quantity, line.held = line.quantity + held - line.held, held
+      units[line.place] = nil
+    end
+    if line.quantity > 0 then
+      lines[#lines + 1] = line
+    end
+  end
+  for place, held in pairs(units) do
+    lines[#lines + 1] = {
+      sku = floater.sku, place = place, quantity = held, held = held, committed = 0, fulfilled = 0, released = 0,
+    }
+  end
+  local request = { operation = NO_OPERATION, fingerprint = '', retention_ms = retention_ms }
+  REPLAN.apply(REPLAN.open(floater.id, raw, lines), request)
+end
+
 -- Holds what was taken for trial: moves what makes way, then the units themselves. Returns plan, terms and blocks of
 -- the record.
-function SOURCING.hold(state, id)
+function SOURCING.hold(state, id, retention_ms)
   local request, blocks, plan = state.request, {}, {}
   SOURCING.undo_trial(request.trial, 0)
-  for other, floater in pairs(state.floaters) do
+  for _, floater in pairs(state.floaters) do
     if floater and floater.moved then
-      SOURCING.rebind(other, floater)
+      SOURCING.rebind(floater, retention_ms)
     end
   end
   local terms = SOURCING.terms_of(state)
