@@ -9,7 +9,7 @@ BincardError
 │   │   └── ReservationNotFound · LocationNotFound · SkuNotFound · NotStocked
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled
+│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions
 │   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · LocationInUse
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
@@ -113,6 +113,12 @@ class AlreadyCancelled(StateConflict):
     outcome = Outcome.ALREADY_CANCELLED
 
 
+class SpansPartitions(StateConflict):
+    """The reservation lies in several partitions, or would: its lines cannot be changed in one step."""
+
+    outcome = Outcome.SPANS_PARTITIONS
+
+
 class ExceedsOpenQuantity(Refused):
     outcome = Outcome.EXCEEDS_OPEN_QUANTITY
 
@@ -182,6 +188,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         AlreadyReleased,
         AlreadyFulfilled,
         AlreadyCancelled,
+        SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
         QuantityOutOfRange,
