@@ -46,6 +46,20 @@ class Reply(Struct, frozen=True, gc=False):
         return None
 
 
+class Replan(Struct, frozen=True, gc=False):
+    """Other lines for a reservation. `version` is that of the record that they were worked out from; `rest`
+    is terms and detail as the record has them from then on.
+    """
+
+    reservation: bytes
+    version: tuple[int, int]
+    plan: bytes
+    units: Sequence[tuple[int, int, int, int]]
+    rest: bytes
+    operation: bytes = NO_OPERATION
+    fingerprint: bytes = bytes(FINGERPRINT_SIZE)
+
+
 class Commands:
     """The verbs of one partition."""
 
@@ -90,6 +104,7 @@ class Commands:
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
         }
+        self._replan = script("replan", effects, RESERVE, retention)
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
         self._decide = script("decide", effects, COMMIT)
@@ -165,6 +180,22 @@ class Commands:
                 for reservation, known, positions in requests
             ],
         )
+
+    def replan(self, asked: Replan) -> Answered:
+        """`lua/replan.lua`."""
+        units = b"".join([number.to_bytes(5, "little") for row in asked.units for number in row])
+        argument = b"".join(
+            (
+                asked.reservation,
+                asked.operation,
+                asked.fingerprint,
+                encode_version(asked.version),
+                asked.plan,
+                units,
+                asked.rest,
+            )
+        )
+        return self._submit(self._replan, bulk(argument), 2 * len(asked.units) + 1)
 
     def open_basket(self, argument: bytes, positions: int) -> Answered:
         """`lua/open_basket.lua`."""

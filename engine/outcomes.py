@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     EXTENDED = "extended"
     FULFILLED = "fulfilled"
     CANCELLED = "cancelled"
+    REPLANNED = "replanned"
     EXPIRED = "expired"
     RECORDED = "recorded"
     SAVED = "saved"
@@ -76,6 +77,7 @@ class Outcome(StrEnum):
     ALREADY_RELEASED = "already_released"
     ALREADY_FULFILLED = "already_fulfilled"
     ALREADY_CANCELLED = "already_cancelled"
+    SPANS_PARTITIONS = "spans_partitions"
     EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
     INSUFFICIENT_STOCK = "insufficient_stock"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
@@ -108,6 +110,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.ALREADY_RELEASED: Retry.NEVER,
     Outcome.ALREADY_FULFILLED: Retry.NEVER,
     Outcome.ALREADY_CANCELLED: Retry.NEVER,
+    Outcome.SPANS_PARTITIONS: Retry.NEVER,
     Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,

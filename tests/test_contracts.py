@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine import keys
-from engine.commands import Commands
+from engine.commands import Commands, Replan
 from engine.errors import REFUSAL_ERRORS
 from engine.lane import Script
 from engine.outcomes import REFUSALS, Outcome
@@ -69,6 +69,10 @@ NOT_ANSWERED = {
         "not_committed": "a held reservation can be extended",
         "repeated": "none of its own",
         "exceeds_open_quantity": "none of its own",
+    },
+    "replan": {
+        "not_committed": "a held reservation can have other lines",
+        "already_committed": "and so can a committed one",
     },
     "fulfil": {"already_committed": "a committed reservation can be fulfilled"},
     "cancel": {"already_committed": "a committed reservation can be cancelled"},
@@ -278,6 +282,7 @@ async def call_all() -> dict[str, Script]:
     for verb in ("commit", "release", "extend", "fulfil", "cancel"):
         await commands.resolve(verb, bytes(12), b"")
         await commands.resolve_many(verb, [(bytes(12), 0, 1)], b"")[0][1]
+    await commands.replan(Replan(bytes(12), (1, 2), bytes(3), [], b""))
     await commands.open_basket(reserve, 1)
     await commands.hold_part(reserve, 1)
     await commands.decide(bytes(12), (1, 2), hold=True)

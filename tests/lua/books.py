@@ -34,7 +34,7 @@ REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
-CARRY = 15
+CARRY, REPLAN = 15, 16
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
@@ -49,6 +49,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "commit": (_EFFECTS, _TOLD),
     "release": (_EFFECTS, _TOLD),
     "extend": (_EFFECTS, _TOLD),
+    "replan": (_EFFECTS, _TOLD),
     "fulfil": (_EFFECTS, _TOLD),
     "cancel": (_EFFECTS, _TOLD),
     "expire": (_EFFECTS, _TOLD),
@@ -149,7 +150,7 @@ class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
     `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a commit has replaced it. `kind` is also that of a basket or a part; `of` is the
+    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket or a part; `of` is the
     SKU that a part's basket begins with.
     """
 
@@ -170,21 +171,19 @@ class Hold(NamedTuple):
     ttl_ms: int = 60_000
     blocks: tuple[int, ...] = ()
     first_detail: bytes | None = None
+    first_lines: tuple[tuple[str, str, int], ...] | None = None
     kind: int = RESERVE
     of: str | None = None
 
     @property
     def plan(self) -> bytes:
         """The packed plan, its size first."""
-        parts = [bytes((len(self.lines),))]
-        for sku, location, quantity in self.lines:
-            parts += (_int(quantity, 5), pack_place(location), pack_sku(sku))
-        return _int(sum(map(len, parts)), 2) + b"".join(parts)
+        return pack_plan(self.lines)
 
     @property
     def route(self) -> bytes:
         """Where the reservation belongs: where its first SKU does."""
-        return route_of(self.of or self.lines[0][0])
+        return route_of(self.of or (self.first_lines or self.lines)[0][0])
 
     @property
     def head(self) -> bytes:
@@ -215,13 +214,10 @@ class Hold(NamedTuple):
     def request(self, name: bytes) -> bytes:
         """What a reserve asks for; with blocks and head it is the record."""
         detail = self.detail if self.first_detail is None else self.first_detail
-        begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route + self.plan
-        return (
-            bytes((self.kind,))
-            + _int(len(begin) + len(detail) + 3 * len(self.lines) + 36, 3)
-            + begin
-            + self.detail
-        )
+        lines = self.lines if self.first_lines is None else self.first_lines
+        begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route
+        size = len(begin) + len(pack_plan(lines)) + len(detail) + 3 * len(lines) + 36
+        return bytes((self.kind,)) + _int(size, 3) + begin + self.plan + self.detail
 
     def packed(self, name: bytes) -> bytes:
         """The stored form, which has the reservation's own id."""
@@ -243,7 +239,9 @@ def part(
 
 
 class Memory(NamedTuple):
-    """What is kept of an operation on a reservation."""
+    """What is kept of an operation on a reservation. `tail` is what it answered: where the record had a
+    revision its plan and its detail stand before the tail.
+    """
 
     verb: int
     fingerprint: bytes
@@ -322,6 +320,19 @@ class Resolved(NamedTuple):
         return self.verb, begin + progress + self.hold.tail + whole + deltas + self.rest
 
 
+class Replanned(NamedTuple):
+    """The event of other lines: the whole record."""
+
+    id: bytes
+    hold: Hold
+    operation: bytes = NO_OPERATION
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        record = self.hold.packed(self.id)
+        return REPLAN, self.id + self.operation + _int(len(record), 4) + record
+
+
 class Moved(NamedTuple):
     """The event of a movement."""
 
@@ -388,7 +399,7 @@ class Carried(NamedTuple):
 
 
 Operation = Hold | Memory | Fact | Bound
-Event = Reserved | Resolved | Moved | Saved | Carried
+Event = Reserved | Resolved | Replanned | Moved | Saved | Carried
 Stock = Mapping[str, Card | Divided]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -657,6 +668,25 @@ def resolve(
     return Request(verb, name + operation + fingerprint + _int(known, 2) + own)
 
 
+def replan(
+    name: bytes,
+    hold: Hold,
+    *,
+    version: tuple[int, int] = (1, 1),
+    operation: bytes = NO_OPERATION,
+    fingerprint: bytes = bytes(8),
+) -> Request:
+    """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
+    state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
+    units = hold.progress or tuple(
+        tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
+    )
+    rows = b"".join(_int(number, 5) for row in units for number in row)
+    return Request(
+        "replan", name + operation + fingerprint + pack_version(version) + hold.plan + rows + hold.detail
+    )
+
+
 def choose(*chosen: tuple[int, int]) -> bytes:
     """The positions that a request names; none for all."""
     return bytes((len(chosen),)) + b"".join(bytes((index,)) + _int(quantity, 5) for index, quantity in chosen)
@@ -744,6 +774,14 @@ def part_name(name: bytes, first: str = "shoe") -> bytes:
     """The id under which the parts of a basket stand that begins with a SKU."""
     number = int.from_bytes(name[9:], "little") + int.from_bytes(route_of(first), "little") + 1
     return name[:9] + _int(number % 2**24, 3)
+
+
+def pack_plan(lines: Sequence[tuple[str, str, int]]) -> bytes:
+    """Lines as records have them, their size first."""
+    parts = [bytes((len(lines),))]
+    for sku, location, quantity in lines:
+        parts += (_int(quantity, 5), pack_place(location), pack_sku(sku))
+    return _int(sum(map(len, parts)), 2) + b"".join(parts)
 
 
 def pack_version(version: tuple[int, int]) -> bytes:
