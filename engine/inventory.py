@@ -16,6 +16,7 @@ from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
 from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
+from engine.finding import Finding
 from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
@@ -43,7 +44,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Reservations):
+class Inventory(Finding, Reservations):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -53,6 +54,7 @@ class Inventory(Reservations):
     async def close(self) -> None:
         """Closes every connection; what is under way becomes unknown."""
         await self.baskets.close()
+        await self.index.close()
         await self.dataset.close()
 
     @property

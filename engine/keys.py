@@ -13,6 +13,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | `inv:{p}:locations` | hash | location id → settings; the same in every partition |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
+| `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
 """
 
 from zlib import crc32
@@ -60,3 +62,11 @@ def locations(partition: int) -> str:
 
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def find(partition: int) -> str:
+    return f"inv:{{{partition}}}:find"
+
+
+def found(partition: int) -> str:
+    return f"inv:{{{partition}}}:found"

@@ -56,6 +56,8 @@ class Outcome(StrEnum):
     BOUND = "bound"
     UNBOUND = "unbound"
     CARRIED = "carried"
+    OVERTAKEN = "overtaken"
+    INDEXED = "indexed"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"

@@ -35,6 +35,8 @@ def all_keys(partition: int) -> list[str]:
         keys.stock(partition),
         keys.locations(partition),
         keys.stocked(partition),
+        keys.find(partition),
+        keys.found(partition),
     ]
 
 
@@ -54,6 +56,8 @@ def test_exact_keys() -> None:
         "inv:{12}:stock",
         "inv:{12}:locations",
         "inv:{12}:stocked",
+        "inv:{12}:find",
+        "inv:{12}:found",
     ]
 
 
