@@ -5,14 +5,16 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
+from typing import cast
 
 import msgspec
 from msgspec import Struct
 
-from engine import planner
+from engine import keys, planner
+from engine.cards import PAGES, is_divider, page_field, without_holds
 from engine.dataset import Dataset
 from engine.errors import InvalidRequest, Unavailable, Unconfirmed
-from engine.ids import reservation_id
+from engine.ids import parse_reservation_id, part_id, reservation_id
 from engine.index import (
     ALL,
     BEHIND_ALL,
@@ -27,8 +29,10 @@ from engine.index import (
     operation_of,
     read_record,
 )
+from engine.keys import partition_of
+from engine.lifecycle import HELD, positions_of, units_of
 from engine.places import Places
-from engine.records import Record, build_reservation, reference_at
+from engine.records import WITH_UNITS, Record, build_reservation, reference_at
 from engine.types import Reservation, State
 
 MAX_PAGE = 1000
@@ -121,6 +125,46 @@ class Finding(Places):
         # A task of its own: the client needs one, and a caller may step us without (`api/protocol.py`).
         return await asyncio.get_running_loop().create_task(self._find_page(sought, before, limit))
 
+    async def own_holds(self, owner: str, sku: str) -> list[bytes]:
+        """The ids under which an owner may hold units of a SKU in its partition. Raises as a list does."""
+        partition, ids, cursor = partition_of(sku, self._partitions), list[bytes](), None
+        while True:
+            page = await self.reservations(
+                owner=owner, sku=sku, state=State.HELD, limit=MAX_PAGE, cursor=cursor
+            )
+            for reservation in page.items:
+                routed = parse_reservation_id(reservation.id)
+                assert routed is not None, "we made it"
+                route, operation = routed
+                if route % self._partitions == partition:
+                    ids.append(operation)
+                if self._partitions > 1:
+                    ids.append(part_id(operation, route))
+            cursor = page.next_cursor
+            if cursor is None:
+                return ids
+
+    async def cards_without(self, sku: str, owner: str) -> tuple[str, list[bytes]]:
+        """The version and the cards of a SKU as they would be without what an owner holds there: the cards
+        and the holds are read as of one moment.
+        """
+        ids = await self.own_holds(owner, sku)
+        partition, asked = partition_of(sku, self._partitions), [sku]
+        holds = [_ask_for(keys.operations(partition), ids)] if ids else []
+        while True:
+            head, texts, *records = await self.dataset.topology.read_at_once(
+                ("HMGET", keys.meta(partition), "epoch", "seq"),
+                ("HMGET", keys.stock(partition), *asked),
+                *holds,
+            )
+            cards = [text for text in cast("list[bytes | None]", texts) if text]
+            if len(asked) > 1 or not cards or not is_divider(cards[0]):
+                break
+            asked = [sku, *(page_field(sku, page) for page in range(PAGES))]
+        epoch, seq = (number.decode() if number else "0" for number in cast("list[bytes | None]", head))
+        held = _held_of(sku, cast("list[bytes | None]", records[0]) if records else [])
+        return f"{epoch}.{seq}", [without_holds(card, held) for card in cards if not is_divider(card)]
+
     async def _find_page(self, sought: Sought, before: bytes, limit: int) -> ReservationPage:
         walk = _Walk(self.index, self._partitions, sought, before, limit)
         await walk.begin()
@@ -153,6 +197,25 @@ class Finding(Places):
         if len(raw) != ORDER_SIZE + _MARK_SIZE or self._cursor(sought, order) != text:
             raise InvalidRequest("/cursor", _BAD_CURSOR)
         return order
+
+
+def _ask_for(key: str, fields: Sequence[bytes]) -> tuple[str | bytes, ...]:
+    return ("HMGET", key, *fields)
+
+
+def _held_of(sku: str, stored: Sequence[bytes | None]) -> dict[str, int]:
+    """The units of a SKU that some records hold at each location."""
+    held: dict[str, int] = {}
+    for raw in stored:
+        record = read_record(raw) if raw is not None and raw[0] in WITH_UNITS else None
+        if record is not None:
+            plan = record.plan.packed
+            for (name, location, _), units in zip(
+                positions_of(plan), units_of(record.head, plan), strict=True
+            ):
+                if name == sku:
+                    held[location] = held.get(location, 0) + units[HELD]
+    return held
 
 
 class _Walk:

@@ -90,7 +90,7 @@ def entries_of(operation: bytes, record: Record) -> list[bytes]:
 
 
 def read_record(raw: bytes) -> Record | None:
-    """A record; None where it is damaged: the audit tells of that, and the others are to be found all the same."""
+    """A record; None where it is damaged: the audit tells of that, the others are found all the same."""
     try:
         return decode_record(raw)
     except (ValueError, IndexError, msgspec.MsgspecError):
