@@ -21,7 +21,7 @@ from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVI
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
-UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace", "repair", "settle", "unbind"))
+UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "index", "pace", "repair", "settle", "unbind"))
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
@@ -117,6 +117,7 @@ class Commands:
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
+        self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
         self._save_setting = script(
             "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
@@ -265,6 +266,17 @@ class Commands:
     def find(self, operation: bytes) -> Answered:
         """`lua/find.lua`: `[seq, record]`."""
         return self._submit(self._find, bulk(operation))
+
+    def index(
+        self, prior: bytes, cursor: bytes, added: Sequence[bytes], gone: Sequence[bytes] = ()
+    ) -> Answered:
+        """`lua/index.lua`: goes on from the cursor `prior`, files entries and strikes out others."""
+        parts = [bytes((len(prior),)), prior, bytes((len(cursor),)), cursor]
+        for entries in (added, gone):
+            parts.append(len(entries).to_bytes(2, "little"))
+            for entry in entries:
+                parts += (bytes((len(entry),)), entry)
+        return self._submit(self._index, bulk(b"".join(parts)), max(1, len(added) + len(gone)))
 
     def encode_movement(
         self, operation: bytes, fingerprint: bytes, quantity: int, location: str, sku: str, detail: bytes

@@ -15,6 +15,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:named` | hash | class, line feed, id → who names it: ids, each with a line feed behind it |
 | `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
+| `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
 """
 
 from zlib import crc32
@@ -82,3 +84,11 @@ def changes(partition: int) -> str:
 
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def find(partition: int) -> str:
+    return f"inv:{{{partition}}}:find"
+
+
+def found(partition: int) -> str:
+    return f"inv:{{{partition}}}:found"

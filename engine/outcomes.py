@@ -61,6 +61,8 @@ class Outcome(StrEnum):
     CARRIED = "carried"
     KIT_IN_ITSELF = "kit_in_itself"
     KIT_TOO_DEEP = "kit_too_deep"
+    OVERTAKEN = "overtaken"
+    INDEXED = "indexed"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"

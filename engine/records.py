@@ -40,6 +40,8 @@ _TERMS_MARK = 193
 """No detail begins with it."""
 UNKNOWN_REVISION = 65_535
 """Stands for the revision of a record of which one knows nothing; what comes after 65534 is 0."""
+WITH_UNITS = frozenset((KIND_RESERVATION, KIND_PART))
+"""The kinds that hold units themselves: a basket leaves that to its parts."""
 _RESERVATIONS = {bytes((KIND_RESERVATION,)), bytes((KIND_BASKET,))}
 _HEAD = Layout("<7s7s6s6sHHHBBBB")
 _PROGRESS_COUNT_AT = -4

@@ -42,6 +42,8 @@ KEYS = {
     "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "find": keys.find(P),
+    "found": keys.found(P),
 }
 TYPES = {
     "meta": "hash",
@@ -56,6 +58,8 @@ TYPES = {
     "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
+    "find": "zset",
+    "found": "hash",
 }
 FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
@@ -294,6 +298,7 @@ async def call_all() -> dict[str, Script]:
     await commands.expire(1)
     await commands.forget(1)
     await commands.find(bytes(12))
+    await commands.index(b"", b"1-1", [b"a"], [b"b"])
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
     await commands.save_setting(1, "L", b"")

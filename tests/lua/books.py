@@ -69,6 +69,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "cards": (("meta", "due", "stock"), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
+    "index": (("meta", "find", "found"), ()),
 }
 
 
@@ -398,6 +399,13 @@ class Carried(NamedTuple):
         return CARRY, self.body
 
 
+class Filed(NamedTuple):
+    """The index of reservations: what it knows of the ledger, and its entries."""
+
+    cursor: bytes
+    entries: frozenset[bytes] = frozenset()
+
+
 Operation = Hold | Memory | Fact | Bound
 Event = Reserved | Resolved | Replanned | Moved | Saved | Carried
 Stock = Mapping[str, Card | Divided]
@@ -478,6 +486,7 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
+        filed: Filed | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
@@ -500,6 +509,9 @@ class Books:
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
         for (kind, name), number in settings.changes.items() if settings else ():
             commands.append(["ZADD", self.key("changes"), number, b"%d\n%b" % (kind, name.encode())])
+        if filed is not None:
+            commands.append(["HSET", self.key("found"), "cursor", filed.cursor])
+            commands += [["ZADD", self.key("find"), 0, entry] for entry in filed.entries]
         self.pipeline(commands)
 
     def expect(
@@ -514,6 +526,7 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
+        filed: Filed | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
@@ -543,6 +556,10 @@ class Books:
             wanted[self.key("log")] = [
                 (f"{epoch}-{last}", now, [event.packed for event in events]) for last, events in log
             ]
+        if filed is not None:
+            wanted[self.key("found")] = {b"cursor": filed.cursor}
+            if filed.entries:
+                wanted[self.key("find")] = sorted((entry, 0) for entry in filed.entries)
         found = self.read()
         unknown = sorted(set(found) - set(wanted))
         assert not unknown, f"keys that nothing accounts for: {unknown}"
@@ -722,6 +739,16 @@ def forget(limit: int) -> Request:
 def find(name: bytes) -> Request:
     """Asks for a record."""
     return Request("find", name)
+
+
+def index(prior: bytes, cursor: bytes, added: Sequence[bytes] = (), gone: Sequence[bytes] = ()) -> Request:
+    """Files entries and strikes others out, for one who goes on from a cursor."""
+    lists = [
+        _int(len(entries), 2) + b"".join(bytes((len(entry),)) + entry for entry in entries)
+        for entries in (added, gone)
+    ]
+    head = bytes((len(prior),)) + prior + bytes((len(cursor),)) + cursor
+    return Request("index", b"".join((head, *lists)))
 
 
 def move(
