@@ -14,6 +14,7 @@ from zlib import crc32
 import hiredis
 
 from engine.script import Library, assemble, read_sources
+from engine.sourcing_plan import Group, Rules, encode_request
 
 NOW = 1_700_000_000_000
 RETENTION_MS = 86_400_000
@@ -151,8 +152,8 @@ class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
     `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket or a part; `of` is the
-    SKU that a part's basket begins with.
+    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket
+    or a part; `of` is the SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -772,6 +773,19 @@ def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 
 def setting(*names: str, rest: bytes = b"rest") -> bytes:
     """Stored settings that name others."""
     return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
+
+
+def source(
+    name: bytes, groups: Sequence[Group], rules: Rules = Rules(), *, ttl_ms: int = 900_000
+) -> Request:  # fmt: skip
+    """A reserve whose places the script chooses."""
+    start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
+    return Request("source", start + encode_request(groups, rules) + b"detail")
+
+
+def plan(groups: Sequence[Group], rules: Rules = Rules(), *, swept: bool = False) -> Request:
+    """What `source` would do."""
+    return Request("plan", bytes((swept,)) + encode_request(groups, rules))
 
 
 def take_over(known: int, about: int = 0) -> Request:

@@ -264,7 +264,11 @@ def test_a_basket(books: Books) -> None:
     before = BEFORE._replace(state=COMMITTED, held_end=COMMIT, kind=BASKET)
     books.seed(operations={A: before})
     after = before._replace(
-        revision=1, changed=2, detail=b"another", first_detail=b"detail", progress=((0, 4, 0, 1), (0, 2, 0, 0))
+        revision=1,
+        changed=2,
+        detail=b"another",
+        first_detail=b"detail",
+        progress=((0, 4, 0, 1), (0, 2, 0, 0)),
     )
     assert books.one(replan(A, after._replace(lines=(*BEFORE.lines, ("coat", "W", 1)), progress=()))) == [
         b"spans_partitions",
@@ -290,7 +294,7 @@ def test_a_place_with_a_policy(books: Books) -> None:
     assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 0, 2, 3]
     after = AFTER._replace(lines=(("shoe", "N", 2), ("hat", "S", 2)))
     assert books.one(replan(A, after)) == after.tail
-    assert HELD == after.state
+    assert after.state == HELD
     books.expect(
         seq=2,
         stock={"shoe": Card({"W": Position(9), "N": north._replace(held=2)}, (A,)), "hat": HAT},
