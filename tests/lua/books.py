@@ -68,6 +68,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
     "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
     "cards": (("meta", "due", "stock"), ()),
+    "source": ((*_EFFECTS, *_SETTINGS[:3]), _TOLD),
+    "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
     "index": (("meta", "find", "found"), ()),
