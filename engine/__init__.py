@@ -21,12 +21,14 @@ from engine.inventory import Inventory
 from engine.outcomes import Outcome, Retry
 from engine.types import (
     Availability,
+    Fence,
     Line,
     Location,
     LocationKind,
     Movement,
     MovementKind,
     MovementResult,
+    Policy,
     Position,
     Reservation,
     ReserveRequest,
@@ -37,6 +39,7 @@ from engine.types import (
 __all__ = [
     "Availability",
     "BincardError",
+    "Fence",
     "InvalidRequest",
     "Inventory",
     "Line",
@@ -47,6 +50,7 @@ __all__ = [
     "MovementResult",
     "Outcome",
     "OutcomeError",
+    "Policy",
     "Position",
     "Refused",
     "Reservation",

@@ -77,12 +77,24 @@ class LocationNotFound(NotFound):
     outcome = Outcome.LOCATION_NOT_FOUND
 
 
+class ChannelNotFound(NotFound):
+    outcome = Outcome.CHANNEL_NOT_FOUND
+
+
 class SkuNotFound(NotFound):
     outcome = Outcome.SKU_NOT_FOUND
 
 
 class NotStocked(NotFound):
     outcome = Outcome.NOT_STOCKED
+
+
+class PolicyNotFound(NotFound):
+    outcome = Outcome.POLICY_NOT_FOUND
+
+
+class FenceNotFound(NotFound):
+    outcome = Outcome.FENCE_NOT_FOUND
 
 
 class StateConflict(Refused):
@@ -137,6 +149,10 @@ class LocationInUse(Refused):
     outcome = Outcome.LOCATION_IN_USE
 
 
+class FenceInUse(Refused):
+    outcome = Outcome.FENCE_IN_USE
+
+
 class Unavailable(OutcomeError):
     """The server could not take the request; nothing happened. Send it again after a while."""
 
@@ -174,8 +190,11 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         IdempotencyMismatch,
         ReservationNotFound,
         LocationNotFound,
+        ChannelNotFound,
         SkuNotFound,
         NotStocked,
+        PolicyNotFound,
+        FenceNotFound,
         ReservationExpired,
         NotCommitted,
         AlreadyCommitted,
@@ -186,6 +205,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         InsufficientStock,
         QuantityOutOfRange,
         LocationInUse,
+        FenceInUse,
     )
 }
 """The exception of each word with which a script refuses."""

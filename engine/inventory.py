@@ -20,6 +20,7 @@ from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
+from engine.policies import Policies
 from engine.reservations import Reservations
 from engine.sweep import sweep_all
 from engine.types import (
@@ -43,7 +44,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Reservations):
+class Inventory(Policies, Reservations):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:

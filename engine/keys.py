@@ -11,8 +11,11 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:due` | zset | when (ms) → ids of holds to give back, memories to forget, baskets to repair |
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
+| | | line feed, location, `=`, SKU → fences of the position |
 | `inv:{p}:locations` | hash | location id → settings; the same in every partition |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:channels` | hash | channel id → settings; the same in every partition |
+| `inv:{p}:fenced` | hash | channel id → how many fences it has |
 """
 
 from zlib import crc32
@@ -60,3 +63,11 @@ def locations(partition: int) -> str:
 
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def channels(partition: int) -> str:
+    return f"inv:{{{partition}}}:channels"
+
+
+def fenced(partition: int) -> str:
+    return f"inv:{{{partition}}}:fenced"

@@ -61,8 +61,11 @@ class Outcome(StrEnum):
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     RESERVATION_NOT_FOUND = "reservation_not_found"
     LOCATION_NOT_FOUND = "location_not_found"
+    CHANNEL_NOT_FOUND = "channel_not_found"
     SKU_NOT_FOUND = "sku_not_found"
     NOT_STOCKED = "not_stocked"
+    POLICY_NOT_FOUND = "policy_not_found"
+    FENCE_NOT_FOUND = "fence_not_found"
     RESERVATION_EXPIRED = "reservation_expired"
     NOT_COMMITTED = "not_committed"
     ALREADY_COMMITTED = "already_committed"
@@ -73,6 +76,7 @@ class Outcome(StrEnum):
     INSUFFICIENT_STOCK = "insufficient_stock"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
     LOCATION_IN_USE = "location_in_use"
+    FENCE_IN_USE = "fence_in_use"
 
     # The server could not take the request: no effect.
     OVERLOADED = "overloaded"
@@ -88,8 +92,11 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.IDEMPOTENCY_MISMATCH: Retry.NEVER,
     Outcome.RESERVATION_NOT_FOUND: Retry.NEVER,
     Outcome.LOCATION_NOT_FOUND: Retry.NEVER,
+    Outcome.CHANNEL_NOT_FOUND: Retry.NEVER,
     Outcome.SKU_NOT_FOUND: Retry.NEVER,
     Outcome.NOT_STOCKED: Retry.NEVER,
+    Outcome.POLICY_NOT_FOUND: Retry.NEVER,
+    Outcome.FENCE_NOT_FOUND: Retry.NEVER,
     Outcome.RESERVATION_EXPIRED: Retry.NEVER,
     Outcome.NOT_COMMITTED: Retry.NEVER,
     Outcome.ALREADY_COMMITTED: Retry.NEVER,
@@ -100,6 +107,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
+    Outcome.FENCE_IN_USE: Retry.NEW_KEY,
     Outcome.OVERLOADED: Retry.SAME_KEY,
     Outcome.MEMORY_FULL: Retry.SAME_KEY,
     Outcome.REPLICAS_UNAVAILABLE: Retry.SAME_KEY,

@@ -25,7 +25,12 @@ _DETAILS: dict[Outcome, str] = {
     Outcome.RESERVATION_EXPIRED: "the hold has lapsed and its stock was given back",
     Outcome.RESERVATION_NOT_FOUND: "there is no such reservation",
     Outcome.LOCATION_NOT_FOUND: "there is no such location",
+    Outcome.CHANNEL_NOT_FOUND: "there is no such channel",
     Outcome.SKU_NOT_FOUND: "no location stocks it",
+    Outcome.NOT_STOCKED: "the location does not stock it",
+    Outcome.POLICY_NOT_FOUND: "there is no policy",
+    Outcome.FENCE_NOT_FOUND: "there is no such fence",
+    Outcome.FENCE_IN_USE: "its channel has promised units of it",
     Outcome.LOCATION_IN_USE: "positions exist at the location",
     Outcome.QUANTITY_OUT_OF_RANGE: "on_hand would leave the range that is counted",
 }

@@ -37,6 +37,8 @@ KEYS = {
     "locations": keys.locations(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "channels": keys.channels(P),
+    "fenced": keys.fenced(P),
 }
 TYPES = {
     "meta": "hash",
@@ -46,6 +48,8 @@ TYPES = {
     "locations": "hash",
     "stock": "hash",
     "stocked": "hash",
+    "channels": "hash",
+    "fenced": "hash",
 }
 FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
@@ -280,6 +284,8 @@ async def call_all() -> dict[str, Script]:
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
     await commands.save_location("L", b"")
+    await commands.save_policy("a", "L", (1, 2, 3))
+    await commands.save_fence("web", "a", "L", 1, spills=True, used=0)
     await commands.cards("a", swept=False)
     await commands.take_over()
     await commands.pace(0)
