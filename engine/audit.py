@@ -32,6 +32,7 @@ from engine.inventory import Inventory
 from engine.ledger import COUNTERS, Claims, Promise, Replay, remembered_crc
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
+from engine.setting_forms import FORMS
 from engine.topology import Topology
 from engine.types import State
 
@@ -74,7 +75,10 @@ async def audit_partitions(
 
 
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
-    names = (keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked)
+    names = (
+        *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.named, keys.changes),
+        *(form.key for form in FORMS.values()),
+    )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
         if key not in seen:
@@ -110,7 +114,7 @@ class _PartitionAudit:
                 "recomputed, so nothing of this partition is compared",
             )
         else:
-            await self._compare_locations()
+            await self._compare_settings()
             await self._compare_stock()
             await self._compare_stocked()
             await self._compare_records()
@@ -165,13 +169,32 @@ class _PartitionAudit:
 
     # ---------------------------------------------------------------- stock
 
-    async def _compare_locations(self) -> None:
-        (found,) = await self._read(("HGETALL", keys.locations(self.partition)))
-        stored = {name.decode(): raw for name, raw in cast("dict[bytes, bytes]", found).items()}
-        for location in sorted(stored.keys() | self.replay.locations.keys()):
-            ours, theirs = stored.get(location), self.replay.locations.get(location)
+    async def _compare_settings(self) -> None:
+        """The four hashes, who names what, when each changed, and the number of the last change."""
+        wanted, partition = self.replay.settings, self.partition
+        head, named, changes, *hashes = await self._read(
+            ("HGET", keys.meta(partition), "settings"),
+            ("HGETALL", keys.named(partition)),
+            ("ZRANGEBYSCORE", keys.changes(partition), "-inf", "+inf", "WITHSCORES"),
+            *(("HGETALL", form.key(partition)) for form in FORMS.values()),
+        )
+        self._compare_texts(
+            "number of settings", {"": cast("bytes | None", head) or b"0"}, {"": b"%d" % wanted.number}
+        )
+        self._compare_texts("who names", _as_texts(named), wanted.users())
+        numbers = {
+            field.decode(): b"%d" % number for field, number in cast("list[tuple[bytes, float]]", changes)
+        }
+        replayed = {field: b"%d" % number for field, number in wanted.changed.items()}
+        self._compare_texts("last change of", numbers, replayed)
+        for (kind, form), found in zip(FORMS.items(), hashes, strict=True):
+            self._compare_texts(f"settings of {form.word}", _as_texts(found), wanted.stored[kind])
+
+    def _compare_texts(self, subject: str, stored: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> None:
+        for name in sorted(stored.keys() | wanted.keys()):
+            ours, theirs = stored.get(name), wanted.get(name)
             if ours != theirs:
-                self.differ(f"settings of location {location}", _show(ours), _show(theirs))
+                self.differ(f"{subject} {name}".strip(), _show(ours), _show(theirs))
 
     async def _compare_stock(self) -> None:
         await self._compare_strangers()
@@ -428,6 +451,10 @@ class _PartitionAudit:
                 self.differ(subject, _NOT_THERE, "remembered")
         elif remembered_crc(stored) != remembered[1]:
             self.differ(subject, _show(stored), "another answer")
+
+
+def _as_texts(found: object) -> dict[str, bytes]:
+    return {name.decode(): raw for name, raw in cast("dict[bytes, bytes]", found).items()}
 
 
 def _groups(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -65,6 +65,8 @@ class Commands:
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
+        settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
+        named, changes = keys.named(partition), keys.changes(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
 
         self._home = Home()
@@ -101,10 +103,15 @@ class Commands:
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
-        self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
+        self._save_setting = script(
+            "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
+        )
         self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
-        channels, fenced = keys.channels(partition), keys.fenced(partition)
-        self._save_fence = script("save_fence", (meta, log, stock, locations, channels, fenced), COMMIT)
+        self._save_fence = script(
+            "save_fence",
+            (meta, log, stock, locations, keys.channels(partition), keys.fenced(partition)),
+            COMMIT,
+        )
         self._cards = script("cards", (meta, due, stock), READ)
         self._pace = script("pace", (meta,), COMMIT)
         self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
@@ -255,10 +262,14 @@ class Commands:
         """`lua/movement.lua`."""
         return self._submit(self._movement, argument, 2)
 
-    def save_location(self, location: str, settings: bytes) -> Answered:
-        """`lua/save_location.lua`; empty settings delete."""
-        name = location.encode()
-        return self._submit(self._save_location, bulk(bytes((len(name),)) + name + settings))
+    def save_setting(self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0) -> Answered:
+        """`lua/save_setting.lua`: `[seq, number]`. Empty settings delete. With `to` it is a copy of what
+        partition 0 decided, which leads from the number `at` to the number `to`.
+        """
+        packed = name.encode()
+        numbers = at.to_bytes(6, "little") + to.to_bytes(6, "little")
+        head = bytes((kind,)) + numbers + len(packed).to_bytes(2, "little")
+        return self._submit(self._save_setting, bulk(head + packed + settings))
 
     def save_policy(self, sku: str, location: str, numbers: Sequence[int]) -> Answered:
         """`lua/save_policy.lua`: safety stock, backorder limit and low-stock band, or none to delete."""

@@ -6,11 +6,14 @@ BincardError
 ├── Refused                     decided: no effect
 │   ├── IdempotencyMismatch
 │   ├── NotFound
-│   │   └── ReservationNotFound · LocationNotFound · SkuNotFound · NotStocked
+│   │   └── ReservationNotFound · LocationNotFound · PoolNotFound · ChannelNotFound · ItemNotFound ·
+│   │       SkuNotFound · NotStocked
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
 │   │       AlreadyFulfilled · AlreadyCancelled
-│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · LocationInUse
+│   ├── SettingInUse
+│   │   └── LocationInUse · PoolInUse · ItemInUse
+│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
 └── Unconfirmed                 the answer was lost: send it again with the same operation id
@@ -77,8 +80,16 @@ class LocationNotFound(NotFound):
     outcome = Outcome.LOCATION_NOT_FOUND
 
 
+class PoolNotFound(NotFound):
+    outcome = Outcome.POOL_NOT_FOUND
+
+
 class ChannelNotFound(NotFound):
     outcome = Outcome.CHANNEL_NOT_FOUND
+
+
+class ItemNotFound(NotFound):
+    outcome = Outcome.ITEM_NOT_FOUND
 
 
 class SkuNotFound(NotFound):
@@ -145,8 +156,20 @@ class QuantityOutOfRange(Refused):
     outcome = Outcome.QUANTITY_OUT_OF_RANGE
 
 
-class LocationInUse(Refused):
+class SettingInUse(Refused):
+    """Settings cannot be deleted while stock or other settings need them."""
+
+
+class LocationInUse(SettingInUse):
     outcome = Outcome.LOCATION_IN_USE
+
+
+class PoolInUse(SettingInUse):
+    outcome = Outcome.POOL_IN_USE
+
+
+class ItemInUse(SettingInUse):
+    outcome = Outcome.ITEM_IN_USE
 
 
 class FenceInUse(Refused):
@@ -190,7 +213,9 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         IdempotencyMismatch,
         ReservationNotFound,
         LocationNotFound,
+        PoolNotFound,
         ChannelNotFound,
+        ItemNotFound,
         SkuNotFound,
         NotStocked,
         PolicyNotFound,
@@ -205,6 +230,8 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         InsufficientStock,
         QuantityOutOfRange,
         LocationInUse,
+        PoolInUse,
+        ItemInUse,
         FenceInUse,
     )
 }

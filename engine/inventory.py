@@ -9,6 +9,7 @@ another.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import NamedTuple
 
 from engine import planner, refusals
@@ -33,6 +34,9 @@ from engine.types import (
     Status,
 )
 
+ALIGN_SECONDS = 5.0
+"""How often a sweeper looks for settings that did not reach all partitions."""
+
 
 class _Fact(NamedTuple):
     """A movement as it is sent."""
@@ -50,6 +54,7 @@ class Inventory(Policies, Reservations):
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
         self._sweeps: dict[int, asyncio.Task[object]] = {}
+        self._align_at = 0.0
 
     async def close(self) -> None:
         """Closes every connection; what is under way becomes unknown."""
@@ -208,7 +213,9 @@ class Inventory(Policies, Reservations):
         """The asked places. A location that exists but does not stock the SKU has none of it."""
         by_id, asked = {place.location: place for place in found}, tuple(dict.fromkeys(asked))
         if any(location not in by_id for location in asked):
-            existing = {location.id for location in await self.locations()}
+            existing = (await self.settings.current()).locations
+            if any(location not in existing for location in asked):
+                existing = (await self.settings.latest()).locations
             for location in asked:
                 if location not in existing:
                     raise LocationNotFound(f"there is no location {location}")
@@ -224,6 +231,7 @@ class Inventory(Policies, Reservations):
         expired = sum(await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands)))
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
+            await self._align_sometimes()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
@@ -231,6 +239,13 @@ class Inventory(Policies, Reservations):
     async def _repair(self, partition: int) -> None:
         while await self.baskets.repair(partition):
             pass
+
+    async def _align_sometimes(self) -> None:
+        """Settings that somebody saved and did not bring to all partitions."""
+        now = monotonic()
+        if now >= self._align_at:
+            self._align_at = now + ALIGN_SECONDS
+            await self.setting_store.align()
 
     async def _sweep_if_possible(self, partition: int) -> None:
         """For reads: a server that refuses writes still answers, with lapsed holds counted as held."""

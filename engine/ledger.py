@@ -32,6 +32,8 @@ from engine.records import (
     decode_tail,
     split_record,
 )
+from engine.replayed_settings import ReplayedSettings
+from engine.setting_forms import SettingClass
 from engine.types import State
 
 KEPT_VIOLATIONS = 1000
@@ -191,7 +193,7 @@ class Replay:
         """Remembered operations and movements: when, and the crc of what must be remembered."""
         self._carried_until: dict[bytes, int] = {}
         """Of operations that another data set remembered: until when."""
-        self.locations: dict[str, bytes] = {}
+        self.settings = ReplayedSettings(partition)
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -224,8 +226,8 @@ class Replay:
                 self._move(item)
             elif isinstance(item, Carried):
                 self._carry(item)
-            elif isinstance(item, events.LocationSaved):
-                self._save_location(item)
+            elif isinstance(item, events.SettingSaved):
+                self._save_setting(item)
 
     def remembered_until_ms(self, operation: bytes) -> int:
         """Until when a remembered operation must not be forgotten."""
@@ -243,11 +245,11 @@ class Replay:
             self.begins_at = gap.found.seq
         self.blame("I1", gap.found.seq, "ledger", f"{gap.kind}: after {gap.after} comes {gap.found}")
 
-    def _save_location(self, event: events.LocationSaved) -> None:
-        if event.settings:
-            self.locations[event.location] = event.settings
-        else:
-            self.locations.pop(event.location, None)
+    def _save_setting(self, event: events.SettingSaved) -> None:
+        is_stocked = event.kind is SettingClass.LOCATION and event.id in self.stocked
+        has_goods = is_stocked or (event.kind is SettingClass.ITEM and event.id in self.stock)
+        for fault in self.settings.apply(event, has_goods=has_goods):
+            self.blame("I4", event.seq, f"{event.kind.name.lower()} {event.id}", fault)
 
     # ---------------------------------------------------------------- facts
 
@@ -258,7 +260,7 @@ class Replay:
         if counters is None:
             counters = self._make_position(event.sku, event.location)
         counters.on_hand += event.quantity
-        if event.location not in self.locations:
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
             self.blame("I4", event.seq, subject, "the location did not exist")
         told = event.read_result()
         if told != (event.seq, counters.on_hand, counters.available):

@@ -84,7 +84,7 @@ class Policies(Places):
     async def save_fence(
         self, channel: str, sku: str, location: str, quantity: int, *, spill: bool = False
     ) -> Fence:
-        """Keeps units of a position for a channel. What the channel has promised of it counts as a part of the
+        """Keeps units of a position for a channel. What the channel has promised of it is a part of the
         quantity, and stay so where it is less. More units than there are may be kept.
 
         Raises `InvalidRequest`, `LocationNotFound`, `ChannelNotFound`, `NotStocked`.

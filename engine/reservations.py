@@ -523,7 +523,7 @@ class Reservations(Places):
             case Outcome.EXCEEDS_OPEN_QUANTITY:
                 return refusals.excess_refusal(reply, plan, chosen)
             case Outcome.SKU_NOT_FOUND | Outcome.NOT_STOCKED:
-                existing = {location.id for location in await self.locations()}
+                existing = (await self.settings.latest()).locations
                 return refusals.missing_refusal(reply, plan, existing)
             case _:
                 return refusals.state_refusal(reply)

@@ -219,7 +219,23 @@ class LocationKind(StrEnum):
     VIRTUAL = "virtual"
 
 
-class Location(Struct, frozen=True, omit_defaults=False):
+class Capability(StrEnum):
+    """What a location can do for an order."""
+
+    PICKUP = "pickup"
+    SHIP = "ship"
+    CURBSIDE = "curbside"
+
+
+class PolicyDefaults(Struct, frozen=True):
+    """What holds at positions that have no policy of their own; what is None is left to others."""
+
+    safety_stock: int | None = None
+    backorder_limit: int | None = None
+    low_stock: int | None = None
+
+
+class Location(Struct, frozen=True):
     """The settings of a place that holds stock. Lower `priority` is chosen first."""
 
     id: str
@@ -228,10 +244,54 @@ class Location(Struct, frozen=True, omit_defaults=False):
     lat: float | None = None
     lon: float | None = None
     priority: int = 0
-    capabilities: tuple[str, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
     active: bool = True
     time_zone: str | None = None
     gln: str | None = None
+    policy: PolicyDefaults | None = None
+
+
+class Pool(Struct, frozen=True):
+    """Locations that are promised together. Pools may overlap."""
+
+    id: str
+    locations: tuple[str, ...]
+
+
+class Buffer(Struct, frozen=True):
+    """What a channel leaves to the others at each position: units, or percent of what is available."""
+
+    units: int | None = None
+    percent: int | None = None
+
+
+class Channel(Struct, frozen=True):
+    """Where demand comes from, and the pools it sells from."""
+
+    id: str
+    pools: tuple[str, ...]
+    buffer: Buffer | None = None
+
+
+class Component(Struct, frozen=True):
+    """A part of a kit, and how many of it one kit takes."""
+
+    sku: str
+    quantity: int
+
+
+class Item(Struct, frozen=True):
+    """What is known of a SKU. With components it is a kit: it is sold, and they are what is promised. What is
+    not `tracked` is not counted.
+    """
+
+    sku: str
+    name: str | None = None
+    unit: str | None = None
+    gtins: tuple[str, ...] = ()
+    components: tuple[Component, ...] = ()
+    tracked: bool = True
+    policy: PolicyDefaults | None = None
 
 
 class Basket(Struct, frozen=True):

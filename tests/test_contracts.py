@@ -35,9 +35,13 @@ KEYS = {
     "due": keys.due(P),
     "log": keys.log(P),
     "locations": keys.locations(P),
+    "pools": keys.pools(P),
+    "channels": keys.channels(P),
+    "items": keys.items(P),
+    "named": keys.named(P),
+    "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
-    "channels": keys.channels(P),
     "fenced": keys.fenced(P),
 }
 TYPES = {
@@ -46,9 +50,13 @@ TYPES = {
     "due": "zset",
     "log": "stream",
     "locations": "hash",
+    "pools": "hash",
+    "channels": "hash",
+    "items": "hash",
+    "named": "hash",
+    "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
-    "channels": "hash",
     "fenced": "hash",
 }
 FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
@@ -283,7 +291,7 @@ async def call_all() -> dict[str, Script]:
     await commands.find(bytes(12))
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
-    await commands.save_location("L", b"")
+    await commands.save_setting(1, "L", b"")
     await commands.save_policy("a", "L", (1, 2, 3))
     await commands.save_fence("web", "a", "L", 1, spills=True, used=0)
     await commands.cards("a", swept=False)

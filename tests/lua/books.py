@@ -24,8 +24,10 @@ UNKNOWN = 65_535
 """What a caller says who knows no revision of a reservation."""
 
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = range(1, 9)
-NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, LOCATION = range(10)
+NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
+LOCATION, POOL, CHANNEL, ITEM = range(1, 5)
+"""Classes of settings."""
 PENDING_MS = 10_000
 """How long the parts of a basket may be sought."""
 REPAIR_MS = 5_000
@@ -41,6 +43,7 @@ _DIVIDER = b"\xff\x40\0"
 _PAGES = 64
 _EFFECTS = ("meta", "ops", "due", "log", "stock")
 _TOLD = (RETENTION_MS,)
+_SETTINGS = ("locations", "pools", "channels", "items")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     # For each verb its keys and its fixed arguments.
     "reserve": (_EFFECTS, _TOLD),
@@ -62,7 +65,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "find": (("meta", "ops"), ()),
     "carry": (_EFFECTS, ()),
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
-    "save_location": (("meta", "locations", "log", "stocked"), ()),
+    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
     "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
     "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
@@ -359,14 +362,34 @@ class Moved(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The event of a location that was written, or deleted where settings are empty."""
+    """The event of a setting that was written, or deleted where settings are empty."""
 
-    location: str
+    id: str
     settings: bytes
+    number: int = 1
+    kind: int = LOCATION
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        return LOCATION, bytes((len(self.location),)) + self.location.encode() + self.settings
+        return SETTING, bytes((self.kind,)) + _int(self.number, 6) + pack_sku(self.id) + self.settings
+
+
+class Settings(NamedTuple):
+    """All settings of a partition: by class, id → stored form; who names what; with which number each changed
+    last.
+    """
+
+    number: int
+    locations: Mapping[str, bytes] = {}
+    pools: Mapping[str, bytes] = {}
+    channels: Mapping[str, bytes] = {}
+    items: Mapping[str, bytes] = {}
+    named: Mapping[tuple[int, str], tuple[str, ...]] = {}
+    changes: Mapping[tuple[int, str], int] = {}
+
+    @property
+    def stored(self) -> tuple[Mapping[str, bytes], ...]:
+        return self.locations, self.pools, self.channels, self.items
 
 
 class PolicySaved(NamedTuple):
@@ -492,7 +515,7 @@ class Books:
         due: Due | None = None,
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
-        channels: Mapping[str, bytes] | None = None,
+        settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
         now_ms: int = NOW,
     ) -> None:
@@ -505,7 +528,7 @@ class Books:
             operations=operations,
             locations=locations,
             stocked=stocked,
-            channels=channels,
+            settings=settings,
             fenced=fenced,
         )
         commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
@@ -515,6 +538,8 @@ class Books:
         for when, kind, names in due or ():
             entry = kind.encode() + b"".join(names)
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
+        for (kind, name), number in settings.changes.items() if settings else ():
+            commands.append(["ZADD", self.key("changes"), number, b"%d\n%b" % (kind, name.encode())])
         self.pipeline(commands)
 
     def expect(
@@ -528,7 +553,7 @@ class Books:
         log: Sequence[tuple[int, Sequence[Event]]] = (),
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
-        channels: Mapping[str, bytes] | None = None,
+        settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
@@ -543,9 +568,14 @@ class Books:
             operations=operations,
             locations=locations,
             stocked=stocked,
-            channels=channels,
+            settings=settings,
             fenced=fenced,
         )
+        if settings is not None and settings.changes:
+            changes = settings.changes.items()
+            wanted[self.key("changes")] = sorted(
+                (b"%d\n%b" % (kind, name.encode()), number) for (kind, name), number in changes
+            )
         if due:
             wanted[self.key("due")] = sorted(
                 (kind.encode() + b"".join(names), when + BEHIND[kind]) for when, kind, names in due
@@ -570,7 +600,7 @@ class Books:
         operations: Mapping[bytes, Operation] | None,
         locations: Mapping[str, bytes] | None,
         stocked: Mapping[str, int] | None,
-        channels: Mapping[str, bytes] | None,
+        settings: Settings | None,
         fenced: Mapping[str, int] | None,
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
@@ -580,11 +610,18 @@ class Books:
             "ops": {name: record.packed(name) for name, record in (operations or {}).items()},
             "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
             "stocked": {place.encode(): b"%d" % count for place, count in (stocked or {}).items()},
-            "channels": {channel.encode(): packed for channel, packed in (channels or {}).items()},
             "fenced": {channel.encode(): b"%d" % count for channel, count in (fenced or {}).items()},
         }
         for sku, item in (stock or {}).items():
             hashes["stock"] |= fields_of(sku, item)
+        if settings is not None:
+            hashes["meta"][b"settings"] = b"%d" % settings.number
+            for key, found in zip(_SETTINGS, settings.stored, strict=True):
+                hashes[key] = {name.encode(): packed for name, packed in found.items()}
+            hashes["named"] = {
+                b"%d\n%b" % (kind, name.encode()): b"".join(b"%b\n" % user.encode() for user in users)
+                for (kind, name), users in settings.named.items()
+            }
         return {self.key(name): fields for name, fields in hashes.items() if fields}
 
     def read(self) -> dict[str, Any]:
@@ -725,9 +762,14 @@ def move(
     return Request("movement", name + fingerprint + _signed(quantity) + text)
 
 
-def save_location(location: str, settings: bytes) -> Request:
-    """Writes a location, or deletes it where settings are empty."""
-    return Request("save_location", bytes((len(location),)) + location.encode() + settings)
+def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0) -> Request:
+    """Writes a setting, or deletes it where settings are empty; with `to` a copy of what was decided."""
+    return Request("save_setting", bytes((kind,)) + _int(at, 6) + _int(to, 6) + pack_sku(name) + settings)
+
+
+def setting(*names: str, rest: bytes = b"rest") -> bytes:
+    """Stored settings that name others."""
+    return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
 
 
 def save_policy(sku: str, location: str, numbers: tuple[int, int, int] | None) -> Request:

@@ -33,7 +33,8 @@ from tests.lua.books import (
     repair,
     reserve,
     resolve,
-    save_location,
+    save_setting,
+    setting,
     settle,
     take_over,
     unbind,
@@ -61,7 +62,7 @@ VERBS: dict[str, Request] = {
     "find": find(A),
     "carry": carry(Carried(B, Fact(b"content1", 1, 1, 1))),
     "movement": move(A, 1),
-    "save_location": save_location("W", b"settings"),
+    "save_setting": save_setting("W", setting()),
     "cards": cards("shoe"),
     "take_over": take_over(0),
     "pace": pace(0, ahead=5),
@@ -139,7 +140,7 @@ def test_a_script_that_fails_writes_nothing(books: Books, broken: str) -> None:
         ("stock", "cards"),
         ("due", "cards"),
         ("due", "expire"),
-        ("stocked", "save_location"),
+        ("stocked", "save_setting"),
         ("ops", "open_basket"),
         ("stock", "hold_part"),
         ("due", "repair"),
@@ -153,7 +154,7 @@ def test_a_key_of_another_type(books: Books, key: str, verb: str) -> None:
     books.raw("SET", f"inv:{{0}}:{key}", "text")
     before = books.read()
     with pytest.raises(ScriptError, match="WRONGTYPE"):
-        books.one(save_location("W", b"") if verb == "save_location" else VERBS[verb])
+        books.one(save_setting("W", b"") if verb == "save_setting" else VERBS[verb])
     assert books.read() == before
 
 

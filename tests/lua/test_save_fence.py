@@ -11,13 +11,14 @@ from tests.lua.books import (
     FenceSaved,
     Hold,
     Position,
+    Settings,
     fence_field,
     name,
     reserve,
     save_fence,
 )
 
-PLACES, CHANNELS = {"W": b"one", "S": b"two"}, {"web": b"", "app": b"", "pos": b""}
+SETTINGS = Settings(3, locations={"W": b"one", "S": b"two"}, channels={"web": b"", "app": b"", "pos": b""})
 HERE = fence_field("shoe", "W")
 
 
@@ -28,8 +29,7 @@ def seed(books: Books, position: Position, *fences: Fence) -> None:
         position = position._replace(fenced=fenced, flags=position.flags + FENCED_HERE)
     books.seed(
         stock={"shoe": Card({"W": position}), **({HERE: Fences(fences)} if fences else {})},
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={fence.channel: 1 for fence in fences},
     )
 
@@ -48,8 +48,7 @@ def test_made_changed_and_deleted(books: Books) -> None:
             "shoe": Card({"W": Position(9, fenced=5, flags=FENCED_HERE)}),
             HERE: Fences((Fence("web", 2), Fence("app", 3))),
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"web": 1, "app": 1},
         log=log,
     )
@@ -61,8 +60,7 @@ def test_made_changed_and_deleted(books: Books) -> None:
             "shoe": Card({"W": Position(9, fenced=3, flags=FENCED_HERE)}),
             HERE: Fences((Fence("app", 3),)),
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"app": 1},
         log=log,
     )
@@ -74,8 +72,7 @@ def test_made_changed_and_deleted(books: Books) -> None:
     books.expect(
         seq=7,
         stock={"shoe": Card({"W": Position(9)}, form=2)},
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         log=log,
     )
 
@@ -91,8 +88,7 @@ def test_made_and_deleted_in_one_call(books: Books) -> None:
     books.expect(
         seq=3,
         stock={"shoe": Card({"W": Position(9)}, form=2)},
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         log=[(3, events)],
     )
 
@@ -104,8 +100,7 @@ def test_one_channel_at_many_positions(books: Books) -> None:
             "shoe": Card({"W": Position(9), "S": Position(9)}),
             "hat": Card({"W": Position(1, low_stock=2)}),
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"web": 2, "app": 1},
     )
     asked = [("shoe", "W"), ("shoe", "S"), ("hat", "W")]
@@ -119,8 +114,7 @@ def test_one_channel_at_many_positions(books: Books) -> None:
             "hat": Card({"W": Position(1, low_stock=2, fenced=5, flags=FENCED_HERE)}),
             **{fence_field(*each): Fences((Fence("web", 5),)) for each in asked},
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"web": 5, "app": 1},
         log=log,
     )
@@ -132,8 +126,7 @@ def test_one_channel_at_many_positions(books: Books) -> None:
             "hat": Card({"W": Position(1, low_stock=2, fenced=5, flags=FENCED_HERE)}),
             **{fence_field(*each): Fences((Fence("web", 5),)) for each in asked if each != ("shoe", "S")},
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"web": 4, "app": 1},
         log=[*log, (5, [FenceSaved("web", "shoe", "S")])],
     )
@@ -151,8 +144,7 @@ def test_units_in_use_stay_in_use(books: Books, quantity: int, remaining: int) -
             "shoe": Card({"W": Position(20, 5, fenced=remaining + 2, flags=FENCED_HERE)}),
             HERE: Fences((Fence("web", remaining, 5), other)),
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"web": 1, "app": 1},
         log=[(2, [FenceSaved("web", "shoe", "W", quantity)])],
     )
@@ -178,8 +170,7 @@ def test_one_that_is_carried(books: Books) -> None:
             "shoe": Card({"W": Position(20, fenced=3, flags=FENCED_HERE)}),
             HERE: Fences((Fence("web", 3, 3, 1),)),
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"web": 1},
         log=[
             (2, [FenceSaved("web", "shoe", "W", 6, 1, 4)]),
@@ -211,8 +202,7 @@ def test_refusals(books: Books) -> None:
             "shoe": Card({"W": Position(9, fenced=1, flags=FENCED_HERE)}),
             HERE: Fences((Fence("app", 1),)),
         },
-        locations=PLACES,
-        channels=CHANNELS,
+        settings=SETTINGS,
         fenced={"app": 1},
     )
 
