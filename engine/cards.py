@@ -77,15 +77,15 @@ def block_field(field: str, block: int) -> str:
     return f"{field}\n\n{block}"
 
 
-def fence_field(sku: str, location: str) -> bytes:
+def fence_field(sku: str, location: str) -> str:
     """The field of the stock hash that has the fences of a position. No SKU begins with a line feed."""
-    return place_of(location) + sku.encode()
+    return f"\n{location}={sku}"
 
 
-def split_fence_field(field: bytes) -> tuple[str, str]:
+def split_fence_field(field: str) -> tuple[str, str]:
     """SKU and location of a field that begins with a line feed."""
-    location, _, sku = field[1:].partition(b"=")
-    return sku.decode(), location.decode()
+    location, _, sku = field[1:].partition("=")
+    return sku, location
 
 
 def encode_fences(fences: Iterable[Fence]) -> bytes:

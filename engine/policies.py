@@ -124,7 +124,7 @@ class Policies(Places):
                 fence
                 async for field, raw in self._scan_stock()
                 if field.startswith(_FENCES)
-                for fence in decode_fences(*split_fence_field(field), raw)
+                for fence in decode_fences(*split_fence_field(field.decode()), raw)
             ]
         else:
             found = await self._read_fences(
