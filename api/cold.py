@@ -17,6 +17,7 @@ from api.problems import ProblemError
 from api.readiness import Readiness
 from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
+from api.routes.finding import Finding
 from api.routes.health import Health
 from api.routes.locations import Locations
 from api.routes.metrics import Metrics
@@ -63,6 +64,7 @@ def create_cold_app(
         *Locations(inventory).routes(),
         *Movements(inventory).routes(),
         *Stock(inventory).routes(),
+        *Finding(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),

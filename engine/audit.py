@@ -15,6 +15,7 @@ from zlib import crc32
 
 from engine import keys
 from engine.audit_baskets import compare_baskets
+from engine.audit_index import compare_index
 from engine.audit_report import AuditReport, Note
 from engine.cards import (
     DIVIDER,
@@ -74,6 +75,7 @@ async def audit_partitions(
     await _note_unknown_keys(topology, partitions, report)
     for partition in range(partitions):
         await _PartitionAudit(topology, partition, report, retention_seconds).run()
+        await compare_index(topology, partition, report)
     await compare_baskets(topology, partitions, report)
     report.elapsed_seconds = monotonic() - begun
     return report
@@ -83,6 +85,7 @@ async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditR
     names = (
         *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
         *(keys.named, keys.changes),
+        *(keys.find, keys.found),
         *(form.key for form in FORMS.values()),
     )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}

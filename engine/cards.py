@@ -4,7 +4,7 @@ A card has the counters of a SKU's locations and the ids of the reservations wit
 at very many locations is divided: its own field is a divider, and each of its pages has a card.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct as Layout
 
@@ -34,7 +34,7 @@ _NAMES_AT = 11
 _POLICY_FORM = 2
 _LAST_FORM = 3
 _IN_STOCK, _OUT_OF_STOCK = Status.IN_STOCK, Status.OUT_OF_STOCK
-_WIDE = 7
+_NARROW, _WIDE = 4, 7
 _FENCE_SIZE = 13
 """Of a fence without its channel."""
 _NO_POLICY = (0,) * POLICY_COUNTERS
@@ -195,6 +195,19 @@ def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tupl
     else:
         status = Status.PREORDER if expected > 0 else Status.OUT_OF_STOCK
     return available, status
+
+
+def without_holds(card: bytes, units: Mapping[str, int]) -> bytes:
+    """A card as it would be without so many held units at some of its locations."""
+    form, _, size = _HEAD.unpack_from(card)
+    locations, counters, stride = read_counters(card)
+    width = _WIDE if form & 1 else _NARROW
+    changed = bytearray(card)
+    for index, location in enumerate(locations):
+        held = counters[index * stride + 1] - units.get(location, 0)
+        at = _NAMES_AT + size + (index * stride + 1) * width
+        changed[at : at + width] = held.to_bytes(width, "little", signed=True)
+    return bytes(changed)
 
 
 def read_positions(card: bytes, version: str) -> list[Position]:

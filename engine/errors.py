@@ -10,7 +10,7 @@ BincardError
 │   │       SkuNotFound · NotStocked
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled
+│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions
 │   ├── SettingInUse
 │   │   └── LocationInUse · PoolInUse · ItemInUse
 │   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange
@@ -136,6 +136,12 @@ class AlreadyCancelled(StateConflict):
     outcome = Outcome.ALREADY_CANCELLED
 
 
+class SpansPartitions(StateConflict):
+    """The reservation lies in several partitions, or would: its lines cannot be changed in one step."""
+
+    outcome = Outcome.SPANS_PARTITIONS
+
+
 class ExceedsOpenQuantity(Refused):
     outcome = Outcome.EXCEEDS_OPEN_QUANTITY
 
@@ -226,6 +232,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         AlreadyReleased,
         AlreadyFulfilled,
         AlreadyCancelled,
+        SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
         QuantityOutOfRange,

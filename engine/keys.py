@@ -17,6 +17,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
 | `inv:{p}:fenced` | hash | channel id → how many fences it has |
+| `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
+| `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
 """
 
 from zlib import crc32
@@ -88,3 +90,11 @@ def stocked(partition: int) -> str:
 
 def fenced(partition: int) -> str:
     return f"inv:{{{partition}}}:fenced"
+
+
+def find(partition: int) -> str:
+    return f"inv:{{{partition}}}:find"
+
+
+def found(partition: int) -> str:
+    return f"inv:{{{partition}}}:found"

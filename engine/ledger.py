@@ -34,6 +34,7 @@ from engine.records import (
     Undecided,
     decode_detail,
     decode_tail,
+    has_terms,
     split_record,
 )
 from engine.replayed_settings import ReplayedSettings
@@ -358,12 +359,14 @@ class Replay:
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
-        ttl = parts.front[TTL]
+        ttl, is_sourced = parts.front[TTL], has_terms(parts.detail)
         if ttl != ttl_ms.to_bytes(4, "little"):
             self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld):
+        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld) and not is_sourced:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its first SKU")
-        if parts.front[FINGERPRINT] != fingerprint(ttl + parts.front[ROUTE] + plan + parts.detail):
+        if not is_sourced and parts.front[FINGERPRINT] != fingerprint(
+            ttl + parts.front[ROUTE] + plan + parts.detail
+        ):
             self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
         self._check_first(event)
         if self._is_remembered(event.id, event.at_ms):

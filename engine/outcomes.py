@@ -28,12 +28,14 @@ class Outcome(StrEnum):
     EXTENDED = "extended"
     FULFILLED = "fulfilled"
     CANCELLED = "cancelled"
+    REPLANNED = "replanned"
     EXPIRED = "expired"
     RECORDED = "recorded"
     SAVED = "saved"
     UNCHANGED = "unchanged"
     CARD = "card"
     CARDS = "cards"
+    PLANNED = "planned"
     FOUND = "found"
     FORGOTTEN = "forgotten"
     TAKEN_OVER = "taken_over"
@@ -45,6 +47,7 @@ class Outcome(StrEnum):
     SUPERSEDED = "superseded"
     MISSING = "missing"
     STALE = "stale"
+    FLOATING = "floating"
     PENDING = "pending"
     OVERDUE = "overdue"
     OPENED = "opened"
@@ -58,6 +61,8 @@ class Outcome(StrEnum):
     CARRIED = "carried"
     KIT_IN_ITSELF = "kit_in_itself"
     KIT_TOO_DEEP = "kit_too_deep"
+    OVERTAKEN = "overtaken"
+    INDEXED = "indexed"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
@@ -76,6 +81,7 @@ class Outcome(StrEnum):
     ALREADY_RELEASED = "already_released"
     ALREADY_FULFILLED = "already_fulfilled"
     ALREADY_CANCELLED = "already_cancelled"
+    SPANS_PARTITIONS = "spans_partitions"
     EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
     INSUFFICIENT_STOCK = "insufficient_stock"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
@@ -111,6 +117,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.ALREADY_RELEASED: Retry.NEVER,
     Outcome.ALREADY_FULFILLED: Retry.NEVER,
     Outcome.ALREADY_CANCELLED: Retry.NEVER,
+    Outcome.SPANS_PARTITIONS: Retry.NEVER,
     Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,

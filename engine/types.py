@@ -92,7 +92,8 @@ class Shortage(Struct, frozen=True, gc=False):
 
     line: int
     sku: str
-    location: str
+    location: str | None
+    """None where any location of a pool would have done."""
     requested: int
     available: int
 

@@ -14,6 +14,7 @@ from zlib import crc32
 import hiredis
 
 from engine.script import Library, assemble, read_sources
+from engine.sourcing_plan import Group, Rules, encode_request
 
 NOW = 1_700_000_000_000
 RETENTION_MS = 86_400_000
@@ -34,7 +35,7 @@ REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
-CARRY, POLICY, FENCE = 15, 17, 18
+CARRY, REPLAN, POLICY, FENCE = 15, 16, 17, 18
 FENCED_HERE = 1
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
@@ -50,6 +51,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "commit": (_EFFECTS, _TOLD),
     "release": (_EFFECTS, _TOLD),
     "extend": (_EFFECTS, _TOLD),
+    "replan": (_EFFECTS, _TOLD),
     "fulfil": (_EFFECTS, _TOLD),
     "cancel": (_EFFECTS, _TOLD),
     "expire": (_EFFECTS, _TOLD),
@@ -71,6 +73,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "cards": (("meta", "due", "stock"), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
+    "index": (("meta", "find", "found"), ()),
 }
 
 
@@ -171,8 +174,8 @@ class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
     `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a commit has replaced it. `kind` is also that of a basket or a part; `of` is the
-    SKU that a part's basket begins with.
+    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket
+    or a part; `of` is the SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -192,21 +195,19 @@ class Hold(NamedTuple):
     ttl_ms: int = 60_000
     blocks: tuple[int, ...] = ()
     first_detail: bytes | None = None
+    first_lines: tuple[tuple[str, str, int], ...] | None = None
     kind: int = RESERVE
     of: str | None = None
 
     @property
     def plan(self) -> bytes:
         """The packed plan, its size first."""
-        parts = [bytes((len(self.lines),))]
-        for sku, location, quantity in self.lines:
-            parts += (_int(quantity, 5), pack_place(location), pack_sku(sku))
-        return _int(sum(map(len, parts)), 2) + b"".join(parts)
+        return pack_plan(self.lines)
 
     @property
     def route(self) -> bytes:
         """Where the reservation belongs: where its first SKU does."""
-        return route_of(self.of or self.lines[0][0])
+        return route_of(self.of or (self.first_lines or self.lines)[0][0])
 
     @property
     def head(self) -> bytes:
@@ -237,13 +238,10 @@ class Hold(NamedTuple):
     def request(self, name: bytes) -> bytes:
         """What a reserve asks for; with blocks and head it is the record."""
         detail = self.detail if self.first_detail is None else self.first_detail
-        begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route + self.plan
-        return (
-            bytes((self.kind,))
-            + _int(len(begin) + len(detail) + 3 * len(self.lines) + 36, 3)
-            + begin
-            + self.detail
-        )
+        lines = self.lines if self.first_lines is None else self.first_lines
+        begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route
+        size = len(begin) + len(pack_plan(lines)) + len(detail) + 3 * len(lines) + 36
+        return bytes((self.kind,)) + _int(size, 3) + begin + self.plan + self.detail
 
     def packed(self, name: bytes) -> bytes:
         """The stored form, which has the reservation's own id."""
@@ -265,7 +263,9 @@ def part(
 
 
 class Memory(NamedTuple):
-    """What is kept of an operation on a reservation."""
+    """What is kept of an operation on a reservation. `tail` is what it answered: where the record had a
+    revision its plan and its detail stand before the tail.
+    """
 
     verb: int
     fingerprint: bytes
@@ -342,6 +342,19 @@ class Resolved(NamedTuple):
         progress, whole = bytes((len(self.hold.progress),)), b"\0" if self.deltas else b"\1"
         begin = self.id + self.operation + self.hold.route + self.hold.plan
         return self.verb, begin + progress + self.hold.tail + whole + deltas + self.rest
+
+
+class Replanned(NamedTuple):
+    """The event of other lines: the whole record."""
+
+    id: bytes
+    hold: Hold
+    operation: bytes = NO_OPERATION
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        record = self.hold.packed(self.id)
+        return REPLAN, self.id + self.operation + _int(len(record), 4) + record
 
 
 class Moved(NamedTuple):
@@ -436,8 +449,15 @@ class Carried(NamedTuple):
         return CARRY, self.body
 
 
+class Filed(NamedTuple):
+    """The index of reservations: what it knows of the ledger, and its entries."""
+
+    cursor: bytes
+    entries: frozenset[bytes] = frozenset()
+
+
 Operation = Hold | Memory | Fact | Bound
-Event = Reserved | Resolved | Moved | Saved | Carried | PolicySaved | FenceSaved
+Event = Reserved | Resolved | Replanned | Moved | Saved | Carried | PolicySaved | FenceSaved
 Stock = Mapping[str, Card | Divided | Fences]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -517,6 +537,7 @@ class Books:
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
+        filed: Filed | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
@@ -540,6 +561,9 @@ class Books:
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
         for (kind, name), number in settings.changes.items() if settings else ():
             commands.append(["ZADD", self.key("changes"), number, b"%d\n%b" % (kind, name.encode())])
+        if filed is not None:
+            commands.append(["HSET", self.key("found"), "cursor", filed.cursor])
+            commands += [["ZADD", self.key("find"), 0, entry] for entry in filed.entries]
         self.pipeline(commands)
 
     def expect(
@@ -555,6 +579,7 @@ class Books:
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
+        filed: Filed | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
@@ -585,6 +610,10 @@ class Books:
             wanted[self.key("log")] = [
                 (f"{epoch}-{last}", now, [event.packed for event in events]) for last, events in log
             ]
+        if filed is not None:
+            wanted[self.key("found")] = {b"cursor": filed.cursor}
+            if filed.entries:
+                wanted[self.key("find")] = sorted((entry, 0) for entry in filed.entries)
         found = self.read()
         unknown = sorted(set(found) - set(wanted))
         assert not unknown, f"keys that nothing accounts for: {unknown}"
@@ -712,6 +741,25 @@ def resolve(
     return Request(verb, name + operation + fingerprint + _int(known, 2) + own)
 
 
+def replan(
+    name: bytes,
+    hold: Hold,
+    *,
+    version: tuple[int, int] = (1, 1),
+    operation: bytes = NO_OPERATION,
+    fingerprint: bytes = bytes(8),
+) -> Request:
+    """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
+    state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
+    units = hold.progress or tuple(
+        tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
+    )
+    rows = b"".join(_int(number, 5) for row in units for number in row)
+    return Request(
+        "replan", name + operation + fingerprint + pack_version(version) + hold.plan + rows + hold.detail
+    )
+
+
 def choose(*chosen: tuple[int, int]) -> bytes:
     """The positions that a request names; none for all."""
     return bytes((len(chosen),)) + b"".join(bytes((index,)) + _int(quantity, 5) for index, quantity in chosen)
@@ -747,6 +795,16 @@ def forget(limit: int) -> Request:
 def find(name: bytes) -> Request:
     """Asks for a record."""
     return Request("find", name)
+
+
+def index(prior: bytes, cursor: bytes, added: Sequence[bytes] = (), gone: Sequence[bytes] = ()) -> Request:
+    """Files entries and strikes others out, for one who goes on from a cursor."""
+    lists = [
+        _int(len(entries), 2) + b"".join(bytes((len(entry),)) + entry for entry in entries)
+        for entries in (added, gone)
+    ]
+    head = bytes((len(prior),)) + prior + bytes((len(cursor),)) + cursor
+    return Request("index", b"".join((head, *lists)))
 
 
 def move(
@@ -793,6 +851,19 @@ def save_fence(
     return Request("save_fence", text + (b"" if used is None else _int(used, 6)))
 
 
+def source(
+    name: bytes, groups: Sequence[Group], rules: Rules = Rules(), *, ttl_ms: int = 900_000
+) -> Request:  # fmt: skip
+    """A reserve whose places the script chooses."""
+    start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
+    return Request("source", start + encode_request(groups, rules) + b"detail")
+
+
+def plan(groups: Sequence[Group], rules: Rules = Rules(), *, swept: bool = False) -> Request:
+    """What `source` would do."""
+    return Request("plan", bytes((swept,)) + encode_request(groups, rules))
+
+
 def take_over(known: int, about: int = 0) -> Request:
     """Take the books over for the server's process, for one who knows an epoch and the time."""
     return Request("take_over", _int(known, 6) + _int(about, 6))
@@ -820,6 +891,14 @@ def part_name(name: bytes, first: str = "shoe") -> bytes:
     """The id under which the parts of a basket stand that begins with a SKU."""
     number = int.from_bytes(name[9:], "little") + int.from_bytes(route_of(first), "little") + 1
     return name[:9] + _int(number % 2**24, 3)
+
+
+def pack_plan(lines: Sequence[tuple[str, str, int]]) -> bytes:
+    """Lines as records have them, their size first."""
+    parts = [bytes((len(lines),))]
+    for sku, location, quantity in lines:
+        parts += (_int(quantity, 5), pack_place(location), pack_sku(sku))
+    return _int(sum(map(len, parts)), 2) + b"".join(parts)
 
 
 def pack_version(version: tuple[int, int]) -> bytes:

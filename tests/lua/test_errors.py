@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.sourcing_plan import Group
 from tests.lua.books import (
     CALLS,
     NOW,
@@ -30,12 +31,14 @@ from tests.lua.books import (
     open_basket,
     pace,
     part,
+    plan,
     repair,
     reserve,
     resolve,
     save_setting,
     setting,
     settle,
+    source,
     take_over,
     unbind,
 )
@@ -64,6 +67,8 @@ VERBS: dict[str, Request] = {
     "movement": move(A, 1),
     "save_setting": save_setting("W", setting()),
     "cards": cards("shoe"),
+    "source": source(A, (Group(1, "W", (("shoe", 1),)),)),
+    "plan": plan((Group(1, "W", (("shoe", 1),)),)),
     "take_over": take_over(0),
     "pace": pace(0, ahead=5),
 }
