@@ -16,6 +16,7 @@ from zlib import crc32
 from engine import keys
 from engine.audit_baskets import compare_baskets
 from engine.audit_report import AuditReport, Note
+from engine.audit_settings import compare_settings
 from engine.cards import (
     DIVIDER,
     PLAIN_COUNTERS,
@@ -70,6 +71,7 @@ async def audit_partitions(
     for partition in range(partitions):
         await _PartitionAudit(topology, partition, report, retention_seconds).run()
     await compare_baskets(topology, partitions, report)
+    await compare_settings(topology, partitions, report)
     report.elapsed_seconds = monotonic() - begun
     return report
 
