@@ -17,6 +17,7 @@ from engine import keys
 from engine.audit_baskets import compare_baskets
 from engine.audit_index import compare_index
 from engine.audit_report import AuditReport, Note
+from engine.audit_settings import compare_settings
 from engine.cards import (
     DIVIDER,
     POLICY_COUNTERS,
@@ -77,6 +78,7 @@ async def audit_partitions(
         await _PartitionAudit(topology, partition, report, retention_seconds).run()
         await compare_index(topology, partition, report)
     await compare_baskets(topology, partitions, report)
+    await compare_settings(topology, partitions, report)
     report.elapsed_seconds = monotonic() - begun
     return report
 

@@ -27,10 +27,13 @@ from engine.sourcing import Sourcing
 from engine.sweep import sweep_all
 from engine.types import (
     Availability,
+    Capability,
     LocationAvailability,
     Movement,
     MovementKind,
     MovementResult,
+    Nearby,
+    NearbyLocation,
     Position,
     Status,
 )
@@ -195,6 +198,36 @@ class Inventory(Finding, Policies, Sourcing):
                 places = await self._choose_places(locations, places)
             found.append(planner.sum_availability(sku, version, places))
         return found
+
+    async def nearby(
+        self,
+        sku: str,
+        lat: float,
+        lon: float,
+        *,
+        radius_km: float,
+        capability: Capability = Capability.PICKUP,
+        quantity: int | None = None,
+        limit: int = 100,
+    ) -> Nearby:
+        """What active locations near a place can promise of a SKU; with a quantity, those that can promise so
+        many. Raises `SkuNotFound`, `InvalidRequest`.
+        """
+        planner.check_place(lat, lon, radius_km)
+        if quantity is not None:
+            planner.check_quantity(quantity, "?quantity")
+        settings = await self.settings.current()
+        found = await self.availability(sku)
+        by_id = {place.location: place for place in found.locations}
+        places = [
+            NearbyLocation(location.id, round(distance, 3), place.available, place.status)
+            for distance, location in settings.near(lat, lon, radius_km)
+            if location.active
+            and capability in location.capabilities
+            and (place := by_id.get(location.id)) is not None
+            and (quantity is None or place.available >= quantity)
+        ]
+        return Nearby(sku, found.version, places[:limit])
 
     async def stock(self, sku: str, *, locations: Sequence[str] = ()) -> list[Position]:
         """The counters of a SKU's positions. Raises `SkuNotFound`, `InvalidRequest`."""

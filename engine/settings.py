@@ -11,6 +11,7 @@ from time import monotonic
 from typing import cast
 
 from engine import keys
+from engine.nearby import Grid
 from engine.setting_forms import FORMS, Setting, SettingClass, decode_setting, split_field
 from engine.topology import Topology
 from engine.types import Channel, Item, Location, PolicyDefaults, Pool
@@ -51,6 +52,10 @@ class Settings:
         """How many pools have a location."""
         return self._sharing.get(location, 0)
 
+    def near(self, lat: float, lon: float, radius_km: float) -> Sequence[tuple[float, Location]]:
+        """The locations within a radius and how many kilometres each is away, the nearest first."""
+        return self._grid.near(lat, lon, radius_km)
+
     def default_policy(self, sku: str, location: str) -> PolicyDefaults:
         """What holds at a position without a policy of its own: what the item says, else what the location
         says, else 0.
@@ -88,6 +93,10 @@ class Settings:
             )
             for channel in self.channels.values()
         }
+
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid(self.locations.values())
 
     @cached_property
     def _sharing(self) -> dict[str, int]:

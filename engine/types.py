@@ -155,6 +155,23 @@ class LocationAvailability(Struct, frozen=True, gc=False):
     status: Status
 
 
+class NearbyLocation(Struct, frozen=True, gc=False):
+    """What a location near a place can promise."""
+
+    location: str
+    distance_km: float
+    available: int
+    status: Status
+
+
+class Nearby(Struct, frozen=True):
+    """What can be promised of a SKU near a place, the nearest location first."""
+
+    sku: str
+    version: str
+    locations: Sequence[NearbyLocation]
+
+
 class Availability(Struct, frozen=True):
     """What can be promised of a SKU: `available` is the sum over `locations` of what is above zero."""
 
@@ -228,7 +245,7 @@ class Capability(StrEnum):
     CURBSIDE = "curbside"
 
 
-class PolicyDefaults(Struct, frozen=True):
+class PolicyDefaults(Struct, frozen=True, omit_defaults=True):
     """What holds at positions that have no policy of their own; what is None is left to others."""
 
     safety_stock: int | None = None
@@ -259,7 +276,7 @@ class Pool(Struct, frozen=True):
     locations: tuple[str, ...]
 
 
-class Buffer(Struct, frozen=True):
+class Buffer(Struct, frozen=True, omit_defaults=True):
     """What a channel leaves to the others at each position: units, or percent of what is available."""
 
     units: int | None = None

@@ -42,7 +42,7 @@ from engine.outcomes import Outcome
 
 READING = frozenset(
     {
-        *("reservation", "availability", "availability_of", "stock"),
+        *("reservation", "availability", "availability_of", "nearby", "stock"),
         *("location", "locations", "pool", "pools", "channel", "channels", "item", "items"),
     }
 )
