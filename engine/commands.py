@@ -122,6 +122,12 @@ class Commands:
         self._save_setting = script(
             "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
         )
+        self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
+        self._save_fence = script(
+            "save_fence",
+            (meta, log, stock, locations, keys.channels(partition), keys.fenced(partition)),
+            COMMIT,
+        )
         self._cards = script("cards", (meta, due, stock), READ)
         self._source = script("source", (*effects, *settings[:3]), RESERVE, retention)
         self._plan = script("plan", (meta, operations, due, stock, *settings[:3]), READ)
@@ -310,6 +316,30 @@ class Commands:
         head = bytes((kind,)) + numbers + len(packed).to_bytes(2, "little")
         return self._submit(self._save_setting, bulk(head + packed + settings))
 
+    def save_policy(self, sku: str, location: str, numbers: Sequence[int]) -> Answered:
+        """`lua/save_policy.lua`: safety stock, backorder limit and low-stock band, or none to delete."""
+        packed = b"".join([number.to_bytes(7, "little") for number in numbers])
+        return self._submit(self._save_policy, bulk(_pack_position(sku, location) + packed), 2)
+
+    def save_fence(
+        self,
+        channel: str,
+        sku: str,
+        location: str,
+        quantity: int | None,
+        *,
+        spills: bool = False,
+        used: int | None = None,
+    ) -> Answered:
+        """`lua/save_fence.lua`; no quantity deletes."""
+        name = channel.encode()
+        packed = bytes((len(name),)) + name + _pack_position(sku, location)
+        if quantity is not None:
+            packed += quantity.to_bytes(6, "little") + bytes((spills,))
+        if used is not None:
+            packed += used.to_bytes(6, "little")
+        return self._submit(self._save_fence, bulk(packed), 2)
+
     def source(self, argument: bytes, positions: int) -> Answered:
         """`lua/source.lua`: `[seq, record]`."""
         return self._submit(self._source, bulk(argument), positions)
@@ -321,6 +351,11 @@ class Commands:
     def cards(self, sku: str, *, swept: bool) -> Answered:
         """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""
         return self._submit(self._cards, _ask_cards(sku, swept))
+
+
+def _pack_position(sku: str, location: str) -> bytes:
+    place, name = place_of(location), sku.encode()
+    return b"".join((bytes((len(place),)), place, len(name).to_bytes(2, "little"), name))
 
 
 _IDS_SIZE = OPERATION_ID_SIZE + FINGERPRINT_SIZE

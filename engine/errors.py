@@ -100,6 +100,14 @@ class NotStocked(NotFound):
     outcome = Outcome.NOT_STOCKED
 
 
+class PolicyNotFound(NotFound):
+    outcome = Outcome.POLICY_NOT_FOUND
+
+
+class FenceNotFound(NotFound):
+    outcome = Outcome.FENCE_NOT_FOUND
+
+
 class StateConflict(Refused):
     """The reservation is in a state in which this cannot be done."""
 
@@ -170,6 +178,10 @@ class ItemInUse(SettingInUse):
     outcome = Outcome.ITEM_IN_USE
 
 
+class FenceInUse(Refused):
+    outcome = Outcome.FENCE_IN_USE
+
+
 class Unavailable(OutcomeError):
     """The server could not take the request; nothing happened. Send it again after a while."""
 
@@ -212,6 +224,8 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         ItemNotFound,
         SkuNotFound,
         NotStocked,
+        PolicyNotFound,
+        FenceNotFound,
         ReservationExpired,
         NotCommitted,
         AlreadyCommitted,
@@ -225,6 +239,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         LocationInUse,
         PoolInUse,
         ItemInUse,
+        FenceInUse,
     )
 }
 """The exception of each word with which a script refuses."""

@@ -22,6 +22,7 @@ from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
+from engine.policies import Policies
 from engine.sourcing import Sourcing
 from engine.sweep import sweep_all
 from engine.types import (
@@ -51,7 +52,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Finding, Sourcing):
+class Inventory(Finding, Policies, Sourcing):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:

@@ -73,6 +73,8 @@ class Outcome(StrEnum):
     ITEM_NOT_FOUND = "item_not_found"
     SKU_NOT_FOUND = "sku_not_found"
     NOT_STOCKED = "not_stocked"
+    POLICY_NOT_FOUND = "policy_not_found"
+    FENCE_NOT_FOUND = "fence_not_found"
     RESERVATION_EXPIRED = "reservation_expired"
     NOT_COMMITTED = "not_committed"
     ALREADY_COMMITTED = "already_committed"
@@ -86,6 +88,7 @@ class Outcome(StrEnum):
     LOCATION_IN_USE = "location_in_use"
     POOL_IN_USE = "pool_in_use"
     ITEM_IN_USE = "item_in_use"
+    FENCE_IN_USE = "fence_in_use"
 
     # The server could not take the request: no effect.
     OVERLOADED = "overloaded"
@@ -106,6 +109,8 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.ITEM_NOT_FOUND: Retry.NEVER,
     Outcome.SKU_NOT_FOUND: Retry.NEVER,
     Outcome.NOT_STOCKED: Retry.NEVER,
+    Outcome.POLICY_NOT_FOUND: Retry.NEVER,
+    Outcome.FENCE_NOT_FOUND: Retry.NEVER,
     Outcome.RESERVATION_EXPIRED: Retry.NEVER,
     Outcome.NOT_COMMITTED: Retry.NEVER,
     Outcome.ALREADY_COMMITTED: Retry.NEVER,
@@ -119,6 +124,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
     Outcome.POOL_IN_USE: Retry.NEW_KEY,
     Outcome.ITEM_IN_USE: Retry.NEW_KEY,
+    Outcome.FENCE_IN_USE: Retry.NEW_KEY,
     Outcome.OVERLOADED: Retry.SAME_KEY,
     Outcome.MEMORY_FULL: Retry.SAME_KEY,
     Outcome.REPLICAS_UNAVAILABLE: Retry.SAME_KEY,

@@ -135,9 +135,12 @@ class SettingStore:
 
     async def align(self) -> None:
         """Makes the copies that were not made. Nothing to do costs a read of each partition."""
-        if self._partitions > 1:
+        for _ in range(COPY_ROUNDS if self._partitions > 1 else 0):
             numbers = await asyncio.gather(*(self._read_number(each) for each in range(self._partitions)))
             behind = [partition for partition, number in enumerate(numbers) if number < numbers[0]]
+            if not behind:
+                return
+            # One that does not give a setting up makes a decision, which the others must have, too.
             await asyncio.gather(*(self._align(partition, numbers[partition]) for partition in behind))
 
     async def _align(self, partition: int, number: int) -> None:

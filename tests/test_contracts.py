@@ -42,6 +42,7 @@ KEYS = {
     "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "fenced": keys.fenced(P),
     "find": keys.find(P),
     "found": keys.found(P),
 }
@@ -58,6 +59,7 @@ TYPES = {
     "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
+    "fenced": "hash",
     "find": "zset",
     "found": "hash",
 }
@@ -302,6 +304,8 @@ async def call_all() -> dict[str, Script]:
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
     await commands.save_setting(1, "L", b"")
+    await commands.save_policy("a", "L", (1, 2, 3))
+    await commands.save_fence("web", "a", "L", 1, spills=True, used=0)
     await commands.source(b"", 1)
     await commands.plan(b"", 1, swept=False)
     await commands.cards("a", swept=False)

@@ -28,7 +28,7 @@ _ITEM: Example = {
     "name": "Breakfast box",
     "unit": "piece",
     "gtins": ["04006381333931"],
-    "components": [{"sku": "A-1", "quantity": 2}, {"sku": "B-2", "quantity": 1}],
+    "components": [{"sku": "C-3", "quantity": 2}, {"sku": "B-2", "quantity": 1}],
     "tracked": True,
     "policy": None,
 }

@@ -35,7 +35,8 @@ REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
-CARRY, REPLAN = 15, 16
+CARRY, REPLAN, POLICY, FENCE = 15, 16, 17, 18
+FENCED_HERE = 1
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
@@ -67,6 +68,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "carry": (_EFFECTS, ()),
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
     "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
+    "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
+    "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
     "source": ((*_EFFECTS, *_SETTINGS[:3]), _TOLD),
     "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
@@ -149,6 +152,25 @@ class Divided(NamedTuple):
     """A SKU of very many locations: its cards by the number of their page."""
 
     pages: Mapping[int, Card]
+
+
+class Fence(NamedTuple):
+    """Units of a position for one channel."""
+
+    channel: str
+    remaining: int
+    used: int = 0
+    spill: int = 0
+
+    @property
+    def packed(self) -> bytes:
+        return _text(self.channel) + _int(self.remaining, 6) + _int(self.used, 6) + bytes((self.spill,))
+
+
+class Fences(NamedTuple):
+    """The fences of a position; in the place of a card, under a name that `fence_field` makes."""
+
+    fences: tuple[Fence, ...]
 
 
 class Hold(NamedTuple):
@@ -386,6 +408,33 @@ class Settings(NamedTuple):
         return self.locations, self.pools, self.channels, self.items
 
 
+class PolicySaved(NamedTuple):
+    """The event of a policy; all zero where it was deleted."""
+
+    sku: str
+    location: str
+    numbers: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return POLICY, save_policy(self.sku, self.location, self.numbers).packed
+
+
+class FenceSaved(NamedTuple):
+    """The event of a fence; without a quantity it was deleted."""
+
+    channel: str
+    sku: str
+    location: str
+    quantity: int | None = None
+    spill: int = 0
+    used: int | None = None
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return FENCE, save_fence(*self).packed
+
+
 class Carried(NamedTuple):
     """The event of something that another data set remembered."""
 
@@ -411,8 +460,8 @@ class Filed(NamedTuple):
 
 
 Operation = Hold | Memory | Fact | Bound
-Event = Reserved | Resolved | Replanned | Moved | Saved | Carried
-Stock = Mapping[str, Card | Divided]
+Event = Reserved | Resolved | Replanned | Moved | Saved | Carried | PolicySaved | FenceSaved
+Stock = Mapping[str, Card | Divided | Fences]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
 
@@ -490,6 +539,7 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
+        fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,
         now_ms: int = NOW,
     ) -> None:
@@ -503,6 +553,7 @@ class Books:
             locations=locations,
             stocked=stocked,
             settings=settings,
+            fenced=fenced,
         )
         commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
         for key, fields in state.items():
@@ -530,6 +581,7 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
+        fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
@@ -545,6 +597,7 @@ class Books:
             locations=locations,
             stocked=stocked,
             settings=settings,
+            fenced=fenced,
         )
         if settings is not None and settings.changes:
             changes = settings.changes.items()
@@ -580,6 +633,7 @@ class Books:
         locations: Mapping[str, bytes] | None,
         stocked: Mapping[str, int] | None,
         settings: Settings | None,
+        fenced: Mapping[str, int] | None,
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
         hashes: dict[str, dict[bytes, bytes]] = {
@@ -588,6 +642,7 @@ class Books:
             "ops": {name: record.packed(name) for name, record in (operations or {}).items()},
             "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
             "stocked": {place.encode(): b"%d" % count for place, count in (stocked or {}).items()},
+            "fenced": {channel.encode(): b"%d" % count for channel, count in (fenced or {}).items()},
         }
         for sku, item in (stock or {}).items():
             hashes["stock"] |= fields_of(sku, item)
@@ -778,6 +833,27 @@ def setting(*names: str, rest: bytes = b"rest") -> bytes:
     return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
 
 
+def save_policy(sku: str, location: str, numbers: tuple[int, int, int] | None) -> Request:
+    """Writes safety stock, backorder limit and low-stock band, or deletes them."""
+    text = pack_place(location) + pack_sku(sku)
+    return Request("save_policy", text + b"".join(_int(number, 7) for number in numbers or ()))
+
+
+def save_fence(
+    channel: str,
+    sku: str,
+    location: str,
+    quantity: int | None = None,
+    spill: int = 0,
+    used: int | None = None,
+) -> Request:
+    """Writes a fence, or deletes it."""
+    text = _text(channel) + pack_place(location) + pack_sku(sku)
+    if quantity is not None:
+        text += _int(quantity, 6) + bytes((spill,))
+    return Request("save_fence", text + (b"" if used is None else _int(used, 6)))
+
+
 def source(
     name: bytes, groups: Sequence[Group], rules: Rules = _NO_RULES, *, ttl_ms: int = 900_000
 ) -> Request:  # fmt: skip
@@ -833,6 +909,17 @@ def pack_version(version: tuple[int, int]) -> bytes:
     return _int(version[0], 2) + _int(version[1], 7)
 
 
+def pack_terms(channel: str = "", pools: tuple[str, ...] = (), bound: tuple[int, ...] = ()) -> bytes:
+    """How a reservation's units were chosen, as it stands before its detail."""
+    body = _text(channel) + _text("\n".join(pools)) + bytes((len(bound), *bound))
+    return bytes((193, len(body))) + body
+
+
+def fence_field(sku: str, location: str) -> str:
+    """The field of the stock hash that has a position's fences."""
+    return place_of(location).decode() + sku
+
+
 def place_of(location: str) -> bytes:
     """A location as it stands on a card."""
     return b"\n%b=" % location.encode()
@@ -861,10 +948,12 @@ def page_of(location: str) -> int:
     return number % _PAGES
 
 
-def fields_of(sku: str, item: Card | Divided) -> dict[bytes, bytes]:
+def fields_of(sku: str, item: Card | Divided | Fences) -> dict[bytes, bytes]:
     """The fields of the stock hash that a SKU has."""
     if isinstance(item, Card):
         return _card_fields(sku.encode(), item)
+    if isinstance(item, Fences):
+        return {sku.encode(): b"".join(fence.packed for fence in item.fences)}
     fields = {sku.encode(): _DIVIDER}
     for page, card in item.pages.items():
         fields |= _card_fields(b"%b\n%d" % (sku.encode(), page), card)
@@ -922,6 +1011,10 @@ def read_library() -> Library:
 def _encode(words: Sequence[str | bytes | int]) -> bytes:
     parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def _text(text: str) -> bytes:
+    return bytes((len(text.encode()),)) + text.encode()
 
 
 def _int(number: int, size: int) -> bytes:
