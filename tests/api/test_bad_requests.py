@@ -432,6 +432,9 @@ class _Broken:
     async def release(self, *_: object, **__: object) -> None:
         raise KeyError("gone")
 
+    def needs_sourcing(self, *_: object) -> bool:
+        return False
+
     record_many = reserve_many = release
 
 
