@@ -106,7 +106,7 @@ async def test_one_run_serves_all_who_ask_at_once(stocked: Shop, monkeypatch: py
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["behind", "lost"])
-async def test_cut_off_after_any_step(stocked: Shop, lost: bool) -> None:  # noqa: FBT001 - a parameter of the test
+async def test_cut_off_after_any_step(stocked: Shop, lost: bool) -> None:
     """Whoever files may die after each of its calls: the next goes on, and nothing is missing or undone."""
     inventory = stocked.inventory
     made = [one.id for one in await reserve_many(inventory)]
