@@ -125,7 +125,7 @@ class Finding(Places):
         # A task of its own: the client needs one, and a caller may step us without (`api/protocol.py`).
         return await asyncio.get_running_loop().create_task(self._find_page(sought, before, limit))
 
-    async def own_holds(self, owner: str, sku: str) -> list[bytes]:
+    async def _own_holds(self, owner: str, sku: str) -> list[bytes]:
         """The ids under which an owner may hold units of a SKU in its partition. Raises as a list does."""
         partition, ids, cursor = partition_of(sku, self._partitions), list[bytes](), None
         while True:
@@ -144,11 +144,11 @@ class Finding(Places):
             if cursor is None:
                 return ids
 
-    async def cards_without(self, sku: str, owner: str) -> tuple[str, list[bytes]]:
+    async def _cards_without(self, sku: str, owner: str) -> tuple[str, list[bytes]]:
         """The version and the cards of a SKU as they would be without what an owner holds there: the cards
         and the holds are read as of one moment.
         """
-        ids = await self.own_holds(owner, sku)
+        ids = await self._own_holds(owner, sku)
         partition, asked = partition_of(sku, self._partitions), [sku]
         holds = [_ask_for(keys.operations(partition), ids)] if ids else []
         while True:

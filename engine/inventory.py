@@ -166,7 +166,7 @@ class Inventory(Finding, Policies, Sourcing):
 
     async def _availability_to(self, owner: str, sku: str, locations: Sequence[str]) -> Availability:
         await self.stock(sku, locations=locations)  # gives back what has lapsed
-        version, cards = await self.cards_without(sku, owner)
+        version, cards = await self._cards_without(sku, owner)
         places = [place for card in cards for place in read_availability(card)]
         if locations:
             places = await self._choose_places(locations, places)

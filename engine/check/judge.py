@@ -632,7 +632,9 @@ class Judge:
         )  # fmt: skip
 
     def _take_availability(self, operation: Operation, entry: Entry) -> None:
-        self._tell_availability(operation, reading.read_availability(entry.answer), entry)
+        # To an owner its own holds are free: that is no word on the books as they are.
+        if operation.arguments.owner is None:
+            self._tell_availability(operation, reading.read_availability(entry.answer), entry)
 
     def _take_availabilities(self, operation: Operation, entry: Entry) -> None:
         for told in reading.read_availabilities(entry.answer):
