@@ -163,7 +163,8 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
             body = None
             if "requestBody" in operation:
                 body = operation["requestBody"]["content"]["application/json"]["example"]
-            sku_path = path.format(sku="A-1", channel="s7", location="s7", code="unconfirmed", asset="docs.css",
+            sku_path = path.format(sku="A-1", channel="s7", location="s7", code="unconfirmed",
+                                   asset="docs.css",
                                    id=held if "reservations" in path else "s7")  # fmt: skip
             needed = [it for it in operation["parameters"] if it["in"] == "query" and it["required"]]
             if needed:
