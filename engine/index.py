@@ -37,7 +37,7 @@ from engine.events import (
     Version,
     parse_version,
 )
-from engine.ids import OPERATION_ID_SIZE
+from engine.ids import NO_OPERATION, OPERATION_ID_SIZE
 from engine.records import KIND_PART, Head, Record, Undecided, decode_record, is_reservation, reference_at
 from engine.topology import Topology
 
@@ -247,13 +247,10 @@ class Filing:
         return await self._begin()
 
     async def _begin(self) -> bool:
-        """Looks where the index and the ledger end."""
-        cursor, head = await self._topology.read_at_once(
-            ("HGET", keys.found(self._partition), "cursor"),
-            ("HMGET", keys.meta(self._partition), "epoch", "seq"),
-        )
+        """Looks where the index ends, and then where the ledger does, which is behind that."""
+        (cursor,) = await self._topology.read_at_once(("HGET", keys.found(self._partition), "cursor"))
         self._cursor = cast("bytes | None", cursor) or b""
-        epoch, seq = (int(number or 0) for number in cast("list[bytes | None]", head))
+        _, epoch, seq, _ = await self._commands.find(NO_OPERATION)
         if self._target is None:
             self._target = Version(epoch, seq)
         if not self._cursor:

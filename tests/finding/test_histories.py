@@ -291,7 +291,8 @@ async def test_a_cursor_is_of_one_question(shop: Shop) -> None:
     page = await inventory.reservations(owner="ann", limit=1)
     assert page.next_cursor is not None
     await inventory.reservations(owner="ann", limit=2, cursor=page.next_cursor)
-    for bad in (page.next_cursor[:-1], "A" + page.next_cursor[1:], page.next_cursor + "=", "", "é"):
+    good = page.next_cursor
+    for bad in (good[:-1], good.swapcase(), good + "=", good + "A", "", "é"):
         with pytest.raises(InvalidRequest):
             await inventory.reservations(owner="ann", cursor=bad)
     with pytest.raises(InvalidRequest):

@@ -71,6 +71,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
     "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
+    "source": ((*_EFFECTS, *_SETTINGS[:3]), _TOLD),
+    "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
     "index": (("meta", "find", "found"), ()),
@@ -81,6 +83,7 @@ Answer: TypeAlias = Any
 """Whatever a server says."""
 
 
+_NO_RULES = Rules()
 BEHIND = {"h": 0, "p": 2**50, "r": 2**51}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
@@ -852,14 +855,14 @@ def save_fence(
 
 
 def source(
-    name: bytes, groups: Sequence[Group], rules: Rules = Rules(), *, ttl_ms: int = 900_000
+    name: bytes, groups: Sequence[Group], rules: Rules = _NO_RULES, *, ttl_ms: int = 900_000
 ) -> Request:  # fmt: skip
     """A reserve whose places the script chooses."""
     start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
     return Request("source", start + encode_request(groups, rules) + b"detail")
 
 
-def plan(groups: Sequence[Group], rules: Rules = Rules(), *, swept: bool = False) -> Request:
+def plan(groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False) -> Request:
     """What `source` would do."""
     return Request("plan", bytes((swept,)) + encode_request(groups, rules))
 
