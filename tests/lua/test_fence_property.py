@@ -86,7 +86,7 @@ class Counter:
         own = self.fresh()
         place = "W" if named else None
         answer = self.books.one(
-            source(own, [Group(quantity, place, (("shoe", 1),))], Rules(channel=channel))
+            source(own, [Group(quantity, place, (("shoe", 1),))], Rules(channel=channel or None))
         )
         if isinstance(answer[0], int):
             self.made[own] = channel
@@ -164,14 +164,13 @@ def test_fences_never_add_up_to_more_than_is_there(
     there = before.on_hand - before.unsellable + before.backorder_limit - before.held - before.allocated
     taken = 0
     for channel in order:
-        if channel:
-            refusal = counter.take(channel, MOST)
-            quantity = refusal[3]
-            got = counter.take(channel, quantity)[0] if quantity > 0 else 0
-        else:
-            refusal = books.one(reserve(counter.fresh(), Hold((("shoe", "W", MOST),))))
-            quantity = refusal[3] + before.backorder_limit
-            got = books.one(reserve(counter.fresh(), Hold((("shoe", "W", quantity),)))) if quantity > 0 else 0
-        assert isinstance(got, int) or quantity <= 0
-        taken += max(0, quantity)
+        position, (remaining, _) = counter.position(), counter.fences().get(channel, (0, 0))
+        free = position.on_hand - position.held - position.allocated - position.safety_stock
+        refusal = counter.take(channel, MOST)
+        assert refusal[0] == b"insufficient_stock", refusal
+        quantity = refusal[3]
+        assert quantity >= min(remaining, free + position.backorder_limit)
+        got = counter.take(channel, quantity)[0] if quantity else 0
+        assert isinstance(got, int)
+        taken += quantity
         assert taken <= max(0, there)
