@@ -23,6 +23,7 @@ from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.nearby import Nearby
 from api.routes.plans import Plans
+from api.routes.policies import Policies
 from api.routes.settings import settings_routes
 from api.routes.stock import Stock
 from api.run_directory import RUN_DIRECTORY_VARIABLE
@@ -65,6 +66,7 @@ def create_cold_app(
     routes: list[Route] = [
         *settings_routes(inventory),
         *Nearby(inventory).routes(),
+        *Policies(inventory).routes(),
         *Movements(inventory).routes(),
         *Plans(inventory).routes(),
         *Stock(inventory).routes(),

@@ -90,11 +90,7 @@ def seed(books: Books, verb: str) -> None:
         stock={"shoe": Card({"S": Position(1), "W": Position(20, 5, 5)}, (name(9),), 1, 0, {0: (A,)})},
         operations=operations,
         due={(NOW, filed[verb], (A,))} if verb in filed else set(),
-<<<<<<< HEAD
         locations={"W": setting(rest=b"\x80")},
-=======
-        locations={"W": setting(rest=b"old")},
->>>>>>> settings
     )
     if verb == "take_over":
         books.raw("HDEL", books.key("meta"), "run")

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What a process knows of settings: a snapshot at the most a second old, that costs nothing to look at."""
-=======
 """What a process knows of settings: a snapshot, a second old at the most, that costs nothing to look at."""
->>>>>>> settings
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -100,7 +100,8 @@ function SOURCING.free_for(position, place, sku, rules, limit)
   if not fence then
     return free - SOURCING.buffer_of(position, rules)
   elseif free < 0 then
-    return fence.remaining + free
+    -- Fences cover more than there is: this one as far as it goes.
+    return math_min(fence.remaining, free + policy_of[position][POLICY.FENCED])
   elseif fence.spill == 1 then
     return fence.remaining + math_max(0, free - SOURCING.buffer_of(position, rules))
   end
