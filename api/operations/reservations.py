@@ -109,8 +109,8 @@ RESERVATIONS = (
         tag="Reservations",
         summary="Ask what a reserve would do, and why",
         description=(
-            "Decides as a reserve would at this moment, and holds nothing. Every location that could be asked "
-            "is listed, the preferred first, with why it was or was not chosen."
+            "Decides as a reserve would now, and holds nothing. Every location that could be asked is "
+            "listed, the preferred first, with why it was or was not chosen."
         ),
         body=schemas.PlanBody,
         request_example={"lines": [{"sku": "A-1", "quantity": 2}], "channel": "web", "sourcing": "priority"},

@@ -1,4 +1,4 @@
-"""Steps of reservations that a channel made or whose places a pool chose: fences and floating units follow."""
+"""Steps of reservations that a channel made or whose places a pool chose: fences and floats follow."""
 
 from typing import NamedTuple
 
