@@ -151,6 +151,7 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
         ("pools/s7", {"locations": ["s7"]}),
         ("pools/online", {"locations": ["s7"]}),
         ("channels/s7", {"pools": ["s7"]}),
+        ("channels/web", {"pools": ["s7"]}),
         ("items/A-1", {}),
         ("policies/A-1/s7", {"low_stock": 1}),
         ("fences/s7/A-1/s7", {"quantity": 1}),
