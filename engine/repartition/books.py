@@ -12,7 +12,16 @@ from msgspec import Struct
 
 from engine import keys
 from engine.baskets import split_plan
-from engine.cards import block_field, decode_card, is_divider, page_of, split_claims
+from engine.cards import (
+    block_field,
+    decode_card,
+    decode_fences,
+    is_divider,
+    page_of,
+    read_positions,
+    split_claims,
+    split_fence_field,
+)
 from engine.errors import DatasetUnfit
 from engine.events import Carried, Moved, Resolved, read_events
 from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, reservation_id
@@ -35,6 +44,7 @@ from engine.records import (
 )
 from engine.setting_forms import FORMS, SettingClass
 from engine.topology import Topology
+from engine.types import Fence
 
 Key = tuple[int, bytes]
 """A reservation's route and operation id: what its public id is made of."""
@@ -115,6 +125,10 @@ class Books(Struct):
     """Those of partition 0, which decides on them."""
     on_hand: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     """SKU and location, in the order of the cards, as if all parts had followed their baskets."""
+    policies: dict[tuple[str, str], tuple[int, int, int]] = msgspec.field(default_factory=dict)
+    """SKU and location: safety stock, backorder limit and low-stock band, where there is a policy."""
+    fences: dict[tuple[str, str], list[Fence]] = msgspec.field(default_factory=dict)
+    """SKU and location: fences in the order in which they were made."""
     promises: dict[Key, Promise] = msgspec.field(default_factory=dict)
     memories: list[Memory] = msgspec.field(default_factory=list)
     bonds: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
@@ -281,11 +295,19 @@ class _Reading:
         }
         for field in sorted(fields):
             raw = fields[field]
+            if field.startswith("\n"):
+                place = split_fence_field(field)
+                self._books.fences[place] = decode_fences(*place, raw)
+                continue
             if "\n\n" in field or is_divider(raw):
                 continue
             card, sku = decode_card(raw), field.partition("\n")[0]
             for index, location in enumerate(card.locations):
                 self._books.on_hand[sku, location] = card.counters[index * card.stride]
+            for at in read_positions(raw, ""):
+                policy = at.safety_stock, at.backorder_limit, at.low_stock
+                if any(policy):
+                    self._books.policies[sku, at.location] = policy
             blocks = [fields.get(block_field(field, block), b"") for block in range(card.first, card.block)]
             claims = split_claims(b"".join((*blocks, card.claims)))
             self._books.claims[field] = [_key_of(stored[claim], claim) for claim in claims]

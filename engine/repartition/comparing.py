@@ -16,6 +16,8 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
     compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
         ("settings", source.settings, target.settings),
         ("on_hand", source.on_hand, target.on_hand),
+        ("policies", source.policies, target.policies),
+        ("fences", source.fences, target.fences),
         ("reservations", _reservations(source), _reservations(target)),
         ("answers", _answers_before(source, layout), _answers_after(source, target)),
     ]

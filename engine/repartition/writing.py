@@ -37,6 +37,9 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
     }
     await _send(_movement(target, books, place, units, 1) for place, units in opening.items())
     tell(f"wrote {len(books.settings):,} settings and {len(opening):,} positions")
+    rules = [*_policies(target, books), *_fences(target, books)]
+    await _send(rules)
+    tell(f"wrote {len(rules):,} policies and fences")
     await _send(
         partial(commands.carry, one.operation, one.until_ms, one.route, one.record, one.positions)
         for commands, filed in zip(target.commands, layout.filed, strict=True)
@@ -50,7 +53,7 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
         partial(target.commands[bond.keeper].bind, bond.operation, bond.mark, bond.until_ms - books.now_ms)
         for bond in layout.bonds
     )
-    return len(books.settings) * layout.partitions + len(opening) + carried + len(short)
+    return len(books.settings) * layout.partitions + len(opening) + len(rules) + carried + len(short)
 
 
 def _settings(target: Dataset, books: Books) -> Iterator[_Call]:
@@ -59,6 +62,28 @@ def _settings(target: Dataset, books: Books) -> Iterator[_Call]:
         for partition, commands in enumerate(target.commands):
             at, to = (number - 1, number) if partition else (0, 0)
             yield partial(commands.save_setting, kind, name, packed, at=at, to=to)
+
+
+def _policies(target: Dataset, books: Books) -> Iterator[_Call]:
+    for (sku, location), numbers in books.policies.items():
+        commands = target.commands[partition_of(sku, target.partitions)]
+        yield partial(commands.save_policy, sku, location, numbers)
+
+
+def _fences(target: Dataset, books: Books) -> Iterator[_Call]:
+    """With what is used of each: the reservations that are carried change no fence."""
+    for (sku, location), fences in books.fences.items():
+        commands = target.commands[partition_of(sku, target.partitions)]
+        for fence in fences:
+            yield partial(
+                commands.save_fence,
+                fence.channel,
+                sku,
+                location,
+                fence.quantity,
+                spills=fence.spill,
+                used=fence.used,
+            )
 
 
 def _movement(target: Dataset, books: Books, place: tuple[str, str], units: int, step: int) -> _Call:

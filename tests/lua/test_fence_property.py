@@ -1,5 +1,5 @@
-"""Whatever happens at a position, its fences stay true of what their channels hold, and nobody can take more
-than there is, in whatever order they ask.
+"""Whatever happens at a position, its fences stay true of what their channels hold. Nobody can take more than
+is there, in whatever order they ask.
 """
 
 from typing import Any
