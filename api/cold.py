@@ -22,6 +22,8 @@ from api.routes.locations import Locations
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.stock import Stock
+from api.routes.supply import Supply
+from api.routes.transfers import Transfers
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory
 
@@ -63,6 +65,8 @@ def create_cold_app(
         *Locations(inventory).routes(),
         *Movements(inventory).routes(),
         *Stock(inventory).routes(),
+        *Transfers(inventory).routes(),
+        *Supply(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),

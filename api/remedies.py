@@ -45,6 +45,13 @@ REMEDIES: Mapping[str, str] = {
     "exceeds_open_quantity": "`excess` names the positions, and how many units are still open there.",
     "quantity_out_of_range": "A count beyond 10^15 units is taken for a mistake. Check the quantity.",
     "location_in_use": "A location with positions cannot be deleted. Set it inactive instead.",
+    "transfer_not_found": "Check the id: it begins with t_.",
+    "inbound_not_found": "Check the id: it begins with i_.",
+    "not_shipped": "Ship the transfer first: goods of a draft cannot come.",
+    "already_closed": (
+        "Everything came, or it was closed short. Record goods that come later as movements; make a new "
+        "transfer to send some back."
+    ),
     "reservation_expired": (
         'Its units were given back when its time was up. Commit with "if_expired": "retake" to take them '
         "anew if they are still there."

@@ -8,7 +8,7 @@ several partitions are then compared with their parts: see `audit_baskets`.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar, cast
 from zlib import crc32
@@ -23,6 +23,7 @@ from engine.cards import (
     block_field,
     decode_card,
     page_field,
+    place_of,
     split_claims,
 )
 from engine.dataset import Dataset
@@ -32,6 +33,7 @@ from engine.inventory import Inventory
 from engine.ledger import COUNTERS, Claims, Promise, Replay, remembered_crc
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
+from engine.supplies import pack_supplies
 from engine.topology import Topology
 from engine.types import State
 
@@ -74,7 +76,17 @@ async def audit_partitions(
 
 
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
-    names = (keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked)
+    names = (
+        keys.meta,
+        keys.operations,
+        keys.due,
+        keys.log,
+        keys.stock,
+        keys.locations,
+        keys.stocked,
+        keys.inbound,
+        keys.documents,
+    )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
         if key not in seen:
@@ -113,6 +125,8 @@ class _PartitionAudit:
             await self._compare_locations()
             await self._compare_stock()
             await self._compare_stocked()
+            await self._compare_inbound()
+            await self._compare_documents()
             await self._compare_records()
         self.report.events += replay.events
         self.report.violation_count += replay.violation_count
@@ -311,6 +325,56 @@ class _PartitionAudit:
             ours, theirs = stored.get(location, _NOT_THERE), replayed.get(location, _NOT_THERE)
             if ours != theirs:
                 self.differ(f"positions of location {location}", ours, theirs)
+
+    # ---------------------------------------------------------------- supply
+
+    async def _compare_inbound(self) -> None:
+        await self._compare_hash(
+            keys.inbound(self.partition),
+            lambda: [place_of(location) + sku.encode() for sku, location in self.replay.expected.supplies],
+            self._replayed_supplies,
+            "inbound",
+        )
+
+    def _replayed_supplies(self, field: bytes) -> bytes | None:
+        place, _, sku = field.partition(b"=")
+        found = self.replay.expected.supplies.get((sku.decode(), place[1:].decode()))
+        return pack_supplies(list(found.values())) if found else None
+
+    async def _compare_documents(self) -> None:
+        documents = self.replay.expected.documents
+        compared = await self._compare_hash(
+            keys.documents(self.partition), lambda: list(documents), documents.get, "document"
+        )
+        for group in _groups(compared, GROUP_RECORDS):
+            await self._compare_outboxes(group)
+
+    async def _compare_outboxes(self, group: Sequence[bytes]) -> None:
+        """A document is in the deadline index while its effects are to follow."""
+        documents = self.replay.expected.documents
+        entries = await self._read(*(("ZSCORE", keys.due(self.partition), b"d" + own) for own in group))
+        for own, entry in zip(group, entries, strict=True):
+            if (entry is not None) != (documents[own][4] == 1):
+                stored = _NOT_THERE if entry is None else "an entry in the index"
+                self.differ(f"outbox of document {own.hex()}", stored, "what its last step left to do")
+
+    async def _compare_hash(
+        self,
+        key: str,
+        list_known: Callable[[], Sequence[bytes]],
+        replayed: Callable[[bytes], bytes | None],
+        subject: str,
+    ) -> Sequence[bytes]:
+        """Compares each field of a hash with what the ledger makes of it; the fields that are known."""
+        known = list_known()
+        seen = set(known)
+        strangers = [field async for field, _ in self.topology.scan_hash(key) if field not in seen]
+        for group in _groups([*known, *dict.fromkeys(strangers)], GROUP_RECORDS):
+            (found,) = await self._read(("HMGET", key, *group))
+            for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
+                if stored != replayed(field):
+                    self.differ(f"{subject} {_show(field)}", _show(stored), _show(replayed(field)))
+        return known
 
     # ---------------------------------------------------------------- records
 

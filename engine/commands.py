@@ -19,9 +19,13 @@ from engine.lane import Answer, Home, Script, bulk, encode_known
 from engine.pace import Watch
 from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION, encode_version
 from engine.script import Library
+from engine.supplies import encode_supply
+from engine.types import Supply
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
-UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace", "repair", "settle", "unbind"))
+UNCONFIRMED = frozenset(
+    ("cards", "expire", "find", "forget", "outbox", "pace", "repair", "settle", "supplies", "unbind")
+)
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
@@ -65,6 +69,7 @@ class Commands:
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
+        inbound, documents = keys.inbound(partition), keys.documents(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
 
         self._home = Home()
@@ -103,6 +108,13 @@ class Commands:
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
         self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
         self._cards = script("cards", (meta, due, stock), READ)
+        self._supply = script("supply", (*effects, locations, stocked, inbound), COMMIT, retention)
+        self._supplies = script("supplies", (meta, due, stock, inbound), READ)
+        self._save_document = script(
+            "save_document", (meta, operations, due, log, documents), COMMIT, retention
+        )
+        self._find_document = script("find_document", (meta, operations, documents), COMMIT)
+        self._outbox = script("outbox", (meta, due), READ)
         self._pace = script("pace", (meta,), COMMIT)
         self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
 
@@ -251,6 +263,57 @@ class Commands:
     def movement(self, argument: bytes) -> Answered:
         """`lua/movement.lua`."""
         return self._submit(self._movement, argument, 2)
+
+    def supply(
+        self,
+        operation: bytes,
+        fingerprint: bytes,
+        supply: Supply,
+        location: str,
+        sku: str,
+        *,
+        received: int,
+    ) -> Answered:
+        """`lua/supply.lua`: the result. `received` came with this step."""
+        place, name = place_of(location), sku.encode()
+        packed = b"".join(
+            (
+                operation,
+                fingerprint,
+                encode_supply(supply, received=received),
+                bytes((len(place),)),
+                place,
+                len(name).to_bytes(2, "little"),
+                name,
+            )
+        )
+        return self._submit(self._supply, bulk(packed), 2)
+
+    def supplies(self, sku: str, *, swept: bool) -> Answered:
+        """`lua/supplies.lua`: `[cards, [place, supplies, …]]`."""
+        return self._submit(self._supplies, _ask_cards(sku, swept))
+
+    def save_document(
+        self,
+        document: bytes,
+        content: bytes,
+        *,
+        version: int,
+        is_pending: bool,
+        operation: bytes = NO_OPERATION,
+        fingerprint: bytes = bytes(FINGERPRINT_SIZE),
+    ) -> Answered:
+        """`lua/save_document.lua`; `version` is the one to be replaced, 0 for none."""
+        head = document + operation + fingerprint + version.to_bytes(4, "little") + bytes((is_pending,))
+        return self._submit(self._save_document, bulk(head + content))
+
+    def find_document(self, document: bytes, operation: bytes) -> Answered:
+        """`lua/find_document.lua`: `[seq, document, memory]`."""
+        return self._submit(self._find_document, bulk(document + operation))
+
+    def outbox(self, limit: int, offset: int) -> Answered:
+        """`lua/outbox.lua`: the ids of documents."""
+        return self._submit(self._outbox, bulk(limit.to_bytes(2, "little") + offset.to_bytes(4, "little")))
 
     def save_location(self, location: str, settings: bytes) -> Answered:
         """`lua/save_location.lua`; empty settings delete."""

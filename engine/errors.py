@@ -6,10 +6,11 @@ BincardError
 ├── Refused                     decided: no effect
 │   ├── IdempotencyMismatch
 │   ├── NotFound
-│   │   └── ReservationNotFound · LocationNotFound · SkuNotFound · NotStocked
+│   │   └── ReservationNotFound · LocationNotFound · SkuNotFound · NotStocked · TransferNotFound ·
+│   │       InboundNotFound
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled
+│   │       AlreadyFulfilled · AlreadyCancelled · NotShipped · AlreadyClosed
 │   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · LocationInUse
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
@@ -86,7 +87,7 @@ class NotStocked(NotFound):
 
 
 class StateConflict(Refused):
-    """The reservation is in a state in which this cannot be done."""
+    """The reservation, transfer or inbound order is in a state in which this cannot be done."""
 
 
 class ReservationExpired(StateConflict):
@@ -135,6 +136,22 @@ class QuantityOutOfRange(Refused):
 
 class LocationInUse(Refused):
     outcome = Outcome.LOCATION_IN_USE
+
+
+class TransferNotFound(NotFound):
+    outcome = Outcome.TRANSFER_NOT_FOUND
+
+
+class InboundNotFound(NotFound):
+    outcome = Outcome.INBOUND_NOT_FOUND
+
+
+class NotShipped(StateConflict):
+    outcome = Outcome.NOT_SHIPPED
+
+
+class AlreadyClosed(StateConflict):
+    outcome = Outcome.ALREADY_CLOSED
 
 
 class Unavailable(OutcomeError):

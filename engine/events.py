@@ -7,7 +7,7 @@ Numbers are little-endian. The bodies' layouts stand in the `--@event` lines of 
 packed parts and decode them when asked, so that a consumer pays for what it reads.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -17,8 +17,9 @@ from engine import keys, records
 from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
+from engine.supplies import CHANGE_SIZE, decode_change
 from engine.topology import Topology
-from engine.types import Location, MovementKind, State, Uncovered
+from engine.types import Location, MovementKind, State, Supply, Uncovered
 
 PAGE_ENTRIES = 200
 """Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
@@ -261,6 +262,41 @@ class Carried(_OfReservation, frozen=True, gc=False):
         return records.decode_record(self.record)
 
 
+class Supplied(Event, frozen=True, gc=False):
+    """What a document will still bring to a position was set; `received` units of it came with that. `result`
+    is sequence, epoch, and the position's inbound and available units from then on.
+    """
+
+    id: bytes
+    result: bytes
+    supply: Supply
+    received: int
+    location: str
+    sku: str
+
+    def read_result(self) -> tuple[int, int, int]:
+        """Sequence, inbound and available, as the answer gave them."""
+        raw = self.result
+        return int.from_bytes(raw[:5], "little"), _signed(raw[7:14]), _signed(raw[14:21])
+
+
+class DocumentSaved(Event, frozen=True, gc=False):
+    """A step of a transfer or an inbound order; `is_pending` while its effects on positions are to follow.
+    `operation` is `NO_OPERATION` where none was named.
+    """
+
+    id: bytes
+    operation: bytes
+    number: int
+    is_pending: bool
+    content: bytes
+
+    @property
+    def stored(self) -> bytes:
+        """The document as it is stored from then on."""
+        return self.number.to_bytes(4, "little") + bytes((self.is_pending,)) + self.content
+
+
 class LocationSaved(Event, frozen=True, gc=False):
     """A location's settings were written; empty `settings`: it was deleted."""
 
@@ -325,7 +361,7 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_MOVEMENT, _LOCATION, _CARRY = 8, 9, 15
+_MOVEMENT, _LOCATION, _CARRY, _SUPPLY, _DOCUMENT = 8, 9, 15, 19, 20
 _RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
@@ -354,8 +390,9 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
     if kind == _LOCATION:
         end = 1 + body[0]
         return LocationSaved(*common, body[1:end].decode(), body[end:])
-    if kind == _CARRY:
-        return _decode_carried(common, body)
+    decode = _OTHERS.get(kind)
+    if decode is not None:
+        return decode(common, body)
     raise ValueError(f"an event has the unknown kind {kind}")
 
 
@@ -414,6 +451,42 @@ def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
         location,
         body[place_end + 2 : sku_end].decode(),
         body[sku_end:],
+    )
+
+
+def _decode_supplied(common: tuple[int, int, int, int], body: bytes) -> Supplied:
+    result_end = OPERATION_ID_SIZE + _MOVEMENT_RESULT_SIZE
+    at = result_end + CHANGE_SIZE
+    place_end = at + 1 + body[at]
+    sku_end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
+    if sku_end != len(body):
+        raise ValueError("a supply does not fill its event")
+    location = body[at + 2 : place_end - 1].decode()
+    if body[at + 1 : place_end] != place_of(location):
+        raise ValueError("a supply's location is none")
+    supply, received = decode_change(body[result_end:at])
+    return Supplied(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        body[OPERATION_ID_SIZE:result_end],
+        supply,
+        received,
+        location,
+        body[place_end + 2 : sku_end].decode(),
+    )
+
+
+def _decode_document(common: tuple[int, int, int, int], body: bytes) -> DocumentSaved:
+    at = 2 * OPERATION_ID_SIZE
+    if len(body) <= at + 5 or body[at + 4] > 1:
+        raise ValueError("a document is cut short")
+    return DocumentSaved(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        body[OPERATION_ID_SIZE:at],
+        int.from_bytes(body[at : at + 4], "little"),
+        body[at + 4] == 1,
+        body[at + 5 :],
     )
 
 
@@ -491,6 +564,13 @@ class LedgerReader:
         )
         items, self.version = decode_page(self._partition, self.version, page)
         return items
+
+
+_OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
+    _CARRY: _decode_carried,
+    _SUPPLY: _decode_supplied,
+    _DOCUMENT: _decode_document,
+}
 
 
 async def read_events(

@@ -7,21 +7,25 @@ another.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
+
+import msgspec
 
 from engine import planner, refusals
 from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
+from engine.documents import Document
 from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
 from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
-from engine.reservations import Reservations
+from engine.supply import InboundDocument, Supplies
 from engine.sweep import sweep_all
+from engine.transfers import TransferDocument, Transfers
 from engine.types import (
     Availability,
     LocationAvailability,
@@ -43,7 +47,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Reservations):
+class Inventory(Transfers, Supplies):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -132,6 +136,12 @@ class Inventory(Reservations):
             return planner.decode_movement_result(answer[1], replayed=True)
         reply = Reply(now_ms, epoch, seq, answer)
         raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
+
+    # ---------------------------------------------------------------- documents
+
+    @staticmethod
+    def decode_document(content: bytes) -> Document:
+        return _decode_document(content)
 
     # ---------------------------------------------------------------- reading
 
@@ -223,6 +233,8 @@ class Inventory(Reservations):
         expired = sum(await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands)))
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
+        # Before anything is forgotten: what an outbox began must be remembered until it is done.
+        await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
@@ -251,3 +263,6 @@ class Inventory(Reservations):
 
 
 _OVERDUE = [b"overdue"]
+_decode_document: Callable[[bytes], Document] = msgspec.msgpack.Decoder(
+    TransferDocument | InboundDocument
+).decode

@@ -13,6 +13,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | `inv:{p}:locations` | hash | location id → settings; the same in every partition |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:inbound` | hash | place and SKU → what is expected there: see `lua/supply.lua` |
+| `inv:{p}:documents` | hash | document id (12 bytes) → a transfer or an inbound order, packed |
 """
 
 from zlib import crc32
@@ -60,3 +62,11 @@ def locations(partition: int) -> str:
 
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def inbound(partition: int) -> str:
+    return f"inv:{{{partition}}}:inbound"
+
+
+def documents(partition: int) -> str:
+    return f"inv:{{{partition}}}:documents"

@@ -56,6 +56,7 @@ class Outcome(StrEnum):
     BOUND = "bound"
     UNBOUND = "unbound"
     CARRIED = "carried"
+    EXPECTED = "expected"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
@@ -73,6 +74,10 @@ class Outcome(StrEnum):
     INSUFFICIENT_STOCK = "insufficient_stock"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
     LOCATION_IN_USE = "location_in_use"
+    TRANSFER_NOT_FOUND = "transfer_not_found"
+    INBOUND_NOT_FOUND = "inbound_not_found"
+    NOT_SHIPPED = "not_shipped"
+    ALREADY_CLOSED = "already_closed"
 
     # The server could not take the request: no effect.
     OVERLOADED = "overloaded"
@@ -100,6 +105,10 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
+    Outcome.TRANSFER_NOT_FOUND: Retry.NEVER,
+    Outcome.INBOUND_NOT_FOUND: Retry.NEVER,
+    Outcome.NOT_SHIPPED: Retry.NEW_KEY,
+    Outcome.ALREADY_CLOSED: Retry.NEVER,
     Outcome.OVERLOADED: Retry.SAME_KEY,
     Outcome.MEMORY_FULL: Retry.SAME_KEY,
     Outcome.REPLICAS_UNAVAILABLE: Retry.SAME_KEY,

@@ -52,6 +52,18 @@ def check_quantity(quantity: int, field: str) -> None:
         raise InvalidRequest(field, f"a quantity is from 1 to {limits.MAX_QUANTITY}")
 
 
+def check_reference(reference: str | None) -> None:
+    """Raises `InvalidRequest` for the reference of a document that is too long."""
+    if reference is not None and len(reference) > limits.MAX_REFERENCE_LENGTH:
+        raise InvalidRequest("/reference", f"at the most {limits.MAX_REFERENCE_LENGTH} characters")
+
+
+def check_moment(at_ms: int | None, field: str) -> None:
+    """Raises `InvalidRequest` for a time that is not from 1970 to 9999."""
+    if at_ms is not None and not 0 <= at_ms < limits.END_OF_TIME_MS:
+        raise InvalidRequest(field, "a time from 1970 to 9999")
+
+
 def check_lines(lines: Sequence[Line]) -> None:
     """Raises `InvalidRequest` at the first line that breaks a rule."""
     if not 1 <= len(lines) <= limits.MAX_LINES:

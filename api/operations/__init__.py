@@ -6,5 +6,13 @@ from api.operations.model import Operation
 from api.operations.reservations import RESERVATIONS
 from api.operations.service import SERVICE
 from api.operations.stock import STOCK
+from api.operations.supply import SUPPLY
 
-OPERATIONS: tuple[Operation, ...] = (*AVAILABILITY, *RESERVATIONS, *STOCK, *LOCATIONS, *SERVICE)
+OPERATIONS: tuple[Operation, ...] = (
+    *AVAILABILITY,
+    *RESERVATIONS,
+    *STOCK,
+    *SUPPLY,
+    *LOCATIONS,
+    *SERVICE,
+)

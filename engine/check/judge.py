@@ -41,8 +41,8 @@ from engine.keys import partition_of
 from engine.outcomes import Outcome
 
 READING = frozenset({"reservation", "availability", "availability_of", "stock", "location", "locations"})
-LOCATIONS = {"save_location": 1, "delete_location": 3}
-"""Operations on locations, and how many effects one may have in each partition."""
+LOCATIONS = {"save_location": 1, "delete_location": 3, "save_document": 1, "set_supply": 1}
+"""Operations without an answer that can be judged, and how many effects one may have in each partition."""
 KNOWN = RESOLVING | READING | LOCATIONS.keys() | {"reserve", "record", "sweep"}
 STATE_WORDS = frozenset(
     {

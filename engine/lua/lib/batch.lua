@@ -49,8 +49,8 @@ end
 
 -- Memories to forget stand in the deadline index behind all holds: whoever looks for lapsed holds never
 -- meets them. Behind those stand repairs, each id by itself: one that is done is struck out. The place of each is
--- its moment and this much more: 2^50 and 2^51 ms.
-local BEHIND = { MEMORIES = 1125899906842624, REPAIRS = 2251799813685248 }
+-- its moment and this much more: 2^50 and 2^51 ms. Last come documents with effects that nobody may have seen to: 2^52.
+local BEHIND = { MEMORIES = 1125899906842624, REPAIRS = 2251799813685248, OUTBOXES = 4503599627370496 }
 
 -- Files an id under the moment at which a sweeper must look at it: 'h' a hold to give back, 'p' a
 -- memory to forget. All ids of a batch that share kind and moment make one entry of the index.
