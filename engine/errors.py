@@ -203,6 +203,10 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         InsufficientStock,
         QuantityOutOfRange,
         LocationInUse,
+        TransferNotFound,
+        InboundNotFound,
+        NotShipped,
+        AlreadyClosed,
     )
 }
-"""The exception of each word with which a script refuses."""
+"""The exception of each word with which a request is refused."""

@@ -117,6 +117,16 @@ RETRY: dict[Outcome, Retry] = {
 }
 """For each word that is not success: whether sending again can help."""
 
+OF_DOCUMENTS: frozenset[str] = frozenset(
+    {
+        Outcome.TRANSFER_NOT_FOUND,
+        Outcome.INBOUND_NOT_FOUND,
+        Outcome.NOT_SHIPPED,
+        Outcome.ALREADY_CLOSED,
+    }
+)
+"""Refusals of transfers and inbound orders: no script answers them, as scripts cannot read documents."""
+
 REFUSALS: frozenset[str] = frozenset(
     word
     for word in RETRY
@@ -129,4 +139,4 @@ REFUSALS: frozenset[str] = frozenset(
         Outcome.UNCONFIRMED,
     }
 )
-"""The words with which a script refuses."""
+"""The words with which a request is refused."""

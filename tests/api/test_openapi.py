@@ -145,7 +145,13 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
     """The requests that the document shows, sent as they are shown, are understood."""
     hot_service.open_location("s7")
     hot_service.receive("A-1", "s7", 100)
+    hot_service.open_location("w1")
     held = hot_service.reserve([("A-1", "s7", 2)]).json()["id"]
+    goods = {"from": "w1", "to": "s7", "lines": [{"sku": "A-1", "quantity": 5}]}
+    sent = hot_service.ask("POST", "/v1/transfers", goods, {"Idempotency-Key": "sent"}).json()["id"]
+    supply = {"sku": "A-1", "location": "s7", "quantity": 50, "expected_at": "2030-01-01T00:00:00Z"}
+    ordered = hot_service.ask("POST", "/v1/inbound", supply, {"Idempotency-Key": "ordered"}).json()["id"]
+    ids = {"locations": "s7", "transfers": sent, "inbound": ordered, "reservations": held}
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             if method == "delete":
@@ -154,8 +160,13 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
             if "requestBody" in operation:
                 body = operation["requestBody"]["content"]["application/json"]["example"]
             sku_path = path.format(sku="A-1", location="s7", code="unconfirmed", asset="docs.css",
-                                   id="s7" if "locations" in path else held)  # fmt: skip
-            headers = {"Idempotency-Key": "cart-81"} if operation["operationId"] == "reserve" else {}
+                                   id=ids.get(f"{path}//".split("/")[2]))  # fmt: skip
+            keys = [one["name"] for one in operation.get("parameters", ()) if one["required"]]
+            headers = (
+                {"Idempotency-Key": operation["operationId"]}
+                if "Idempotency-Key" in keys or "transfers" in path
+                else {}
+            )
             answer = hot_service.ask(method.upper(), sku_path, body, headers)
             described = operation["responses"]
             assert str(answer.status) in described, (path, answer)

@@ -32,7 +32,7 @@ REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
-CARRY = 15
+CARRY, SUPPLY, DOCUMENT = 15, 19, 20
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
@@ -63,6 +63,11 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
     "save_location": (("meta", "locations", "log", "stocked"), ()),
     "cards": (("meta", "due", "stock"), ()),
+    "supply": ((*_EFFECTS, "locations", "stocked", "inbound"), _TOLD),
+    "supplies": (("meta", "due", "stock", "inbound"), ()),
+    "save_document": (("meta", "ops", "due", "log", "documents"), _TOLD),
+    "find_document": (("meta", "ops", "documents"), ()),
+    "outbox": (("meta", "due"), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
 }
@@ -72,7 +77,7 @@ Answer: TypeAlias = Any
 """Whatever a server says."""
 
 
-BEHIND = {"h": 0, "p": 2**50, "r": 2**51}
+BEHIND = {"h": 0, "p": 2**50, "r": 2**51, "d": 2**52}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
 
@@ -347,6 +352,75 @@ class Saved(NamedTuple):
         return LOCATION, bytes((len(self.location),)) + self.location.encode() + self.settings
 
 
+class Expected(NamedTuple):
+    """What one source will bring to a position: units, when, and what kind of source it is."""
+
+    source: bytes
+    units: int
+    at_ms: int = NOW
+    kind: int = 1
+
+    @property
+    def packed(self) -> bytes:
+        return self.source + _int(self.units, 6) + _int(self.at_ms, 6) + bytes((self.kind,))
+
+    def change(self, received: int) -> bytes:
+        """As a request and an event tell it."""
+        return (
+            self.source + _int(self.units, 6) + _int(received, 6) + _int(self.at_ms, 6) + bytes((self.kind,))
+        )
+
+
+class Supplied(NamedTuple):
+    """The event of a supply that was set; `fact` has its inbound units in the place of on_hand."""
+
+    id: bytes
+    fact: Fact
+    supply: Expected
+    received: int = 0
+    location: str = "W"
+    sku: str = "shoe"
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        text = self.supply.change(self.received) + pack_place(self.location) + pack_sku(self.sku)
+        return SUPPLY, self.id + self.fact.result + text
+
+
+class Noted(NamedTuple):
+    """What is kept of a step of a document."""
+
+    fingerprint: bytes
+    content: bytes
+
+    def packed(self, _name: bytes = b"") -> bytes:
+        return b"\3" + self.fingerprint + self.content
+
+
+class Paper(NamedTuple):
+    """A document as it is stored."""
+
+    version: int
+    content: bytes
+    is_pending: bool = False
+
+    @property
+    def packed(self) -> bytes:
+        return _int(self.version, 4) + bytes((self.is_pending,)) + self.content
+
+
+class Stepped(NamedTuple):
+    """The event of a document's step."""
+
+    id: bytes
+    paper: Paper
+    operation: bytes = NO_OPERATION
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return DOCUMENT, self.id + self.operation + self.paper.packed
+
+
 class Carried(NamedTuple):
     """The event of something that another data set remembered."""
 
@@ -364,8 +438,10 @@ class Carried(NamedTuple):
         return CARRY, self.body
 
 
-Operation = Hold | Memory | Fact | Bound
-Event = Reserved | Resolved | Moved | Saved | Carried
+Operation = Hold | Memory | Fact | Bound | Noted
+Event = Reserved | Resolved | Moved | Saved | Carried | Supplied | Stepped
+Inbound = Mapping[tuple[str, str], Sequence[Expected]]
+"""What is expected, by location and SKU, in its order."""
 Stock = Mapping[str, Card | Divided]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -443,12 +519,21 @@ class Books:
         due: Due | None = None,
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        inbound: Inbound | None = None,
+        documents: Mapping[bytes, Paper] | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
         self.epoch = epoch
         state = self._state(
-            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+            seq=seq,
+            epoch=epoch,
+            stock=stock,
+            operations=operations,
+            locations=locations,
+            stocked=stocked,
+            inbound=inbound,
+            documents=documents,
         )
         commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
         for key, fields in state.items():
@@ -470,6 +555,8 @@ class Books:
         log: Sequence[tuple[int, Sequence[Event]]] = (),
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        inbound: Inbound | None = None,
+        documents: Mapping[bytes, Paper] | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
@@ -477,7 +564,14 @@ class Books:
         the present one.
         """
         wanted: dict[str, Any] = self._state(
-            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+            seq=seq,
+            epoch=epoch,
+            stock=stock,
+            operations=operations,
+            locations=locations,
+            stocked=stocked,
+            inbound=inbound,
+            documents=documents,
         )
         if due:
             wanted[self.key("due")] = sorted(
@@ -503,6 +597,8 @@ class Books:
         operations: Mapping[bytes, Operation] | None,
         locations: Mapping[str, bytes] | None,
         stocked: Mapping[str, int] | None,
+        inbound: Inbound | None,
+        documents: Mapping[bytes, Paper] | None,
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
         hashes: dict[str, dict[bytes, bytes]] = {
@@ -511,6 +607,11 @@ class Books:
             "ops": {name: record.packed(name) for name, record in (operations or {}).items()},
             "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
             "stocked": {place.encode(): b"%d" % count for place, count in (stocked or {}).items()},
+            "inbound": {
+                place_of(location) + sku.encode(): b"".join(one.packed for one in expected)
+                for (location, sku), expected in (inbound or {}).items()
+            },
+            "documents": {name: paper.packed for name, paper in (documents or {}).items()},
         }
         for sku, item in (stock or {}).items():
             hashes["stock"] |= fields_of(sku, item)
@@ -657,6 +758,48 @@ def move(
 def save_location(location: str, settings: bytes) -> Request:
     """Writes a location, or deletes it where settings are empty."""
     return Request("save_location", bytes((len(location),)) + location.encode() + settings)
+
+
+def supply(
+    name: bytes,
+    expected: Expected,
+    received: int = 0,
+    location: str = "W",
+    sku: str = "shoe",
+    fingerprint: bytes = b"content1",
+) -> Request:
+    """Sets what a source will bring to a position."""
+    text = expected.change(received) + pack_place(location) + pack_sku(sku)
+    return Request("supply", name + fingerprint + text)
+
+
+def supplies(sku: str, *, swept: bool = False) -> Request:
+    """Asks for a SKU's cards and what is expected of it."""
+    return Request("supplies", bytes((swept,)) + sku.encode())
+
+
+def save_document(
+    name: bytes,
+    version: int,
+    content: bytes,
+    *,
+    is_pending: bool = False,
+    operation: bytes = NO_OPERATION,
+    fingerprint: bytes = b"content1",
+) -> Request:
+    """Stores a document in the place of a version."""
+    head = name + operation + fingerprint + _int(version, 4) + bytes((is_pending,))
+    return Request("save_document", head + content)
+
+
+def find_document(name: bytes, operation: bytes = NO_OPERATION) -> Request:
+    """Asks for a document, and for what an operation stored."""
+    return Request("find_document", name + operation)
+
+
+def outbox(limit: int, offset: int = 0) -> Request:
+    """Asks for documents whose effects nobody has seen to."""
+    return Request("outbox", _int(limit, 2) + _int(offset, 4))
 
 
 def take_over(known: int, about: int = 0) -> Request:
