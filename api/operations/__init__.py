@@ -1,10 +1,10 @@
 """Every operation of the HTTP surface, as the OpenAPI document tells of it."""
 
 from api.operations.availability import AVAILABILITY
-from api.operations.locations import LOCATIONS
 from api.operations.model import Operation
 from api.operations.reservations import RESERVATIONS
 from api.operations.service import SERVICE
+from api.operations.settings import SETTINGS
 from api.operations.stock import STOCK
 from api.operations.supply import SUPPLY
 
@@ -13,6 +13,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *RESERVATIONS,
     *STOCK,
     *SUPPLY,
-    *LOCATIONS,
+    *SETTINGS,
     *SERVICE,
 )

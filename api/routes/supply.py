@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fastapi import Request, Response
 
 from api.codec import format_time
-from api.hot import read_number
+from api.finding import read_number
 from api.routes.exchange import (
     Route,
     check_request,

@@ -9,6 +9,7 @@ from tests.lua.books import (
     find_document,
     name,
     outbox,
+    repair,
     save_document,
 )
 
@@ -92,3 +93,11 @@ def test_outboxes(books: Books) -> None:
     assert books.batch(outbox(9), outbox(1), outbox(9, 1), outbox(9, 2)) == [[B, A], [B], [A], []]
     books.turn_clock(NOW + 1)
     assert books.one(outbox(9)) == [B, A, C]
+
+
+def test_outboxes_of_a_clock_that_was_ahead(books: Books) -> None:
+    """What stands further ahead than anybody files it is due as well, and is no repair."""
+    books.seed(due={(NOW, "d", (A,)), (NOW + 60_000, "d", (B,)), (NOW + 60_001, "d", (C,))})
+    assert books.batch(outbox(9), outbox(1), outbox(1, 1), outbox(9, 2)) == [[A, C], [A], [C], []]
+    assert books.one(repair(9)) == []
+    books.expect(due={(NOW, "d", (A,)), (NOW + 60_000, "d", (B,)), (NOW + 60_001, "d", (C,))})

@@ -180,9 +180,14 @@ local function encode_progress(reservation)
   return ''
 end
 
--- Remembers the answer under the operation id of a request. While a hold lasts its deadline may lie beyond
--- the retention: a repeat must not count again.
-local function remember_answer(operation, verb, id, request, tail, deadline_ms)
+-- Remembers the answer under the operation id of a request: the tail, behind plan and caller's part where these are
+-- no more those of the reserve. While a hold lasts its deadline may lie beyond the retention: a repeat must not
+-- count again.
+local function remember_answer(operation, verb, id, request, record, deadline_ms)
+  local tail = tail_of(record)
+  if revision_of(record) > 0 then
+    tail = string_sub(record, PLAN_AT, blocks_at(record, string_byte(record, #record - 3)) - 1) .. tail
+  end
   remember_operation(operation, pack('<BBc8c12', KIND.OPERATION, verb, request.fingerprint, id) .. tail)
   add_due('p', math_max(now_ms, deadline_ms) + request.retention_ms, operation)
 end
@@ -217,7 +222,7 @@ local function close_step(reservation, verb, request)
   local record = string_sub(raw, 1, body_end) .. (rest or '') .. concat(reservation.blocks) .. tail
   remember_operation(id, record)
   if request.operation ~= NO_OPERATION then
-    remember_answer(request.operation, verb, id, request, tail, head.state == STATE.HELD and head.deadline_ms or 0)
+    remember_answer(request.operation, verb, id, request, record, head.state == STATE.HELD and head.deadline_ms or 0)
   end
   local changes = concat(deltas)
   local body = id .. request.operation .. plan .. pack('<B', head.progress) .. tail
@@ -302,7 +307,7 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
   remembered[id], written[written_before + 1], written[written_before + 2] = record, id, record
   written_size, event_count = written_before + 2, event_count + 1
   if operation ~= NO_OPERATION then
-    remember_answer(operation, verb, id, request, head, 0)
+    remember_answer(operation, verb, id, request, record, 0)
   end
   events[event_count + 1] = pack('<BI3', verb, 2 * OPERATION_SIZE + #plan + HEAD_SIZE + 2)
     .. id .. operation .. plan .. '\0' .. head .. '\1'
