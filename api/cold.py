@@ -26,6 +26,8 @@ from api.routes.plans import Plans
 from api.routes.policies import Policies
 from api.routes.settings import settings_routes
 from api.routes.stock import Stock
+from api.routes.supply import Supply
+from api.routes.transfers import Transfers
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory
 
@@ -71,6 +73,8 @@ def create_cold_app(
         *Plans(inventory).routes(),
         *Stock(inventory).routes(),
         *Finding(inventory).routes(),
+        *Transfers(inventory).routes(),
+        *Supply(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),

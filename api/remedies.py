@@ -55,6 +55,13 @@ REMEDIES: Mapping[str, str] = {
         "Wait until the channel's reservations have ended, or save the fence with a quantity of 0: then no "
         "more is withheld than the channel has promised."
     ),
+    "transfer_not_found": "Check the id: it begins with t_.",
+    "inbound_not_found": "Check the id: it begins with i_.",
+    "not_shipped": "Ship the transfer first: goods of a draft cannot come.",
+    "already_closed": (
+        "Everything came, or it was closed short. Record goods that come later as movements; make a new "
+        "transfer to send some back."
+    ),
     "reservation_expired": (
         'Its units were given back when its time was up. Commit with "if_expired": "retake" to take them '
         "anew if they are still there."

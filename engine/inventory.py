@@ -7,15 +7,18 @@ another.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
+
+import msgspec
 
 from engine import planner, refusals
 from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
+from engine.documents import Document
 from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
 from engine.finding import Finding
 from engine.ids import fingerprint
@@ -24,7 +27,9 @@ from engine.lane import Answer
 from engine.outcomes import Outcome
 from engine.policies import Policies
 from engine.sourcing import Sourcing
+from engine.supply import InboundDocument, Supplies
 from engine.sweep import sweep_all
+from engine.transfers import TransferDocument, Transfers
 from engine.types import (
     Availability,
     Capability,
@@ -52,7 +57,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Finding, Policies, Sourcing):
+class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -143,6 +148,12 @@ class Inventory(Finding, Policies, Sourcing):
             return planner.decode_movement_result(answer[1], replayed=True)
         reply = Reply(now_ms, epoch, seq, answer)
         raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
+
+    # ---------------------------------------------------------------- documents
+
+    @staticmethod
+    def decode_document(content: bytes) -> Document:
+        return _decode_document(content)
 
     # ---------------------------------------------------------------- reading
 
@@ -282,6 +293,8 @@ class Inventory(Finding, Policies, Sourcing):
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
             await self._align_sometimes()
+        # Before anything is forgotten: what an outbox began must be remembered until it is done.
+        await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
@@ -317,3 +330,6 @@ class Inventory(Finding, Policies, Sourcing):
 
 
 _OVERDUE = [b"overdue"]
+_decode_document: Callable[[bytes], Document] = msgspec.msgpack.Decoder(
+    TransferDocument | InboundDocument
+).decode

@@ -19,6 +19,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:fenced` | hash | channel id → how many fences it has |
 | `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
 | `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
+| `inv:{p}:inbound` | hash | place and SKU → what is expected there: see `lua/supply.lua` |
+| `inv:{p}:documents` | hash | document id (12 bytes) → a transfer or an inbound order, packed |
 """
 
 from zlib import crc32
@@ -98,3 +100,11 @@ def find(partition: int) -> str:
 
 def found(partition: int) -> str:
     return f"inv:{{{partition}}}:found"
+
+
+def inbound(partition: int) -> str:
+    return f"inv:{{{partition}}}:inbound"
+
+
+def documents(partition: int) -> str:
+    return f"inv:{{{partition}}}:documents"

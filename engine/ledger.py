@@ -38,6 +38,7 @@ from engine.records import (
     split_record,
 )
 from engine.replayed_settings import ReplayedSettings
+from engine.replayed_supply import ReplayedSupply
 from engine.setting_forms import SettingClass
 from engine.types import State
 
@@ -159,6 +160,7 @@ class Replay:
         """Of operations that another data set remembered: until when."""
         self.settings = ReplayedSettings(partition)
         self.fences = FenceBooks()
+        self.expected = ReplayedSupply()
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -191,12 +193,21 @@ class Replay:
                 self._move(item)
             elif isinstance(item, Carried):
                 self._carry(item)
-            elif isinstance(item, events.SettingSaved):
-                self._save_setting(item)
-            elif isinstance(item, events.PolicySaved):
-                self._save_policy(item)
-            elif isinstance(item, events.FenceSaved):
-                self._save_fence(item)
+            else:
+                self._apply_other(item)
+
+    def _apply_other(self, item: Event) -> None:
+        """Takes an event that is about no reservation and no goods."""
+        if isinstance(item, events.SettingSaved):
+            self._save_setting(item)
+        elif isinstance(item, events.PolicySaved):
+            self._save_policy(item)
+        elif isinstance(item, events.FenceSaved):
+            self._save_fence(item)
+        elif isinstance(item, events.Supplied):
+            self._supply(item)
+        elif isinstance(item, events.DocumentSaved):
+            self._save_document(item)
 
     def remembered_until_ms(self, operation: bytes) -> int:
         """Until when a remembered operation must not be forgotten."""
@@ -294,6 +305,35 @@ class Replay:
         named = [(uncovered.reservation, uncovered.quantity) for uncovered in event.read_uncovered()]
         if named != broken:
             self.blame("I3", event.seq, subject, f"uncovered promises {named} were named, {broken} are")
+
+    # ---------------------------------------------------------------- supply
+
+    def _supply(self, event: events.Supplied) -> None:
+        subject = f"inbound of {event.sku} at {event.location}"
+        self._claim(event.id, event, MOVEMENT_KIND + event.result, subject)
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        counters.inbound = self.expected.supply(event)
+        counters.preordered = min(max(0, counters.preordered - event.received), counters.inbound)
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
+            self.blame("I4", event.seq, subject, "the location did not exist")
+        told, found = event.read_result(), (event.seq, counters.inbound, counters.available)
+        if told != found:
+            self.blame(
+                "I4",
+                event.seq,
+                subject,
+                f"the answer says seq, inbound, available {told}, the ledger adds up to {found}",
+            )
+
+    def _save_document(self, event: events.DocumentSaved) -> None:
+        subject = f"document {event.id.hex()}"
+        if event.operation != NO_OPERATION:
+            self._claim(event.operation, event, MOVEMENT_KIND + event.content, subject)
+        fault = self.expected.save(event)
+        if fault is not None:
+            self.blame("I5", event.seq, subject, fault)
 
     # ---------------------------------------------------------------- cards
 

@@ -63,6 +63,18 @@ def check_place(lat: float, lon: float, radius_km: float) -> None:
         raise InvalidRequest("?radius_km", f"above 0, at the most {MAX_RADIUS_KM}")
 
 
+def check_reference(reference: str | None) -> None:
+    """Raises `InvalidRequest` for the reference of a document that is too long."""
+    if reference is not None and len(reference) > limits.MAX_REFERENCE_LENGTH:
+        raise InvalidRequest("/reference", f"at the most {limits.MAX_REFERENCE_LENGTH} characters")
+
+
+def check_moment(at_ms: int | None, field: str) -> None:
+    """Raises `InvalidRequest` for a time that is not from 1970 to 9999."""
+    if at_ms is not None and not 0 <= at_ms < limits.END_OF_TIME_MS:
+        raise InvalidRequest(field, "a time from 1970 to 9999")
+
+
 def check_lines(lines: Sequence[Line]) -> None:
     """Raises `InvalidRequest` at the first line that breaks a rule."""
     if not 1 <= len(lines) <= limits.MAX_LINES:

@@ -312,6 +312,102 @@ class Item(Struct, frozen=True):
     policy: PolicyDefaults | None = None
 
 
+class SupplyKind(StrEnum):
+    """Where expected units come from. The order is that of the codes in `lua/supply.lua`."""
+
+    PURCHASE = "purchase"
+    PRODUCTION = "production"
+    TRANSFER = "transfer"
+    RETURN = "return"
+
+
+class Supply(Struct, frozen=True, gc=False):
+    """Units that one source will bring to a position. `source` is the id of a document."""
+
+    source: bytes
+    quantity: int
+    expected_ms: int
+    kind: SupplyKind
+
+
+class InboundState(StrEnum):
+    """Where an inbound order is in its life; `closed`: it came short, and no more will come."""
+
+    EXPECTED = "expected"
+    RECEIVED = "received"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class Inbound(Struct, frozen=True):
+    """An inbound order: units of a SKU that a location expects."""
+
+    id: str
+    state: InboundState
+    sku: str
+    location: str
+    quantity: int
+    received: int
+    kind: SupplyKind
+    expected_ms: int
+    reference: str | None
+    created_ms: int
+    replayed: bool = False
+
+
+class TransferState(StrEnum):
+    """Where a transfer is in its life. `received`: all that was shipped came; `closed`: no more will come."""
+
+    DRAFT = "draft"
+    SHIPPED = "shipped"
+    RECEIVING = "receiving"
+    RECEIVED = "received"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class TransferLine(Struct, frozen=True, gc=False):
+    """Units of a SKU that go from one location to another. `returned` went back to the source when the
+    transfer was cancelled on its way.
+    """
+
+    sku: str
+    quantity: int
+    received: int = 0
+    returned: int = 0
+
+
+class Goods(Struct, frozen=True, gc=False):
+    """Units of a SKU, where the location goes without saying."""
+
+    sku: str
+    quantity: int
+
+
+class Broken(Struct, frozen=True, gc=False):
+    """A promise on a SKU that a fact broke, and by how many units."""
+
+    sku: str
+    reservation: str
+    quantity: int
+
+
+class Transfer(Struct, frozen=True):
+    """Goods that go from one location to another."""
+
+    id: str
+    state: TransferState
+    source: str
+    target: str
+    lines: Sequence[TransferLine]
+    expected_ms: int | None
+    reference: str | None
+    created_ms: int
+    uncovered: Sequence[Broken] = ()
+    """The promises at the source that the shipment broke."""
+    replayed: bool = False
+
+
 class Basket(Struct, frozen=True):
     """What a reserve asks for."""
 

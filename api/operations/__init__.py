@@ -7,12 +7,14 @@ from api.operations.reservations import RESERVATIONS
 from api.operations.service import SERVICE
 from api.operations.settings import SETTINGS
 from api.operations.stock import STOCK
+from api.operations.supply import SUPPLY
 
 OPERATIONS: tuple[Operation, ...] = (
     *AVAILABILITY,
     *RESERVATIONS,
     *STOCK,
     *POLICIES,
+    *SUPPLY,
     *SETTINGS,
     *SERVICE,
 )

@@ -49,8 +49,10 @@ READING = frozenset(
 SETTINGS = {
     **{f"save_{word}": 1 for word in ("location", "pool", "channel", "item")},
     **{f"delete_{word}": 3 for word in ("location", "pool", "channel", "item")},
+    "save_document": 1,
+    "set_supply": 1,
 }
-"""Operations on settings, and how many effects one may have in each partition."""
+"""Operations on settings, documents and supplies, and how many effects one may have in each partition."""
 KNOWN = RESOLVING | READING | SETTINGS.keys() | {"reserve", "record", "sweep"}
 STATE_WORDS = frozenset(
     {

@@ -12,6 +12,7 @@ from api.routes.movements import Movements
 from tests.api.service import Service, expect_problem, fresh_key
 
 ID = "r_AAAAAAAAAAAAAAAAAAAA"
+TRANSFER, INBOUND = "t_AAAAAAAAAAAAAAAAAAAA", "i_AAAAAAAAAAAAAAAAAAAA"
 BODY_ROUTES = [
     ("POST", "/v1/reservations"),
     ("POST", f"/v1/reservations/{ID}/commit"),
@@ -28,6 +29,13 @@ BODY_ROUTES = [
     ("PUT", "/v1/pools/nowhere"),
     ("PUT", "/v1/channels/nowhere"),
     ("PUT", "/v1/items/nowhere"),
+    ("POST", "/v1/transfers"),
+    ("POST", f"/v1/transfers/{TRANSFER}/ship"),
+    ("POST", f"/v1/transfers/{TRANSFER}/receive"),
+    ("POST", f"/v1/transfers/{TRANSFER}/cancel"),
+    ("POST", "/v1/inbound"),
+    ("POST", f"/v1/inbound/{INBOUND}/receive"),
+    ("POST", f"/v1/inbound/{INBOUND}/cancel"),
 ]
 JSON_READS = [
     "/v1/availability/x",
@@ -42,6 +50,11 @@ JSON_READS = [
     "/v1/channels",
     "/v1/items",
     "/v1/availability/x/nearby?lat=1&lon=1",
+    "/v1/transfers",
+    f"/v1/transfers/{TRANSFER}",
+    "/v1/inbound",
+    f"/v1/inbound/{INBOUND}",
+    "/v1/atp/x",
 ]
 NO_JSON = {
     "cut off": b"{",
@@ -98,6 +111,9 @@ def test_an_unknown_field(service: Service, method: str, path: str) -> None:
         ("PUT", "/v1/locations/nowhere", "/kind"),
         ("PUT", "/v1/pools/nowhere", "/locations"),
         ("PUT", "/v1/channels/nowhere", "/pools"),
+        ("POST", "/v1/transfers", "/from"),
+        ("POST", "/v1/inbound", "/sku"),
+        ("POST", f"/v1/inbound/{INBOUND}/receive", "/quantity"),
     ],
 )
 def test_a_missing_field(service: Service, method: str, path: str, pointer: str) -> None:
@@ -117,6 +133,12 @@ PLACE = "/v1/locations/nowhere"
 POOL = "/v1/pools/nowhere"
 CHANNEL = "/v1/channels/nowhere"
 ITEM = "/v1/items/nowhere"
+TRANSFERS, INBOUNDS = "/v1/transfers", "/v1/inbound"
+RECEIVE = f"/v1/transfers/{TRANSFER}/receive"
+RECEIVE_INBOUND = f"/v1/inbound/{INBOUND}/receive"
+GOODS = {"sku": "A", "quantity": 1}
+SENT = {"from": "s7", "to": "w1", "lines": [GOODS]}
+EXPECTED = {"sku": "A", "location": "s7", "quantity": 1, "expected_at": "2030-01-01T00:00:00Z"}
 INVALID_FIELDS: list[tuple[str, object, str]] = [
     (RESERVE, {"lines": []}, "/lines"),
     (RESERVE, {"lines": [LINE] * 201}, "/lines"),
@@ -181,6 +203,34 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (MOVE, {"movements": [{**MOVEMENT, "occurred_at": "yesterday"}]}, "/movements/0/occurred_at"),
     (MOVE, {"movements": [{**MOVEMENT, "occurred_at": "2026-01-01T00:00:00"}]}, "/movements/0/occurred_at"),
     (MOVE, {"movements": [{**MOVEMENT, "price": 1}]}, "/movements/0/price"),
+    (TRANSFERS, {**SENT, "from": "a b"}, "/from"),
+    (TRANSFERS, {**SENT, "to": "s7"}, "/to"),
+    (TRANSFERS, {**SENT, "lines": []}, "/lines"),
+    (TRANSFERS, {**SENT, "lines": [GOODS] * 201}, "/lines"),
+    (TRANSFERS, {**SENT, "lines": [GOODS, {**GOODS, "quantity": 0}]}, "/lines/1/quantity"),
+    (TRANSFERS, {**SENT, "lines": [GOODS, {**GOODS, "quantity": 10**9}]}, "/lines/1/quantity"),
+    (TRANSFERS, {**SENT, "lines": [{**GOODS, "sku": "a\nb"}]}, "/lines/0/sku"),
+    (TRANSFERS, {**SENT, "lines": [{**GOODS, "location": "s7"}]}, "/lines/0/location"),
+    (TRANSFERS, {**SENT, "expected_at": "soon"}, "/expected_at"),
+    (TRANSFERS, {**SENT, "expected_at": "1969-12-31T23:59:59Z"}, "/expected_at"),
+    (TRANSFERS, {**SENT, "reference": "x" * 256}, "/reference"),
+    (TRANSFERS, {**SENT, "source": "s7"}, "/source"),
+    (RECEIVE, {"lines": []}, "/lines"),
+    (RECEIVE, {"lines": [{**GOODS, "quantity": -1}]}, "/lines/0/quantity"),
+    (RECEIVE, {"close": 1}, "/close"),
+    (RECEIVE, {"open": True}, "/open"),
+    (f"/v1/transfers/{TRANSFER}/ship", {"lines": [GOODS]}, "/lines"),
+    (f"/v1/transfers/{TRANSFER}/cancel", {"close": True}, "/close"),
+    (INBOUNDS, {**EXPECTED, "quantity": 0}, "/quantity"),
+    (INBOUNDS, {**EXPECTED, "location": "a b"}, "/location"),
+    (INBOUNDS, {**EXPECTED, "sku": "a\u0000"}, "/sku"),
+    (INBOUNDS, {**EXPECTED, "kind": "gift"}, "/kind"),
+    (INBOUNDS, {**EXPECTED, "expected_at": "2030-01-01T00:00:00"}, "/expected_at"),
+    (INBOUNDS, {**EXPECTED, "expected_at": "9999-12-31T23:59:59-01:00"}, "/expected_at"),
+    (INBOUNDS, {**EXPECTED, "price": 1}, "/price"),
+    (RECEIVE_INBOUND, {"quantity": 0}, "/quantity"),
+    (RECEIVE_INBOUND, {"quantity": 1, "close": "yes"}, "/close"),
+    (f"/v1/inbound/{INBOUND}/cancel", {"quantity": 1}, "/quantity"),
     (PLACE, {"kind": "moon"}, "/kind"),
     (PLACE, {"kind": "store", "lat": 91}, "/lat"),
     (PLACE, {"kind": "store", "lon": "x"}, "/lon"),
@@ -299,6 +349,22 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/availability/x/nearby?lat=1&lon=1&limit=0", "?limit"),
         ("/v1/availability/x/nearby?lat=1&lon=1&capability=fly", "?capability"),
         ("/v1/availability/a%00b/nearby?lat=1&lon=1", "/sku"),
+        ("/v1/transfers?limit=0", "?limit"),
+        ("/v1/transfers?cursor=%2A", "?cursor"),
+        ("/v1/transfers?cursor=eCB5", "?cursor"),
+        ("/v1/transfers?state=lost", "?state"),
+        ("/v1/transfers?sku=x", "?sku"),
+        ("/v1/inbound?limit=1001", "?limit"),
+        ("/v1/inbound?cursor=", "?cursor"),
+        ("/v1/inbound?sku=", "?sku"),
+        ("/v1/inbound?location=a%20b", "?location"),
+        ("/v1/inbound?state=expected", "?state"),
+        ("/v1/atp/x?days=0", "?days"),
+        ("/v1/atp/x?days=367", "?days"),
+        ("/v1/atp/x?days=1e1", "?days"),
+        ("/v1/atp/x?location=a%20b", "?location"),
+        ("/v1/atp/x?nonsense=1", "?nonsense"),
+        ("/v1/atp/a%00b", "/sku"),
     ],
 )
 def test_a_parameter_that_breaks_a_rule(service: Service, path: str, pointer: str) -> None:
