@@ -15,12 +15,14 @@ from api.counts_exchange import CountsExchange
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
+from api.routes.changes import Changes
 from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
 from api.routes.health import Health
 from api.routes.locations import Locations
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
+from api.routes.pickups import Pickups
 from api.routes.stock import Stock
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory
@@ -63,6 +65,8 @@ def create_cold_app(
         *Locations(inventory).routes(),
         *Movements(inventory).routes(),
         *Stock(inventory).routes(),
+        *Changes(inventory).routes(),
+        *Pickups(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),

@@ -74,7 +74,16 @@ async def audit_partitions(
 
 
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
-    names = (keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked)
+    names = (
+        keys.meta,
+        keys.operations,
+        keys.due,
+        keys.log,
+        keys.stock,
+        keys.locations,
+        keys.stocked,
+        keys.wanted,
+    )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
         if key not in seen:
@@ -111,6 +120,7 @@ class _PartitionAudit:
             )
         else:
             await self._compare_locations()
+            await self._compare_wanted()
             await self._compare_stock()
             await self._compare_stocked()
             await self._compare_records()
@@ -172,6 +182,17 @@ class _PartitionAudit:
             ours, theirs = stored.get(location), self.replay.locations.get(location)
             if ours != theirs:
                 self.differ(f"settings of location {location}", _show(ours), _show(theirs))
+
+    async def _compare_wanted(self) -> None:
+        (found,) = await self._read(("HGETALL", keys.wanted(self.partition)))
+        stored = {
+            field.decode(): int.from_bytes(raw, "little")
+            for field, raw in cast("dict[bytes, bytes]", found).items()
+        }
+        for field in sorted(stored.keys() | self.replay.wanted.keys()):
+            ours, theirs = stored.get(field), self.replay.wanted.get(field)
+            if ours != theirs:
+                self.differ(f"a count that is wanted, {_show(field.encode())}", ours, theirs)
 
     async def _compare_stock(self) -> None:
         await self._compare_strangers()

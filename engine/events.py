@@ -206,6 +206,18 @@ class Followed(Resolved, frozen=True, gc=False):
         return records.decode_version(self.detail)
 
 
+class Replanned(_OfReservation, frozen=True, gc=False):
+    """A reservation has other lines, or its caller's part says something else. `record` is what it is from
+    then on; `operation` is `NO_OPERATION` where none was named.
+    """
+
+    operation: bytes
+    record: bytes
+
+    def read_record(self) -> Record:
+        return records.decode_record(self.record)
+
+
 class MovementDetail(Struct, frozen=True, array_like=True):
     """What the caller said of a movement."""
 
@@ -325,7 +337,7 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_MOVEMENT, _LOCATION, _CARRY = 8, 9, 15
+_MOVEMENT, _LOCATION, _CARRY, _REPLAN = 8, 9, 15, 16
 _RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
@@ -356,6 +368,8 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
         return LocationSaved(*common, body[1:end].decode(), body[end:])
     if kind == _CARRY:
         return _decode_carried(common, body)
+    if kind == _REPLAN:
+        return _decode_replanned(common, body)
     raise ValueError(f"an event has the unknown kind {kind}")
 
 
@@ -428,6 +442,15 @@ def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
         int.from_bytes(until_ms, "little"),
         body[_CARRIED_AT:],
     )
+
+
+def _decode_replanned(common: tuple[int, int, int, int], body: bytes) -> Replanned:
+    at = _ROUTE_AT + 4
+    record = body[at:]
+    if int.from_bytes(body[_ROUTE_AT:at], "little") != len(record):
+        raise ValueError("an event's record does not fit it")
+    route = int.from_bytes(record[records.ROUTE], "little")
+    return Replanned(*common, body[:OPERATION_ID_SIZE], route, body[OPERATION_ID_SIZE:_ROUTE_AT], record)
 
 
 def _reads_as_plan(body: bytes, at: int, end: int) -> bool:

@@ -20,9 +20,10 @@ from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
-from engine.reservations import Reservations
+from engine.pickups import Pickups, rank_alternatives
 from engine.sweep import sweep_all
 from engine.types import (
+    Alternative,
     Availability,
     LocationAvailability,
     Movement,
@@ -43,7 +44,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Reservations):
+class Inventory(Pickups):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -172,6 +173,13 @@ class Inventory(Reservations):
                 places = await self._choose_places(locations, places)
             found.append(planner.sum_availability(sku, version, places))
         return found
+
+    async def alternatives(self, sku: str, location: str) -> list[Alternative]:
+        """Other active locations that have a SKU: the nearest first where coordinates tell, then those that
+        have the most.
+        """
+        (found,) = await self.availability_of((sku,))
+        return rank_alternatives(location, found, await self.locations())
 
     async def stock(self, sku: str, *, locations: Sequence[str] = ()) -> list[Position]:
         """The counters of a SKU's positions. Raises `SkuNotFound`, `InvalidRequest`."""

@@ -11,6 +11,7 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:due` | zset | when (ms) → ids of holds to give back, memories to forget, baskets to repair |
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
+| `inv:{p}:wanted` | hash | line feed, location, `=`, SKU → since when the position is to be counted, in ms |
 | `inv:{p}:locations` | hash | location id → settings; the same in every partition |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
 """
@@ -52,6 +53,10 @@ def log(partition: int) -> str:
 
 def stock(partition: int) -> str:
     return f"inv:{{{partition}}}:stock"
+
+
+def wanted(partition: int) -> str:
+    return f"inv:{{{partition}}}:wanted"
 
 
 def locations(partition: int) -> str:

@@ -13,11 +13,32 @@ import msgspec
 from msgspec import Struct
 
 from engine import events, limits
-from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
-from engine.events import Carried, Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
+from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
+from engine.events import (
+    Carried,
+    Damage,
+    Event,
+    Gap,
+    LedgerItem,
+    Moved,
+    Replanned,
+    Reserved,
+    Resolved,
+    Version,
+)
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
 from engine.keys import route_of
-from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, find_unfit, positions_of, units_of
+from engine.lifecycle import (
+    OPEN_STATES,
+    REPLANNED,
+    VERBS,
+    Line,
+    find_fault,
+    find_replan_fault,
+    find_unfit,
+    positions_of,
+    units_of,
+)
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
@@ -92,6 +113,8 @@ class Counters(Struct, gc=False):
 
 
 COUNTERS = Counters.__struct_fields__
+_Units = dict[tuple[str, str], Line]
+_NO_UNITS: Line = (0, 0, 0, 0)
 _STATE_AT, _DEADLINE = -3, slice(-22, -16)
 
 
@@ -136,6 +159,8 @@ class Promise(Struct, gc=False):
     detail_crc: int
     blocks: bytes
     tail: bytes
+    detail: bytes = b""
+    """Where the record has a revision: what is remembered of its steps then has it, too."""
 
     def read_head(self) -> Head:
         return decode_tail(self.tail)
@@ -192,6 +217,8 @@ class Replay:
         self._carried_until: dict[bytes, int] = {}
         """Of operations that another data set remembered: until when."""
         self.locations: dict[str, bytes] = {}
+        self.wanted: dict[str, int] = {}
+        """Positions that are to be counted, as their fields have them, and since when."""
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -222,6 +249,8 @@ class Replay:
                 self._resolve(item)
             elif isinstance(item, Moved):
                 self._move(item)
+            elif isinstance(item, Replanned):
+                self._replan(item)
             elif isinstance(item, Carried):
                 self._carry(item)
             elif isinstance(item, events.LocationSaved):
@@ -411,7 +440,8 @@ class Replay:
             return
         if event.id in self.reservations or self._is_remembered(event.id, event.at_ms):
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
-        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail)
+        detail = parts.detail if head.revision else b""
+        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, detail)
         if promise.route != event.route:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its record")
         self.reservations[event.id] = promise
@@ -481,9 +511,10 @@ class Replay:
         if len(after.progress) not in {0, len(positions_of(promise.plan))}:
             self.blame("I5", event.seq, event.reservation, "its progress is not that of its lines")
             return
-        if event.operation != NO_OPERATION:
-            content = OPERATION_KIND + bytes((VERBS[type(event)],)) + event.id + event.tail
-            self._claim(event.operation, event, content, "operation")
+        if event.detail:
+            promise.detail_crc = crc32(event.detail)
+            promise.detail = event.detail if after.revision else b""
+        self._remember_step(event, VERBS[type(event)], event.operation, promise, event.tail)
         fault = find_fault(event, promise.plan, before, after)
         if fault is not None:
             self.blame(fault[0], event.seq, event.reservation, f"{type(event).__name__.lower()}: {fault[1]}")
@@ -496,8 +527,97 @@ class Replay:
             ttl_ms = int.from_bytes(promise.front[TTL], "little")
             if after.deadline_ms != event.at_ms + ttl_ms:
                 self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.detail:
-            promise.detail_crc = crc32(event.detail)
+
+    def _remember_step(
+        self, event: Resolved | Replanned, verb: int, operation: bytes, promise: Promise, tail: bytes
+    ) -> None:
+        """What a step answered is remembered under its operation id; where the record has a revision, with
+        the lines and the caller's part as they were then.
+        """
+        if operation != NO_OPERATION:
+            lines = promise.plan + promise.detail if decode_tail(tail).revision else b""
+            content = OPERATION_KIND + bytes((verb,)) + event.id + lines + tail
+            self._claim(operation, event, content, "operation")
+
+    def _replan(self, event: Replanned) -> None:
+        """Other lines: what the counters and claims become is worked out from the units before and after."""
+        promise = self.reservations.get(event.id)
+        if promise is None:
+            self.blame("I5", event.seq, event.reservation, "other lines for a reservation never made")
+            return
+        try:
+            parts = split_record(event.record)
+            before, after = promise.read_head(), decode_tail(parts.tail)
+            if parts.front != promise.front:
+                raise ValueError("it does not begin as the one that was made")
+            fault = find_replan_fault(event, (promise.plan, parts.plan), before, after)
+            decode_detail(parts.detail)
+        except (ValueError, IndexError, msgspec.DecodeError) as error:
+            self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
+            return
+        if fault is not None:
+            self.blame(fault[0], event.seq, event.reservation, f"replanned: {fault[1]}")
+        if len(units_of(after, parts.plan)) != len(positions_of(parts.plan)):
+            return
+        old, new = _units_by_position(before, promise.plan), _units_by_position(after, parts.plan)
+        if _count_short(parts.detail) > _count_short(promise.detail):
+            self._want_counts(event, old, new)
+        if promise.kind == KIND_BASKET:
+            if list(old) != list(new) or any(sum(new[place][:2]) > sum(old[place][:2]) for place in old):
+                self.blame("I5", event.seq, event.reservation, "a basket over partitions got other lines")
+            blocks = bytes(len(parts.blocks))
+        else:
+            self._shift_units(event, old, new)
+            blocks = self._shift_claims(event.id, promise, old, new)
+        if parts.blocks != blocks:
+            self.blame("I5", event.seq, event.reservation, "its claims do not say where they are")
+        detail = parts.detail if after.revision else b""
+        changed = Promise(parts.front, parts.plan, crc32(parts.detail), blocks, parts.tail, detail)
+        self.reservations[event.id] = changed
+        self._remember_step(event, REPLANNED, event.operation, changed, parts.tail)
+        if after.state not in OPEN_STATES:
+            kept_ms = after.deadline_ms - event.at_ms
+            self._seen_retention_ms = min(self._seen_retention_ms or kept_ms, kept_ms)
+
+    def _want_counts(self, event: Replanned, old: _Units, new: _Units) -> None:
+        for (sku, location), line in old.items():
+            if new.get((sku, location), _NO_UNITS)[1] < line[1]:
+                self.wanted[place_of(location).decode() + sku] = event.at_ms
+
+    def _shift_units(self, event: Replanned, old: _Units, new: _Units) -> None:
+        for sku, location in {**old, **new}:
+            was, now = old.get((sku, location), _NO_UNITS), new.get((sku, location), _NO_UNITS)
+            held, allocated = now[0] - was[0], now[1] - was[1]
+            if held or allocated:
+                counters = self._position(event, sku, location)
+                counters.held += held
+                counters.allocated += allocated
+                self._check_promise(event, sku, location, counters, lowered=held + allocated > 0)
+
+    def _shift_claims(self, reservation: bytes, promise: Promise, old: _Units, new: _Units) -> bytes:
+        """A card on which units open anew gets the claim, one on which none is left loses it; the blocks."""
+        named = {
+            place: int.from_bytes(promise.blocks[at * BLOCK_SIZE : (at + 1) * BLOCK_SIZE], "little")
+            for at, place in enumerate(old)
+        }
+        claimed: dict[str, int] = {}
+        for place, line in old.items():
+            if line[0] + line[1]:
+                claimed.setdefault(self.field_of(*place), named[place])
+        opened, blocks = set(), []
+        for place, line in new.items():
+            block = named.get(place, 0)
+            if line[0] + line[1]:
+                field = self.field_of(*place)
+                opened.add(field)
+                if field not in claimed:
+                    claimed[field] = self._claims_on(*place).add(reservation)
+                was = old.get(place, _NO_UNITS)
+                block = block if was[0] + was[1] else claimed[field]
+            blocks.append(block)
+        for field in claimed.keys() - opened:
+            self.claims_of(field).end(reservation)
+        return _pack_blocks(blocks)
 
     def _change_counters(self, event: Resolved, promise: Promise, before: Head, after: Head) -> None:
         deltas, plan = [], promise.plan
@@ -545,6 +665,19 @@ class Replay:
         promise.blocks = b"".join(blocks)
         for field in closed - opened:
             self.claims_of(field).end(reservation)
+
+
+def _count_short(detail: bytes) -> int:
+    """How many times units were not found."""
+    later = decode_detail(detail).later if detail else None
+    return len(later.short) if later else 0
+
+
+def _units_by_position(head: Head, plan: bytes) -> _Units:
+    return {
+        (sku, location): line
+        for (sku, location, _), line in zip(positions_of(plan), units_of(head, plan), strict=True)
+    }
 
 
 def _pack_blocks(blocks: Sequence[int]) -> bytes:

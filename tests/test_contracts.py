@@ -37,6 +37,7 @@ KEYS = {
     "locations": keys.locations(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "wanted": keys.wanted(P),
 }
 TYPES = {
     "meta": "hash",
@@ -46,6 +47,7 @@ TYPES = {
     "locations": "hash",
     "stock": "hash",
     "stocked": "hash",
+    "wanted": "hash",
 }
 FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
