@@ -4,14 +4,14 @@ A card has the counters of a SKU's locations and the ids of the reservations wit
 at very many locations is divided: its own field is a divider, and each of its pages has a card.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct as Layout
 
 from msgspec import Struct
 
 from engine import limits
-from engine.types import LocationAvailability, Position, Status
+from engine.types import Fence, LocationAvailability, Position, Status
 
 MAX_PLACES = 32
 """Locations of a card; a SKU with more is divided."""
@@ -34,7 +34,9 @@ _NAMES_AT = 11
 _POLICY_FORM = 2
 _LAST_FORM = 3
 _IN_STOCK, _OUT_OF_STOCK = Status.IN_STOCK, Status.OUT_OF_STOCK
-_WIDE = 7
+_NARROW, _WIDE = 4, 7
+_FENCE_SIZE = 13
+"""Of a fence without its channel."""
 _NO_POLICY = (0,) * POLICY_COUNTERS
 
 
@@ -73,6 +75,47 @@ def page_field(sku: str, page: int) -> str:
 def block_field(field: str, block: int) -> str:
     """The field of the stock hash that has a block of a card's claims."""
     return f"{field}\n\n{block}"
+
+
+def fence_field(sku: str, location: str) -> str:
+    """The field of the stock hash that has the fences of a position. No SKU begins with a line feed."""
+    return f"\n{location}={sku}"
+
+
+def split_fence_field(field: str) -> tuple[str, str]:
+    """SKU and location of a field that begins with a line feed."""
+    location, _, sku = field[1:].partition("=")
+    return sku, location
+
+
+def encode_fences(fences: Iterable[Fence]) -> bytes:
+    """The fences of a position as they are stored: see `lua/lib/terms.lua`."""
+    return b"".join(
+        b"%c%b%b%b%c"
+        % (
+            len(fence.channel),
+            fence.channel.encode(),
+            fence.remaining.to_bytes(6, "little"),
+            fence.used.to_bytes(6, "little"),
+            fence.spill,
+        )
+        for fence in fences
+    )
+
+
+def decode_fences(sku: str, location: str, raw: bytes) -> list[Fence]:
+    """The fences of a position, in the order in which they were made. Raises `ValueError`."""
+    found, at = [], 0
+    while at < len(raw):
+        cut = at + 1 + raw[at]
+        end = cut + _FENCE_SIZE
+        if end > len(raw) or raw[end - 1] > 1:
+            raise ValueError(f"{len(raw)} bytes are no fences")
+        remaining, used = (int.from_bytes(raw[place : place + 6], "little") for place in (cut, cut + 6))
+        channel = raw[at + 1 : cut].decode()
+        found.append(Fence(channel, sku, location, remaining + used, raw[end - 1] == 1, remaining, used))
+        at = end
+    return found
 
 
 def is_divider(raw: bytes) -> bool:
@@ -152,6 +195,19 @@ def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tupl
     else:
         status = Status.PREORDER if expected > 0 else Status.OUT_OF_STOCK
     return available, status
+
+
+def without_holds(card: bytes, units: Mapping[str, int]) -> bytes:
+    """A card as it would be without so many held units at some of its locations."""
+    form, _, size = _HEAD.unpack_from(card)
+    locations, counters, stride = read_counters(card)
+    width = _WIDE if form & 1 else _NARROW
+    changed = bytearray(card)
+    for index, location in enumerate(locations):
+        held = counters[index * stride + 1] - units.get(location, 0)
+        at = _NAMES_AT + size + (index * stride + 1) * width
+        changed[at : at + width] = held.to_bytes(width, "little", signed=True)
+    return bytes(changed)
 
 
 def read_positions(card: bytes, version: str) -> list[Position]:

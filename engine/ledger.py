@@ -11,6 +11,7 @@ from zlib import crc32
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine import events, limits
 from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
@@ -28,6 +29,8 @@ from engine.events import (
 )
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
 from engine.keys import route_of
+from engine.ledger_counters import Counters
+from engine.ledger_terms import FenceBooks, Step, terms_of
 from engine.lifecycle import (
     OPEN_STATES,
     REPLANNED,
@@ -44,15 +47,20 @@ from engine.records import (
     FINGERPRINT,
     KIND_BASKET,
     KIND_PART,
+    NO_TERMS,
     ROUTE,
     STATES,
     TTL,
     Head,
+    Terms,
     Undecided,
     decode_detail,
     decode_tail,
+    has_terms,
     split_record,
 )
+from engine.replayed_settings import ReplayedSettings
+from engine.setting_forms import SettingClass
 from engine.types import State
 
 KEPT_VIOLATIONS = 1000
@@ -71,48 +79,6 @@ class Violation(Struct, frozen=True):
     detail: str
 
 
-class Counters(Struct, gc=False):
-    """The counters of one position."""
-
-    on_hand: int = 0
-    held: int = 0
-    allocated: int = 0
-    unsellable: int = 0
-    safety_stock: int = 0
-    backorder_limit: int = 0
-    fenced: int = 0
-    low_stock: int = 0
-    inbound: int = 0
-    flags: int = 0
-    floating: int = 0
-    preordered: int = 0
-
-    @property
-    def slack(self) -> int:
-        """What may still be promised at the utmost; negative where a fact took promised units away."""
-        return self.uncommitted + self.backorder_limit
-
-    @property
-    def uncommitted(self) -> int:
-        """Sellable units that are there and nobody was promised; those promised of what is inbound do not
-        count.
-        """
-        return self.on_hand - self.unsellable - self.held - self.allocated + self.preordered
-
-    @property
-    def free(self) -> int:
-        return self.uncommitted - self.safety_stock - self.fenced
-
-    @property
-    def available(self) -> int:
-        return max(self.free, -self.backorder_limit)
-
-    def numbers(self) -> dict[str, int]:
-        """The stored counters by name, in the order in which they are stored."""
-        return {name: getattr(self, name) for name in COUNTERS}
-
-
-COUNTERS = Counters.__struct_fields__
 _Units = dict[tuple[str, str], Line]
 _NO_UNITS: Line = (0, 0, 0, 0)
 _STATE_AT, _DEADLINE = -3, slice(-22, -16)
@@ -159,8 +125,9 @@ class Promise(Struct, gc=False):
     detail_crc: int
     blocks: bytes
     tail: bytes
+    terms: Terms = NO_TERMS
     detail: bytes = b""
-    """Where the record has a revision: what is remembered of its steps then has it, too."""
+    """Where the record has a revision, or terms: what is remembered of its steps then has it, too."""
 
     def read_head(self) -> Head:
         return decode_tail(self.tail)
@@ -216,7 +183,8 @@ class Replay:
         """Remembered operations and movements: when, and the crc of what must be remembered."""
         self._carried_until: dict[bytes, int] = {}
         """Of operations that another data set remembered: until when."""
-        self.locations: dict[str, bytes] = {}
+        self.settings = ReplayedSettings(partition)
+        self.fences = FenceBooks()
         self.wanted: dict[str, int] = {}
         """Positions that are to be counted, as their fields have them, and since when."""
         self.violations: list[Violation] = []
@@ -253,8 +221,12 @@ class Replay:
                 self._replan(item)
             elif isinstance(item, Carried):
                 self._carry(item)
-            elif isinstance(item, events.LocationSaved):
-                self._save_location(item)
+            elif isinstance(item, events.SettingSaved):
+                self._save_setting(item)
+            elif isinstance(item, events.PolicySaved):
+                self._save_policy(item)
+            elif isinstance(item, events.FenceSaved):
+                self._save_fence(item)
 
     def remembered_until_ms(self, operation: bytes) -> int:
         """Until when a remembered operation must not be forgotten."""
@@ -272,11 +244,41 @@ class Replay:
             self.begins_at = gap.found.seq
         self.blame("I1", gap.found.seq, "ledger", f"{gap.kind}: after {gap.after} comes {gap.found}")
 
-    def _save_location(self, event: events.LocationSaved) -> None:
-        if event.settings:
-            self.locations[event.location] = event.settings
-        else:
-            self.locations.pop(event.location, None)
+    def _save_setting(self, event: events.SettingSaved) -> None:
+        is_stocked = event.kind is SettingClass.LOCATION and event.id in self.stocked
+        has_goods = is_stocked or (event.kind is SettingClass.ITEM and event.id in self.stock)
+        for fault in self.settings.apply(event, has_goods=has_goods):
+            self.blame("I4", event.seq, f"{event.kind.name.lower()} {event.id}", fault)
+
+    # ---------------------------------------------------------------- policies and fences
+
+    def _save_policy(self, event: events.PolicySaved) -> None:
+        subject = f"{event.sku} at {event.location}"
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
+            self.blame("I4", event.seq, subject, "the location did not exist")
+        counters.safety_stock, counters.low_stock = event.safety_stock, event.low_stock
+        counters.backorder_limit = event.backorder_limit
+
+    def _save_fence(self, event: events.FenceSaved) -> None:
+        subject = f"fence of {event.channel}, {event.sku} at {event.location}"
+        fault = self.fences.save(event, self._position(event, event.sku, event.location))
+        if fault is not None:
+            self.blame("I4", event.seq, subject, fault)
+        if event.quantity is not None and event.channel not in self.settings.stored[SettingClass.CHANNEL]:
+            self.blame("I4", event.seq, subject, "the channel did not exist")
+
+    def _follow(
+        self, event: Event, terms: Terms, index: int, place: tuple[str, str], counters: Counters, step: Step
+    ) -> None:
+        """What a step on a reservation does to fences, and whether it took what is withheld."""
+        if terms == NO_TERMS and not (counters.safety_stock or counters.fenced):
+            return
+        fault = self.fences.follow(terms, index, place, counters, step)
+        if fault is not None:
+            self.blame("I3", event.seq, " at ".join(place), fault)
 
     # ---------------------------------------------------------------- facts
 
@@ -287,7 +289,7 @@ class Replay:
         if counters is None:
             counters = self._make_position(event.sku, event.location)
         counters.on_hand += event.quantity
-        if event.location not in self.locations:
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
             self.blame("I4", event.seq, subject, "the location did not exist")
         told = event.read_result()
         if told != (event.seq, counters.on_hand, counters.available):
@@ -381,18 +383,20 @@ class Replay:
             parts = split_record(event.record)
             head, plan = decode_tail(parts.tail), parts.plan
             lines = positions_of(plan)
-            ttl_ms = limits.SEEK_MS
+            ttl_ms, terms = limits.SEEK_MS, terms_of(event.record[0], parts.detail)
             if not isinstance(event, events.PartHeld):
                 ttl_ms = decode_detail(parts.detail).ttl_seconds * 1000
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
-        ttl = parts.front[TTL]
+        ttl, is_sourced = parts.front[TTL], has_terms(parts.detail)
         if ttl != ttl_ms.to_bytes(4, "little"):
             self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld):
+        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld) and not is_sourced:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its first SKU")
-        if parts.front[FINGERPRINT] != fingerprint(ttl + parts.front[ROUTE] + plan + parts.detail):
+        if not is_sourced and parts.front[FINGERPRINT] != fingerprint(
+            ttl + parts.front[ROUTE] + plan + parts.detail
+        ):
             self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
         self._check_first(event)
         if self._is_remembered(event.id, event.at_ms):
@@ -404,16 +408,18 @@ class Replay:
         )  # fmt: skip
         if head != expected:
             self.blame("I5", event.seq, event.reservation, f"was made as {head}, not {expected}")
+        detail = _kept_detail(parts.detail, head, terms)
         self.reservations[event.id] = Promise(
-            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail
+            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail, terms, detail
         )
         if is_basket:
             # Its parts have the units.
             return
         blocks = []
-        for sku, location, quantity in lines:
+        for index, (sku, location, quantity) in enumerate(lines):
             counters = self._position(event, sku, location)
             counters.held += quantity
+            self._follow(event, terms, index, (sku, location), counters, Step(quantity, 0))
             blocks.append(self._claims_on(sku, location).add(event.id))
             self._check_promise(event, sku, location, counters, lowered=True)
         if parts.blocks != _pack_blocks(blocks):
@@ -431,7 +437,7 @@ class Replay:
         try:
             parts = split_record(event.record)
             head, lines = decode_tail(parts.tail), positions_of(parts.plan)
-            fault = find_unfit(head, parts.plan)
+            fault, terms = find_unfit(head, parts.plan), terms_of(event.record[0], parts.detail)
         except (ValueError, IndexError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
@@ -440,19 +446,22 @@ class Replay:
             return
         if event.id in self.reservations or self._is_remembered(event.id, event.at_ms):
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
-        detail = parts.detail if head.revision else b""
-        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, detail)
+        detail = _kept_detail(parts.detail, head, terms)
+        promise = Promise(
+            parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, terms, detail
+        )
         if promise.route != event.route:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its record")
         self.reservations[event.id] = promise
         units = units_of(head, parts.plan)
         blocks = []
-        for (sku, location, _), (held, committed, _, _) in zip(lines, units, strict=True):
+        for index, ((sku, location, _), (held, committed, _, _)) in enumerate(zip(lines, units, strict=True)):
             block = 0
             if promise.kind != KIND_BASKET and held + committed:
                 counters = self._position(event, sku, location)
                 counters.held += held
                 counters.allocated += committed
+                self.fences.carry(terms, index, counters, held)
                 block = self._claims_on(sku, location).add(event.id)
                 self._check_promise(event, sku, location, counters, lowered=True)
             blocks.append(block)
@@ -513,7 +522,9 @@ class Replay:
             return
         if event.detail:
             promise.detail_crc = crc32(event.detail)
-            promise.detail = event.detail if after.revision else b""
+            promise.detail = _kept_detail(event.detail, after, promise.terms)
+            if terms_of(promise.kind, event.detail) != promise.terms:
+                self.blame("I5", event.seq, event.reservation, "its terms are not those of its beginning")
         self._remember_step(event, VERBS[type(event)], event.operation, promise, event.tail)
         fault = find_fault(event, promise.plan, before, after)
         if fault is not None:
@@ -531,11 +542,11 @@ class Replay:
     def _remember_step(
         self, event: Resolved | Replanned, verb: int, operation: bytes, promise: Promise, tail: bytes
     ) -> None:
-        """What a step answered is remembered under its operation id; where the record has a revision, with
-        the lines and the caller's part as they were then.
+        """What a step answered is remembered under its operation id; where the lines may change, with the
+        lines and the caller's part as they were then.
         """
         if operation != NO_OPERATION:
-            lines = promise.plan + promise.detail if decode_tail(tail).revision else b""
+            lines = promise.plan + promise.detail if promise.detail else b""
             content = OPERATION_KIND + bytes((verb,)) + event.id + lines + tail
             self._claim(operation, event, content, "operation")
 
@@ -567,12 +578,22 @@ class Replay:
                 self.blame("I5", event.seq, event.reservation, "a basket over partitions got other lines")
             blocks = bytes(len(parts.blocks))
         else:
-            self._shift_units(event, old, new)
+            terms = terms_of(promise.kind, parts.detail)
+            if replace(terms, bound=()) != replace(promise.terms, bound=()):
+                self.blame("I5", event.seq, event.reservation, "its terms are not those of its beginning")
+            self._shift_units(event, (promise.terms, terms), old, new)
             blocks = self._shift_claims(event.id, promise, old, new)
         if parts.blocks != blocks:
             self.blame("I5", event.seq, event.reservation, "its claims do not say where they are")
-        detail = parts.detail if after.revision else b""
-        changed = Promise(parts.front, parts.plan, crc32(parts.detail), blocks, parts.tail, detail)
+        changed = Promise(
+            parts.front,
+            parts.plan,
+            crc32(parts.detail),
+            blocks,
+            parts.tail,
+            terms_of(promise.kind, parts.detail),
+            parts.detail,
+        )
         self.reservations[event.id] = changed
         self._remember_step(event, REPLANNED, event.operation, changed, parts.tail)
         if after.state not in OPEN_STATES:
@@ -584,15 +605,25 @@ class Replay:
             if new.get((sku, location), _NO_UNITS)[1] < line[1]:
                 self.wanted[place_of(location).decode() + sku] = event.at_ms
 
-    def _shift_units(self, event: Replanned, old: _Units, new: _Units) -> None:
-        for sku, location in {**old, **new}:
-            was, now = old.get((sku, location), _NO_UNITS), new.get((sku, location), _NO_UNITS)
+    def _shift_units(self, event: Replanned, terms: tuple[Terms, Terms], old: _Units, new: _Units) -> None:
+        """The counters of all positions that were or are in the plan, with the terms of before and after."""
+        indexes = ({place: index for index, place in enumerate(units)} for units in (old, new))
+        before, after = indexes
+        for place in {**old, **new}:
+            was, now = old.get(place, _NO_UNITS), new.get(place, _NO_UNITS)
+            counters = self._position(event, *place)
+            # What floated floats no more, or what was bound does.
+            floated = place in before and _floats(terms[0], before[place])
+            floats = place in after and _floats(terms[1], after[place])
+            if place in before and place in after and floated != floats:
+                counters.floating += was[0] if floats else -was[0]
             held, allocated = now[0] - was[0], now[1] - was[1]
             if held or allocated:
-                counters = self._position(event, sku, location)
                 counters.held += held
                 counters.allocated += allocated
-                self._check_promise(event, sku, location, counters, lowered=held + allocated > 0)
+                known = (terms[1], after[place]) if place in after else (terms[0], before[place])
+                self._follow(event, *known, place, counters, Step(held, allocated))
+                self._check_promise(event, *place, counters, lowered=held + allocated > 0)
 
     def _shift_claims(self, reservation: bytes, promise: Promise, old: _Units, new: _Units) -> bytes:
         """A card on which units open anew gets the claim, one on which none is left loses it; the blocks."""
@@ -622,7 +653,9 @@ class Replay:
     def _change_counters(self, event: Resolved, promise: Promise, before: Head, after: Head) -> None:
         deltas, plan = [], promise.plan
         old_units, new_units = units_of(before, plan), units_of(after, plan)
-        for (sku, location, _), old, new in zip(positions_of(plan), old_units, new_units, strict=True):
+        for index, ((sku, location, _), old, new) in enumerate(
+            zip(positions_of(plan), old_units, new_units, strict=True)
+        ):
             held, allocated, on_hand = new[0] - old[0], new[1] - old[1], old[2] - new[2]
             deltas += [held, allocated, on_hand]
             if promise.kind == KIND_BASKET or not (held or allocated or on_hand):
@@ -631,6 +664,9 @@ class Replay:
             counters.held += held
             counters.allocated += allocated
             counters.on_hand += on_hand
+            self._follow(
+                event, promise.terms, index, (sku, location), counters, Step(held, allocated, -on_hand)
+            )
             lowered = held + allocated > on_hand
             self._check_promise(event, sku, location, counters, lowered=lowered)
         if promise.kind != KIND_BASKET:
@@ -665,6 +701,14 @@ class Replay:
         promise.blocks = b"".join(blocks)
         for field in closed - opened:
             self.claims_of(field).end(reservation)
+
+
+def _kept_detail(detail: bytes, head: Head, terms: Terms) -> bytes:
+    return detail if head.revision or terms != NO_TERMS else b""
+
+
+def _floats(terms: Terms, index: int) -> bool:
+    return bool(terms.pools) and index not in terms.bound
 
 
 def _count_short(detail: bytes) -> int:

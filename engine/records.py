@@ -40,6 +40,8 @@ _TERMS_MARK = 193
 """No detail begins with it."""
 UNKNOWN_REVISION = 65_535
 """Stands for the revision of a record of which one knows nothing; what comes after 65534 is 0."""
+WITH_UNITS = frozenset((KIND_RESERVATION, KIND_PART))
+"""The kinds that hold units themselves: a basket leaves that to its parts."""
 _RESERVATIONS = {bytes((KIND_RESERVATION,)), bytes((KIND_BASKET,))}
 _HEAD = Layout("<7s7s6s6sHHHBBBB")
 _PROGRESS_COUNT_AT = -4
@@ -115,6 +117,8 @@ class Terms(Struct, frozen=True, gc=False):
 
 
 NO_TERMS = Terms()
+NO_RULES = bytes((193, 3, 0, 0, 0))
+"""Terms that say nothing, of a reservation whose places were chosen by nobody's rules but the engine's."""
 
 
 class Record(Struct, frozen=True):
@@ -208,9 +212,14 @@ def encode_terms(terms: Terms) -> bytes:
     return b"%c%c%b" % (_TERMS_MARK, len(body), body)
 
 
+def has_terms(raw: bytes) -> bool:
+    """Whether bytes begin with terms."""
+    return raw[:1] == bytes((_TERMS_MARK,))
+
+
 def decode_terms(raw: bytes) -> tuple[Terms, int]:
     """The terms that bytes begin with, and where they end."""
-    if raw[:1] != bytes((_TERMS_MARK,)):
+    if not has_terms(raw):
         return NO_TERMS, 0
     parts, at = [], 2
     for _ in range(3):

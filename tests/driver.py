@@ -391,7 +391,7 @@ def decode_card(packed: bytes) -> Card:
                 for cut in range(0, len(wide), _NUMBER_SIZE)
             ]
         on_hand, held, allocated, unsellable, *settings = numbers
-        policy = Policy(unsellable, *settings[:4], tuple(settings[4:]) or NOTHING_FURTHER)
+        policy = Policy(unsellable, *(settings[:4] or (0, 0, 0, 0)), tuple(settings[4:]) or NOTHING_FURTHER)
         positions[names[1:end].decode()] = Position(on_hand, held, allocated, policy)
         names, at = names[end + 3 :], at + calcsize(_FORMATS[form])
     return Card(int.from_bytes(first, "little"), int.from_bytes(block, "little"), positions, packed[at:])

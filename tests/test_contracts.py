@@ -24,7 +24,7 @@ SHARED = set.intersection(*(set(header.includes) for header in library().verbs.v
 MOST_NAMES = 200
 """How many local names Lua allows at one place."""
 
-READS = {"HEXISTS", "HGET", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
+READS = {"HEXISTS", "HGET", "HGETALL", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
 WRITES = {"HDEL", "HINCRBY", "HSET", "XADD", "ZADD", "ZREM"}
 FLAGS = {"allow-oom", "no-writes"}
 P = 7
@@ -35,9 +35,17 @@ KEYS = {
     "due": keys.due(P),
     "log": keys.log(P),
     "locations": keys.locations(P),
+    "pools": keys.pools(P),
+    "channels": keys.channels(P),
+    "items": keys.items(P),
+    "named": keys.named(P),
+    "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
     "wanted": keys.wanted(P),
+    "fenced": keys.fenced(P),
+    "find": keys.find(P),
+    "found": keys.found(P),
 }
 TYPES = {
     "meta": "hash",
@@ -45,14 +53,24 @@ TYPES = {
     "due": "zset",
     "log": "stream",
     "locations": "hash",
+    "pools": "hash",
+    "channels": "hash",
+    "items": "hash",
+    "named": "hash",
+    "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
     "wanted": "hash",
+    "fenced": "hash",
+    "find": "zset",
+    "found": "hash",
 }
 FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
 NOT_ANSWERED = {
     # Words that a verb's functions could answer and that it never does, with the reason.
+    "source": {"reservation_not_found": "a hold that lapses is there"},
+    "plan": {"insufficient_stock": "that is what the candidates tell"},
     "commit": {"not_committed": "a held reservation can be committed"},
     "release": {"not_committed": "a held reservation can be released"},
     "extend": {
@@ -284,9 +302,14 @@ async def call_all() -> dict[str, Script]:
     await commands.expire(1)
     await commands.forget(1)
     await commands.find(bytes(12))
+    await commands.index(b"", b"1-1", [b"a"], [b"b"])
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
-    await commands.save_location("L", b"")
+    await commands.save_setting(1, "L", b"")
+    await commands.save_policy("a", "L", (1, 2, 3))
+    await commands.save_fence("web", "a", "L", 1, spills=True, used=0)
+    await commands.source(b"", 1)
+    await commands.plan(b"", 1, swept=False)
     await commands.cards("a", swept=False)
     await commands.take_over()
     await commands.pace(0)

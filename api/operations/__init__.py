@@ -2,10 +2,10 @@
 
 from api.operations.availability import AVAILABILITY
 from api.operations.changes import CHANGES
-from api.operations.locations import LOCATIONS
 from api.operations.model import Operation
 from api.operations.reservations import RESERVATIONS
 from api.operations.service import SERVICE
+from api.operations.settings import SETTINGS
 from api.operations.stock import STOCK
 
-OPERATIONS: tuple[Operation, ...] = (*AVAILABILITY, *RESERVATIONS, *CHANGES, *STOCK, *LOCATIONS, *SERVICE)
+OPERATIONS: tuple[Operation, ...] = (*AVAILABILITY, *RESERVATIONS, *CHANGES, *STOCK, *SETTINGS, *SERVICE)

@@ -35,10 +35,11 @@ local function refuse_retake(reservation, chosen)
   local refusal
   for i = 1, #chosen do
     local position = reservation.positions[i]
-    if chosen[i] > 0 and not fits(position, chosen[i]) then
+    local room = TERMS.room_for(reservation.raw, i, position)
+    if chosen[i] > 0 and chosen[i] > room then
       refusal = refusal or { 'insufficient_stock', last_seq }
       local n = #refusal
-      refusal[n + 1], refusal[n + 2], refusal[n + 3] = i - 1, available_units(position), chosen[i]
+      refusal[n + 1], refusal[n + 2], refusal[n + 3] = i - 1, math_max(room, 0) - backorder_limit(position), chosen[i]
     end
   end
   return refusal

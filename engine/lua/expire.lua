@@ -15,8 +15,7 @@
 
 -- Whether there is something to repair by now.
 local function has_repairs()
-  return next(repairs) ~= nil or #redis.call('ZRANGE', key_of.due, string_format('%d', BEHIND.REPAIRS),
-    string_format('%d', BEHIND.REPAIRS + now_ms), 'BYSCORE', 'LIMIT', 0, 1) > 0
+  return next(repairs) ~= nil or #list_repairs(1) > 0
 end
 
 local function expire(keys, args)

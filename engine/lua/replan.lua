@@ -84,7 +84,7 @@ local function decide_replan(args, request)
   if change.is_basket and not has_same_lines(change) then
     return { 'spans_partitions', last_seq }
   end
-  local refusal = REPLAN.refuse(change, REPLAN.room)
+  local refusal = REPLAN.refuse(change, TERMS.room)
   if not refusal then
     if is_short == 1 then
       want_counts(change, request.wanted)

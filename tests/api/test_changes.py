@@ -28,9 +28,7 @@ def test_a_move(service: Service) -> None:
     assert (again.body, again.headers["idempotent-replayed"]) == (moved.body, "true")
     more = {"lines": [{"sku": sku, "from": near, "to": far, "quantity": 1}]}
     short = expect_problem(service.ask("POST", f"{path}/move", more, keyed()), 409, "insufficient_stock")
-    assert short["shortages"] == [
-        {"line": 0, "sku": sku, "location": far, "requested": 3, "available": 2}
-    ]
+    assert short["shortages"] == [{"line": 0, "sku": sku, "location": far, "requested": 3, "available": 2}]
     excess = {"lines": [{"sku": sku, "from": near, "to": far, "quantity": 4}]}
     expect_problem(service.ask("POST", f"{path}/move", excess, keyed()), 409, "exceeds_open_quantity")
     assert service.position(sku, far)["held"] == 2
@@ -70,7 +68,7 @@ def test_an_order_that_is_collected(service: Service) -> None:
 
 
 def test_what_is_not_found_at_pick(service: Service) -> None:
-    """The nearest that has it comes first, those without coordinates last; one that is inactive not at all."""
+    """The nearest that has it comes first, one without coordinates last, one that is inactive not at all."""
     sku, location = service.stocked(5)
     places = {"here": location, **{name: service.open_location() for name in ("near", "far", "off", "lost")}}
     settings = {"here": (52.5, 13.4), "near": (52.4, 13.1), "far": (48.1, 11.6), "off": (52.5, 13.4)}

@@ -129,7 +129,6 @@ class Shopper:
         else:
             await inventory.record(movement)
 
-
     async def _change(self, verb: str, reservation: Reservation, some: Sequence[Line], quantity: int) -> None:
         inventory, name, key = self.inventory, reservation.id, f"step-{self.seed}-{self.step}"
         if verb == "move":

@@ -31,9 +31,7 @@ S1, S2, S7 = LOCATIONS
 
 async def stock(shop: Shop, sku: str, **units: int) -> None:
     for place, quantity in units.items():
-        await shop.inventory.record(
-            Movement(f"{sku} to {place}", MovementKind.RECEIVE, sku, place, quantity)
-        )
+        await shop.inventory.record(Movement(f"{sku} to {place}", MovementKind.RECEIVE, sku, place, quantity))
 
 
 async def free(shop: Shop, sku: str) -> dict[str, int]:
@@ -150,9 +148,7 @@ async def test_lines_of_what_is_no_cart(shop: Shop) -> None:
     with pytest.raises(AlreadyCommitted):
         await shop.inventory.replace_lines(held.id, [Line("A", 1, S1)])
     sold = await shop.inventory.reserve("k2", [Line("A", 3, S1)])
-    await shop.inventory.commit(
-        sold.id, lines=[Line("A", 1, S1)], remainder="keep", fulfil=True, op_id="c2"
-    )
+    await shop.inventory.commit(sold.id, lines=[Line("A", 1, S1)], remainder="keep", fulfil=True, op_id="c2")
     with pytest.raises(AlreadyFulfilled):
         await shop.inventory.replace_lines(sold.id, [Line("A", 1, S1)])
     gone = await shop.inventory.reserve("k3", [Line("A", 1, S1)])

@@ -14,6 +14,7 @@ from zlib import crc32
 import hiredis
 
 from engine.script import Library, assemble, read_sources
+from engine.sourcing_plan import Group, Rules, encode_request
 
 NOW = 1_700_000_000_000
 RETENTION_MS = 86_400_000
@@ -24,15 +25,18 @@ UNKNOWN = 65_535
 """What a caller says who knows no revision of a reservation."""
 
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = range(1, 9)
-NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, LOCATION = range(10)
+NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
+LOCATION, POOL, CHANNEL, ITEM = range(1, 5)
+"""Classes of settings."""
 PENDING_MS = 10_000
 """How long the parts of a basket may be sought."""
 REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
-CARRY, REPLAN = 15, 16
+CARRY, REPLAN, POLICY, FENCE = 15, 16, 17, 18
+FENCED_HERE = 1
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
@@ -40,6 +44,7 @@ _DIVIDER = b"\xff\x40\0"
 _PAGES = 64
 _EFFECTS = ("meta", "ops", "due", "log", "stock")
 _TOLD = (RETENTION_MS,)
+_SETTINGS = ("locations", "pools", "channels", "items")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     # For each verb its keys and its fixed arguments.
     "reserve": (_EFFECTS, _TOLD),
@@ -62,10 +67,15 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "find": (("meta", "ops"), ()),
     "carry": (_EFFECTS, ()),
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
-    "save_location": (("meta", "locations", "log", "stocked"), ()),
+    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
+    "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
+    "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
+    "source": ((*_EFFECTS, *_SETTINGS[:3]), _TOLD),
+    "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
+    "index": (("meta", "find", "found"), ()),
 }
 
 
@@ -73,6 +83,7 @@ Answer: TypeAlias = Any
 """Whatever a server says."""
 
 
+_NO_RULES = Rules()
 BEHIND = {"h": 0, "p": 2**50, "r": 2**51}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
@@ -143,12 +154,31 @@ class Divided(NamedTuple):
     pages: Mapping[int, Card]
 
 
+class Fence(NamedTuple):
+    """Units of a position for one channel."""
+
+    channel: str
+    remaining: int
+    used: int = 0
+    spill: int = 0
+
+    @property
+    def packed(self) -> bytes:
+        return _text(self.channel) + _int(self.remaining, 6) + _int(self.used, 6) + bytes((self.spill,))
+
+
+class Fences(NamedTuple):
+    """The fences of a position; in the place of a card, under a name that `fence_field` makes."""
+
+    fences: tuple[Fence, ...]
+
+
 class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
     `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` and `first_lines`
-    are those of the beginning, where a step has replaced them. `kind` is also that of a basket or a part; `of`
-    is the SKU that a part's basket begins with.
+    are those of the beginning, where a step has replaced them. `kind` is also that of a basket or a part;
+    `of` is the SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -348,14 +378,61 @@ class Moved(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The event of a location that was written, or deleted where settings are empty."""
+    """The event of a setting that was written, or deleted where settings are empty."""
 
-    location: str
+    id: str
     settings: bytes
+    number: int = 1
+    kind: int = LOCATION
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        return LOCATION, bytes((len(self.location),)) + self.location.encode() + self.settings
+        return SETTING, bytes((self.kind,)) + _int(self.number, 6) + pack_sku(self.id) + self.settings
+
+
+class Settings(NamedTuple):
+    """All settings of a partition: by class, id → stored form; who names what; with which number each changed
+    last.
+    """
+
+    number: int
+    locations: Mapping[str, bytes] = {}
+    pools: Mapping[str, bytes] = {}
+    channels: Mapping[str, bytes] = {}
+    items: Mapping[str, bytes] = {}
+    named: Mapping[tuple[int, str], tuple[str, ...]] = {}
+    changes: Mapping[tuple[int, str], int] = {}
+
+    @property
+    def stored(self) -> tuple[Mapping[str, bytes], ...]:
+        return self.locations, self.pools, self.channels, self.items
+
+
+class PolicySaved(NamedTuple):
+    """The event of a policy; all zero where it was deleted."""
+
+    sku: str
+    location: str
+    numbers: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return POLICY, save_policy(self.sku, self.location, self.numbers).packed
+
+
+class FenceSaved(NamedTuple):
+    """The event of a fence; without a quantity it was deleted."""
+
+    channel: str
+    sku: str
+    location: str
+    quantity: int | None = None
+    spill: int = 0
+    used: int | None = None
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return FENCE, save_fence(*self).packed
 
 
 class Carried(NamedTuple):
@@ -375,9 +452,16 @@ class Carried(NamedTuple):
         return CARRY, self.body
 
 
+class Filed(NamedTuple):
+    """The index of reservations: what it knows of the ledger, and its entries."""
+
+    cursor: bytes
+    entries: frozenset[bytes] = frozenset()
+
+
 Operation = Hold | Memory | Fact | Bound
-Event = Reserved | Resolved | Replanned | Moved | Saved | Carried
-Stock = Mapping[str, Card | Divided]
+Event = Reserved | Resolved | Replanned | Moved | Saved | Carried | PolicySaved | FenceSaved
+Stock = Mapping[str, Card | Divided | Fences]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
 
@@ -454,12 +538,22 @@ class Books:
         due: Due | None = None,
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        settings: Settings | None = None,
+        fenced: Mapping[str, int] | None = None,
+        filed: Filed | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
         self.epoch = epoch
         state = self._state(
-            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+            seq=seq,
+            epoch=epoch,
+            stock=stock,
+            operations=operations,
+            locations=locations,
+            stocked=stocked,
+            settings=settings,
+            fenced=fenced,
         )
         commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
         for key, fields in state.items():
@@ -468,6 +562,11 @@ class Books:
         for when, kind, names in due or ():
             entry = kind.encode() + b"".join(names)
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
+        for (kind, name), number in settings.changes.items() if settings else ():
+            commands.append(["ZADD", self.key("changes"), number, b"%d\n%b" % (kind, name.encode())])
+        if filed is not None:
+            commands.append(["HSET", self.key("found"), "cursor", filed.cursor])
+            commands += [["ZADD", self.key("find"), 0, entry] for entry in filed.entries]
         self.pipeline(commands)
 
     def expect(
@@ -482,19 +581,34 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         to_count: Mapping[tuple[str, str], int] | None = None,
+        settings: Settings | None = None,
+        fenced: Mapping[str, int] | None = None,
+        filed: Filed | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
-        `to_count` has positions and since when; `log` has for each entry the sequence of its last event, then its events; each entry's moment is
-        the present one.
+        `to_count` has positions and since when; `log` has for each entry the sequence of its last event, then
+        its events; each entry's moment is the present one.
         """
         wanted: dict[str, Any] = self._state(
-            seq=seq, epoch=epoch, stock=stock, operations=operations, locations=locations, stocked=stocked
+            seq=seq,
+            epoch=epoch,
+            stock=stock,
+            operations=operations,
+            locations=locations,
+            stocked=stocked,
+            settings=settings,
+            fenced=fenced,
         )
         if to_count:
             wanted[self.key("wanted")] = {
                 place_of(location) + sku.encode(): _int(when, 6) for (sku, location), when in to_count.items()
             }
+        if settings is not None and settings.changes:
+            changes = settings.changes.items()
+            wanted[self.key("changes")] = sorted(
+                (b"%d\n%b" % (kind, name.encode()), number) for (kind, name), number in changes
+            )
         if due:
             wanted[self.key("due")] = sorted(
                 (kind.encode() + b"".join(names), when + BEHIND[kind]) for when, kind, names in due
@@ -504,6 +618,10 @@ class Books:
             wanted[self.key("log")] = [
                 (f"{epoch}-{last}", now, [event.packed for event in events]) for last, events in log
             ]
+        if filed is not None:
+            wanted[self.key("found")] = {b"cursor": filed.cursor}
+            if filed.entries:
+                wanted[self.key("find")] = sorted((entry, 0) for entry in filed.entries)
         found = self.read()
         unknown = sorted(set(found) - set(wanted))
         assert not unknown, f"keys that nothing accounts for: {unknown}"
@@ -519,6 +637,8 @@ class Books:
         operations: Mapping[bytes, Operation] | None,
         locations: Mapping[str, bytes] | None,
         stocked: Mapping[str, int] | None,
+        settings: Settings | None,
+        fenced: Mapping[str, int] | None,
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
         hashes: dict[str, dict[bytes, bytes]] = {
@@ -527,9 +647,18 @@ class Books:
             "ops": {name: record.packed(name) for name, record in (operations or {}).items()},
             "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
             "stocked": {place.encode(): b"%d" % count for place, count in (stocked or {}).items()},
+            "fenced": {channel.encode(): b"%d" % count for channel, count in (fenced or {}).items()},
         }
         for sku, item in (stock or {}).items():
             hashes["stock"] |= fields_of(sku, item)
+        if settings is not None:
+            hashes["meta"][b"settings"] = b"%d" % settings.number
+            for key, found in zip(_SETTINGS, settings.stored, strict=True):
+                hashes[key] = {name.encode(): packed for name, packed in found.items()}
+            hashes["named"] = {
+                b"%d\n%b" % (kind, name.encode()): b"".join(b"%b\n" % user.encode() for user in users)
+                for (kind, name), users in settings.named.items()
+            }
         return {self.key(name): fields for name, fields in hashes.items() if fields}
 
     def read(self) -> dict[str, Any]:
@@ -676,6 +805,16 @@ def find(name: bytes) -> Request:
     return Request("find", name)
 
 
+def index(prior: bytes, cursor: bytes, added: Sequence[bytes] = (), gone: Sequence[bytes] = ()) -> Request:
+    """Files entries and strikes others out, for one who goes on from a cursor."""
+    lists = [
+        _int(len(entries), 2) + b"".join(bytes((len(entry),)) + entry for entry in entries)
+        for entries in (added, gone)
+    ]
+    head = bytes((len(prior),)) + prior + bytes((len(cursor),)) + cursor
+    return Request("index", b"".join((head, *lists)))
+
+
 def move(
     name: bytes,
     quantity: int,
@@ -689,9 +828,48 @@ def move(
     return Request("movement", name + fingerprint + _signed(quantity) + text)
 
 
-def save_location(location: str, settings: bytes) -> Request:
-    """Writes a location, or deletes it where settings are empty."""
-    return Request("save_location", bytes((len(location),)) + location.encode() + settings)
+def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0) -> Request:
+    """Writes a setting, or deletes it where settings are empty; with `to` a copy of what was decided."""
+    return Request("save_setting", bytes((kind,)) + _int(at, 6) + _int(to, 6) + pack_sku(name) + settings)
+
+
+def setting(*names: str, rest: bytes = b"rest") -> bytes:
+    """Stored settings that name others."""
+    return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
+
+
+def save_policy(sku: str, location: str, numbers: tuple[int, int, int] | None) -> Request:
+    """Writes safety stock, backorder limit and low-stock band, or deletes them."""
+    text = pack_place(location) + pack_sku(sku)
+    return Request("save_policy", text + b"".join(_int(number, 7) for number in numbers or ()))
+
+
+def save_fence(
+    channel: str,
+    sku: str,
+    location: str,
+    quantity: int | None = None,
+    spill: int = 0,
+    used: int | None = None,
+) -> Request:
+    """Writes a fence, or deletes it."""
+    text = _text(channel) + pack_place(location) + pack_sku(sku)
+    if quantity is not None:
+        text += _int(quantity, 6) + bytes((spill,))
+    return Request("save_fence", text + (b"" if used is None else _int(used, 6)))
+
+
+def source(
+    name: bytes, groups: Sequence[Group], rules: Rules = _NO_RULES, *, ttl_ms: int = 900_000
+) -> Request:  # fmt: skip
+    """A reserve whose places the script chooses."""
+    start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
+    return Request("source", start + encode_request(groups, rules) + b"detail")
+
+
+def plan(groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False) -> Request:
+    """What `source` would do."""
+    return Request("plan", bytes((swept,)) + encode_request(groups, rules))
 
 
 def take_over(known: int, about: int = 0) -> Request:
@@ -736,6 +914,17 @@ def pack_version(version: tuple[int, int]) -> bytes:
     return _int(version[0], 2) + _int(version[1], 7)
 
 
+def pack_terms(channel: str = "", pools: tuple[str, ...] = (), bound: tuple[int, ...] = ()) -> bytes:
+    """How a reservation's units were chosen, as it stands before its detail."""
+    body = _text(channel) + _text("\n".join(pools)) + bytes((len(bound), *bound))
+    return bytes((193, len(body))) + body
+
+
+def fence_field(sku: str, location: str) -> str:
+    """The field of the stock hash that has a position's fences."""
+    return place_of(location).decode() + sku
+
+
 def place_of(location: str) -> bytes:
     """A location as it stands on a card."""
     return b"\n%b=" % location.encode()
@@ -764,10 +953,12 @@ def page_of(location: str) -> int:
     return number % _PAGES
 
 
-def fields_of(sku: str, item: Card | Divided) -> dict[bytes, bytes]:
+def fields_of(sku: str, item: Card | Divided | Fences) -> dict[bytes, bytes]:
     """The fields of the stock hash that a SKU has."""
     if isinstance(item, Card):
         return _card_fields(sku.encode(), item)
+    if isinstance(item, Fences):
+        return {sku.encode(): b"".join(fence.packed for fence in item.fences)}
     fields = {sku.encode(): _DIVIDER}
     for page, card in item.pages.items():
         fields |= _card_fields(b"%b\n%d" % (sku.encode(), page), card)
@@ -825,6 +1016,10 @@ def read_library() -> Library:
 def _encode(words: Sequence[str | bytes | int]) -> bytes:
     parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def _text(text: str) -> bytes:
+    return bytes((len(text.encode()),)) + text.encode()
 
 
 def _int(number: int, size: int) -> bytes:

@@ -310,7 +310,7 @@ def test_a_place_with_a_policy(books: Books) -> None:
     assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 0, 2, 3]
     after = AFTER._replace(lines=(("shoe", "N", 2), ("hat", "S", 2)))
     assert books.one(replan(A, after)) == after.tail
-    assert HELD == after.state
+    assert after.state == HELD
     books.expect(
         seq=2,
         stock={"shoe": Card({"W": Position(9), "N": north._replace(held=2)}, (A,)), "hat": HAT},

@@ -77,6 +77,37 @@ function TERMS.fence(position, place, sku, channel)
   return nil
 end
 
+-- Place and SKU of a record's position of that index.
+function TERMS.position(raw, index)
+  local cursor, place, sku, _ = POSITIONS_AT, nil, nil, nil
+  for _ = 1, index do
+    _, place, sku, cursor = unpack_struct(POSITION_FORMAT, raw, cursor)
+  end
+  return place, sku
+end
+
+-- How many units a channel may take at a position: of its fence, and beyond it of what is for all unless the fence
+-- says otherwise; never more than there are. Fences may cover more than there is, so that for all there is nothing.
+function TERMS.room(position, place, sku, channel)
+  local free = free_units(position) + backorder_limit(position)
+  local fence = TERMS.fence(position, place, sku, channel)
+  if not fence then
+    return free
+  end
+  local common = fence.spill == 1 and math_max(0, free) or 0
+  return math_min(free + policy_of[position][POLICY.FENCED], fence.remaining + common)
+end
+
+-- The same for the reservation of a record, at its position of that index.
+function TERMS.room_for(raw, index, position)
+  local terms = policy_of[position] and TERMS.read(raw)
+  if not terms then
+    return free_units(position) + backorder_limit(position)
+  end
+  local place, sku = TERMS.position(raw, index)
+  return TERMS.room(position, place, sku, terms.channel)
+end
+
 -- Puts units of a fence to another use: `remaining` and `used` are what is added.
 function TERMS.shift(position, place, sku, fence, remaining, used)
   fence.remaining, fence.used = fence.remaining + remaining, fence.used + used
@@ -103,6 +134,9 @@ function TERMS.follow(terms, index, position, place, sku, held, allocated, on_ha
     local back = math_min(-opened, fence.used)
     -- Goods that left were the fence's first: what is left of the fence is less by them.
     TERMS.shift(position, place, sku, fence, math_max(0, back + math_min(0, on_hand)), -back)
+  elseif fence and on_hand < 0 then
+    -- Taken anew and gone at once: they never were open.
+    TERMS.shift(position, place, sku, fence, -math_min(-on_hand, fence.remaining), 0)
   end
   if held ~= 0 and TERMS.floats(terms, index) then
     local policy = policy_of[position]
@@ -115,10 +149,17 @@ end
 function TERMS.follow_record(raw, index, position, held, allocated, on_hand)
   local terms = TERMS.read(raw)
   if terms then
-    local cursor, place, sku, _ = POSITIONS_AT, nil, nil, nil
-    for _ = 1, index do
-      _, place, sku, cursor = unpack_struct(POSITION_FORMAT, raw, cursor)
-    end
+    local place, sku = TERMS.position(raw, index)
     TERMS.follow(terms, index, position, place, sku, held, allocated, on_hand)
+  end
+end
+
+-- A hold comes from another data set, whose fences tell what they cover of it.
+function TERMS.carry(raw, index, position, held)
+  local terms = TERMS.read(raw)
+  if terms and held > 0 and TERMS.floats(terms, index) then
+    POLICY.add(card_of(position))
+    local policy = policy_of[position]
+    policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + held
   end
 end
