@@ -48,7 +48,7 @@ JSON_TYPE = (b"content-type", b"application/json")
 REPLAYED: Headers = [JSON_TYPE, (b"idempotent-replayed", b"true")]
 PLAIN: Headers = [JSON_TYPE]
 _KEY = compile_pattern(r'"([\x21-\x7e]{1,255})"|([\x21\x23-\x7e][\x21-\x7e]{0,254})')
-_MISSING_KEY = "send an Idempotency-Key of your choice, and the same one when you repeat the request"
+MISSING_KEY = "send an Idempotency-Key of your choice, and the same one when you repeat the request"
 
 
 def tier_header(durability: str) -> tuple[bytes, bytes]:
@@ -142,7 +142,7 @@ class Hot:
     async def reserve(self, request: Request) -> Answer:
         key = request.key()
         if key is None:
-            raise ProblemError("idempotency_key_missing", _MISSING_KEY)
+            raise ProblemError("idempotency_key_missing", MISSING_KEY)
         body = decode_reserve(request.body)
         if is_plain(self._inventory, body):
             reservation = await self._inventory.reserve(
@@ -445,7 +445,7 @@ def _partial(lines: Sequence[LineBody] | None, key: str | None) -> list[Line] | 
     if lines is None:
         return None
     if key is None:
-        raise ProblemError("idempotency_key_missing", _MISSING_KEY)
+        raise ProblemError("idempotency_key_missing", MISSING_KEY)
     return [as_line(line) for line in lines]
 
 

@@ -111,6 +111,10 @@ class ChooseBody(Body, frozen=True):
     lines: Lines | None = None
 
 
+class NoBody(Body, frozen=True):
+    """Nothing is to be told."""
+
+
 class ExtendBody(Body, frozen=True):
     """How long a hold shall last from now on."""
 

@@ -88,7 +88,7 @@ async def audit_partitions(
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
     names = (
         *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
-        *(keys.named, keys.changes, keys.inbound, keys.documents),
+        *(keys.named, keys.changes, keys.inbound, keys.documents, keys.wanted),
         *(keys.find, keys.found),
         *(form.key for form in FORMS.values()),
     )
@@ -128,6 +128,7 @@ class _PartitionAudit:
             )
         else:
             await self._compare_settings()
+            await self._compare_wanted()
             await self._compare_stock()
             await self._compare_counts(keys.stocked, self.replay.stocked, "positions of location")
             await self._compare_counts(keys.fenced, self.replay.fences.counts, "fences of channel")
@@ -211,6 +212,17 @@ class _PartitionAudit:
             ours, theirs = stored.get(name), wanted.get(name)
             if ours != theirs:
                 self.differ(f"{subject} {name}".strip(), _show(ours), _show(theirs))
+
+    async def _compare_wanted(self) -> None:
+        (found,) = await self._read(("HGETALL", keys.wanted(self.partition)))
+        stored = {
+            field.decode(): int.from_bytes(raw, "little")
+            for field, raw in cast("dict[bytes, bytes]", found).items()
+        }
+        for field in sorted(stored.keys() | self.replay.wanted.keys()):
+            ours, theirs = stored.get(field), self.replay.wanted.get(field)
+            if ours != theirs:
+                self.differ(f"a count that is wanted, {_show(field.encode())}", ours, theirs)
 
     async def _compare_stock(self) -> None:
         await self._compare_strangers()

@@ -65,6 +65,8 @@ class Replan(Struct, frozen=True, gc=False):
     rest: bytes
     operation: bytes = NO_OPERATION
     fingerprint: bytes = bytes(FINGERPRINT_SIZE)
+    is_short: bool = False
+    """Whether the positions that lose committed units are to be counted."""
 
 
 class Commands:
@@ -112,7 +114,7 @@ class Commands:
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
         }
-        self._replan = script("replan", effects, RESERVE, retention)
+        self._replan = script("replan", (*effects, keys.wanted(partition)), RESERVE, retention)
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
         self._decide = script("decide", effects, COMMIT)
@@ -212,6 +214,7 @@ class Commands:
                 asked.operation,
                 asked.fingerprint,
                 encode_version(asked.version),
+                bytes((asked.is_short,)),
                 asked.plan,
                 units,
                 asked.rest,

@@ -209,6 +209,18 @@ class Followed(Resolved, frozen=True, gc=False):
         return records.decode_version(self.detail)
 
 
+class Replanned(_OfReservation, frozen=True, gc=False):
+    """A reservation has other lines, or its caller's part says something else. `record` is what it is from
+    then on; `operation` is `NO_OPERATION` where none was named.
+    """
+
+    operation: bytes
+    record: bytes
+
+    def read_record(self) -> Record:
+        return records.decode_record(self.record)
+
+
 class MovementDetail(Struct, frozen=True, array_like=True):
     """What the caller said of a movement."""
 
@@ -567,10 +579,20 @@ def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
     )
 
 
+def _decode_replanned(common: tuple[int, int, int, int], body: bytes) -> Replanned:
+    at = _ROUTE_AT + 4
+    record = body[at:]
+    if int.from_bytes(body[_ROUTE_AT:at], "little") != len(record):
+        raise ValueError("an event's record does not fit it")
+    route = int.from_bytes(record[records.ROUTE], "little")
+    return Replanned(*common, body[:OPERATION_ID_SIZE], route, body[OPERATION_ID_SIZE:_ROUTE_AT], record)
+
+
 _OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
     8: _decode_moved,
     9: _decode_saved,
     15: _decode_carried,
+    16: _decode_replanned,
     17: _decode_policy,
     18: _decode_fence,
     19: _decode_supplied,

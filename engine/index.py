@@ -32,6 +32,7 @@ from engine.events import (
     Gap,
     LedgerItem,
     LedgerReader,
+    Replanned,
     Reserved,
     Resolved,
     Version,
@@ -351,7 +352,7 @@ def _has_news(event: Resolved) -> bool:
 def _entries_of_event(event: Event, records: Mapping[bytes, bytes]) -> list[bytes]:
     if type(event) is Reserved:
         return entries_in(event.id, event.record)
-    if isinstance(event, Carried) and is_reservation(event.record):
+    if isinstance(event, Carried | Replanned) and is_reservation(event.record):
         return entries_in(event.id, event.record)
     if isinstance(event, Resolved) and _has_news(event) and event.id in records:
         return entries_in(event.id, records[event.id])

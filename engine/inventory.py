@@ -25,12 +25,14 @@ from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
+from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
 from engine.supply import InboundDocument, Supplies
 from engine.sweep import sweep_all
 from engine.transfers import TransferDocument, Transfers
 from engine.types import (
+    Alternative,
     Availability,
     Capability,
     LocationAvailability,
@@ -57,7 +59,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
+class Inventory(Transfers, Supplies, Finding, Policies, Sourcing, Pickups):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -209,6 +211,13 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
                 places = await self._choose_places(locations, places)
             found.append(planner.sum_availability(sku, version, places))
         return found
+
+    async def alternatives(self, sku: str, location: str) -> list[Alternative]:
+        """Other active locations that have a SKU: the nearest first where coordinates tell, then those that
+        have the most.
+        """
+        (found,) = await self.availability_of((sku,))
+        return rank_alternatives(location, found, await self.locations())
 
     async def nearby(
         self,

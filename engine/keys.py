@@ -12,6 +12,7 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | | | line feed, location, `=`, SKU → fences of the position |
+| `inv:{p}:wanted` | hash | line feed, location, `=`, SKU → since when the position is to be counted, in ms |
 | `inv:{p}:locations`, `pools`, `channels`, `items` | hash | id → settings; the same in every partition |
 | `inv:{p}:named` | hash | class, line feed, id → who names it: ids, each with a line feed behind it |
 | `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
@@ -60,6 +61,10 @@ def log(partition: int) -> str:
 
 def stock(partition: int) -> str:
     return f"inv:{{{partition}}}:stock"
+
+
+def wanted(partition: int) -> str:
+    return f"inv:{{{partition}}}:wanted"
 
 
 def locations(partition: int) -> str:

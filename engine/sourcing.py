@@ -272,7 +272,8 @@ class Sourcing(Reservations):
                 planner.pack_detail(detail),
             )
         )
-        is_apart, partition = self.baskets.is_apart(plan), plan.route % self._partitions
+        partition = plan.route % self._partitions
+        is_apart = self.baskets.is_apart(plan, partition)
         argument = self.dataset.commands[partition].encode_reserve(
             operation,
             mark,

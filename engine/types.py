@@ -42,6 +42,15 @@ class Line(Struct, frozen=True, gc=False):
     location: str
 
 
+class Move(Struct, frozen=True, gc=False):
+    """Units of a SKU that go from one location of a reservation to another one."""
+
+    sku: str
+    source: str
+    target: str
+    quantity: int
+
+
 class ReserveRequest(Struct, frozen=True, gc=False):
     """One of several reservations that are asked for in one call; the arguments of `Inventory.reserve`."""
 
@@ -68,6 +77,31 @@ class ReservationLine(Struct, frozen=True, gc=False):
     released: int
 
 
+class ShortLine(Struct, frozen=True, gc=False):
+    """Units of a reservation that were not found when they were to be picked."""
+
+    sku: str
+    location: str
+    quantity: int
+    at_ms: int
+
+
+class WantedCount(Struct, frozen=True, gc=False):
+    """A position that is to be counted, and since when."""
+
+    sku: str
+    location: str
+    since_ms: int
+
+
+class Alternative(Struct, frozen=True, gc=False):
+    """Another location that has a SKU, with its distance where that is known."""
+
+    location: str
+    available: int
+    distance_km: float | None
+
+
 class Reservation(Struct, frozen=True):
     """Lines held under one id. `version` is `epoch.seq` of the change that made it what it is.
     `replayed` tells that this is the answer of an earlier, equal request.
@@ -85,6 +119,9 @@ class Reservation(Struct, frozen=True):
     version: str
     lines: Sequence[ReservationLine]
     replayed: bool = False
+    ready_ms: int | None = None
+    """Since when the goods wait to be collected; None unless somebody said so."""
+    short: Sequence[ShortLine] = ()
 
 
 class Shortage(Struct, frozen=True, gc=False):

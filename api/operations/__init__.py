@@ -1,6 +1,7 @@
 """Every operation of the HTTP surface, as the OpenAPI document tells of it."""
 
 from api.operations.availability import AVAILABILITY
+from api.operations.changes import CHANGES
 from api.operations.model import Operation
 from api.operations.policies import POLICIES
 from api.operations.reservations import RESERVATIONS
@@ -12,6 +13,7 @@ from api.operations.supply import SUPPLY
 OPERATIONS: tuple[Operation, ...] = (
     *AVAILABILITY,
     *RESERVATIONS,
+    *CHANGES,
     *STOCK,
     *POLICIES,
     *SUPPLY,

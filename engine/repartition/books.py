@@ -23,7 +23,7 @@ from engine.cards import (
     split_fence_field,
 )
 from engine.errors import DatasetUnfit
-from engine.events import Carried, Moved, Resolved, read_events
+from engine.events import Carried, Moved, Replanned, Resolved, read_events
 from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
 from engine.records import (
@@ -268,7 +268,7 @@ class _Reading:
             if isinstance(item, Moved):
                 if item.id in wanted:
                     routes[item.id] = keys.route_of(item.sku)
-            elif isinstance(item, Resolved):
+            elif isinstance(item, Resolved | Replanned):
                 if item.operation != NO_OPERATION:
                     routes[item.operation] = item.route
             elif isinstance(item, Carried):

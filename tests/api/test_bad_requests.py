@@ -20,6 +20,11 @@ BODY_ROUTES = [
     ("POST", f"/v1/reservations/{ID}/extend"),
     ("POST", f"/v1/reservations/{ID}/fulfil"),
     ("POST", f"/v1/reservations/{ID}/cancel"),
+    ("POST", f"/v1/reservations/{ID}/move"),
+    ("PUT", f"/v1/reservations/{ID}/lines"),
+    ("POST", f"/v1/reservations/{ID}/ready"),
+    ("POST", f"/v1/reservations/{ID}/collected"),
+    ("POST", f"/v1/reservations/{ID}/short"),
     ("POST", "/v1/reservations/batch"),
     ("POST", "/v1/availability/query"),
     ("POST", "/v1/stock/movements"),
@@ -46,6 +51,7 @@ JSON_READS = [
     "/v1/stock/x/y/holders",
     "/v1/locations",
     "/v1/locations/nowhere",
+    "/v1/counts/wanted",
     "/v1/pools",
     "/v1/channels",
     "/v1/items",
@@ -105,6 +111,9 @@ def test_an_unknown_field(service: Service, method: str, path: str) -> None:
     [
         ("POST", "/v1/reservations", "/lines"),
         ("POST", f"/v1/reservations/{ID}/extend", "/ttl_seconds"),
+        ("POST", f"/v1/reservations/{ID}/move", "/lines"),
+        ("PUT", f"/v1/reservations/{ID}/lines", "/lines"),
+        ("POST", f"/v1/reservations/{ID}/short", "/lines"),
         ("POST", "/v1/reservations/batch", "/operations"),
         ("POST", "/v1/availability/query", "/skus"),
         ("POST", "/v1/stock/movements", "/movements"),
@@ -122,11 +131,15 @@ def test_a_missing_field(service: Service, method: str, path: str, pointer: str)
 
 
 LINE = {"sku": "A", "quantity": 1, "location": "s7"}
+MOVED = {"sku": "A", "from": "s7", "to": "w1", "quantity": 1}
 MOVEMENT = {"id": "m", "kind": "receive", "sku": "A", "location": "s7", "quantity": 1}
 RESERVE = "/v1/reservations"
 COMMIT = f"/v1/reservations/{ID}/commit"
 EXTEND = f"/v1/reservations/{ID}/extend"
 BATCH = "/v1/reservations/batch"
+ELSEWHERE = f"/v1/reservations/{ID}/move"
+LINES = f"/v1/reservations/{ID}/lines"
+SHORT = f"/v1/reservations/{ID}/short"
 QUERY = "/v1/availability/query"
 MOVE = "/v1/stock/movements"
 PLACE = "/v1/locations/nowhere"
@@ -179,6 +192,22 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (COMMIT, {"if_expired": "hope"}, "/if_expired"),
     (EXTEND, {"ttl_seconds": 0}, "/ttl_seconds"),
     (EXTEND, {"ttl_seconds": 2_592_001}, "/ttl_seconds"),
+    (ELSEWHERE, {"lines": []}, "/lines"),
+    (ELSEWHERE, {"lines": [MOVED] * 201}, "/lines"),
+    (ELSEWHERE, {"lines": [{**MOVED, "to": "s7"}]}, "/lines/0/to"),
+    (ELSEWHERE, {"lines": [MOVED, {**MOVED, "from": "a b"}]}, "/lines/1/from"),
+    (ELSEWHERE, {"lines": [{**MOVED, "to": 7}]}, "/lines/0/to"),
+    (ELSEWHERE, {"lines": [{**MOVED, "quantity": 0}]}, "/lines/0/quantity"),
+    (ELSEWHERE, {"lines": [{**MOVED, "quantity": 1_000_000_001}]}, "/lines/0/quantity"),
+    (ELSEWHERE, {"lines": [{**MOVED, "sku": "a\u0085b"}]}, "/lines/0/sku"),
+    (ELSEWHERE, {"lines": [LINE]}, "/lines/0/location"),
+    (LINES, {"lines": []}, "/lines"),
+    (LINES, {"lines": [LINE] * 201}, "/lines"),
+    (LINES, {"lines": [{**LINE, "quantity": -1}]}, "/lines/0/quantity"),
+    (LINES, {"lines": [{**LINE, "sku": "a\u0085b"}]}, "/lines/0/sku"),
+    (LINES, {"lines": [LINE], "ttl_seconds": 5}, "/ttl_seconds"),
+    (SHORT, {"lines": []}, "/lines"),
+    (SHORT, {"lines": [{**LINE, "location": "x" * 65}]}, "/lines/0/location"),
     (BATCH, {"operations": []}, "/operations"),
     (BATCH, {"operations": [{"op": "release", "id": ID}] * 257}, "/operations"),
     (BATCH, {"operations": [{"op": "steal"}]}, "/operations/0/op"),
@@ -279,7 +308,7 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     ("path", "body", "pointer"), INVALID_FIELDS, ids=[f"{path}{at}" for path, _, at in INVALID_FIELDS]
 )
 def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, pointer: str) -> None:
-    method = "PUT" if path in {PLACE, POOL, CHANNEL, ITEM} else "POST"
+    method = "PUT" if path in {PLACE, POOL, CHANNEL, ITEM, LINES} else "POST"
     answer = service.ask(method, path, body, {"Idempotency-Key": fresh_key()})
     expect_problem(answer, 422, "invalid_request", instance=path, pointer=pointer)
 
@@ -331,6 +360,9 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/locations?cursor=%2A", "?cursor"),
         ("/v1/locations?cursor=", "?cursor"),
         ("/v1/locations?page=2", "?page"),
+        ("/v1/counts/wanted?limit=0", "?limit"),
+        ("/v1/counts/wanted?location=a%20b", "?location"),
+        ("/v1/counts/wanted?sku=a", "?sku"),
         ("/v1/locations/%FF", ""),
         ("/v1/items?limit=0", "?limit"),
         ("/v1/pools?cursor=%2A", "?cursor"),
@@ -427,6 +459,9 @@ def test_a_caller_that_takes_json(service: Service, accept: str) -> None:
         ("PUT", f"/v1/reservations/{ID}", {"GET", "HEAD"}),
         ("GET", COMMIT, {"POST"}),
         ("PATCH", EXTEND, {"POST"}),
+        ("GET", ELSEWHERE, {"POST"}),
+        ("POST", LINES, {"PUT"}),
+        ("POST", "/v1/counts/wanted", {"GET", "HEAD"}),
         ("POST", "/v1/availability/x", {"GET", "HEAD"}),
         ("DELETE", QUERY, {"GET", "HEAD", "POST"}),
         ("DELETE", MOVE, {"GET", "HEAD", "POST"}),

@@ -51,7 +51,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "commit": (_EFFECTS, _TOLD),
     "release": (_EFFECTS, _TOLD),
     "extend": (_EFFECTS, _TOLD),
-    "replan": (_EFFECTS, _TOLD),
+    "replan": ((*_EFFECTS, "wanted"), _TOLD),
     "fulfil": (_EFFECTS, _TOLD),
     "cancel": (_EFFECTS, _TOLD),
     "expire": (_EFFECTS, _TOLD),
@@ -181,9 +181,9 @@ class Fences(NamedTuple):
 class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
-    `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket
-    or a part; `of` is the SKU that a part's basket begins with.
+    `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` and `first_lines`
+    are those of the beginning, where a step has replaced them. `kind` is also that of a basket or a part;
+    `of` is the SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -662,6 +662,7 @@ class Books:
         log: Sequence[tuple[int, Sequence[Event]]] = (),
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        to_count: Mapping[tuple[str, str], int] | None = None,
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,
@@ -670,8 +671,8 @@ class Books:
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
-        `log` has for each entry the sequence of its last event, then its events; each entry's moment is
-        the present one.
+        `to_count` has positions and since when; `log` has for each entry the sequence of its last event, then
+        its events; each entry's moment is the present one.
         """
         wanted: dict[str, Any] = self._state(
             seq=seq,
@@ -685,6 +686,10 @@ class Books:
             inbound=inbound,
             documents=documents,
         )
+        if to_count:
+            wanted[self.key("wanted")] = {
+                place_of(location) + sku.encode(): _int(when, 6) for (sku, location), when in to_count.items()
+            }
         if settings is not None and settings.changes:
             changes = settings.changes.items()
             wanted[self.key("changes")] = sorted(
@@ -844,6 +849,7 @@ def replan(
     version: tuple[int, int] = (1, 1),
     operation: bytes = NO_OPERATION,
     fingerprint: bytes = bytes(8),
+    is_short: bool = False,
 ) -> Request:
     """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
     state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
@@ -851,9 +857,8 @@ def replan(
         tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
     )
     rows = b"".join(_int(number, 5) for row in units for number in row)
-    return Request(
-        "replan", name + operation + fingerprint + pack_version(version) + hold.plan + rows + hold.detail
-    )
+    asked = name + operation + fingerprint + pack_version(version) + bytes((is_short,))
+    return Request("replan", asked + hold.plan + rows + hold.detail)
 
 
 def choose(*chosen: tuple[int, int]) -> bytes:
