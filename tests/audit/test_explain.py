@@ -2,10 +2,14 @@ import asyncio
 
 import pytest
 
-from engine import Inventory, Line, Movement, MovementKind
+from engine import Inventory, Line, Movement, MovementKind, Policy
+from engine.cards import UNLIMITED
 from engine.errors import NotStocked, SkuNotFound
 from engine.explain import Explanation, explain, render_explanations, render_sum
+from engine.sourcing_plan import Rules, Wanted
+from engine.topology.embedded import EmbeddedServer
 from tests.audit.conftest import PLACES, SKUS, Shopper, shop_at_random
+from tests.audit.test_audit_fences import open_shop
 
 
 async def test_a_number_is_told_with_its_holders(inventory: Inventory) -> None:
@@ -83,3 +87,21 @@ def test_sums_in_words(
         "A", "s1", available, on_hand, held, 0, 0, safety_stock, 0, backorder_limit, "1.1", ()
     )
     assert render_sum(explained) == text
+
+
+async def test_whose_fences_it_are(server: EmbeddedServer) -> None:
+    """Safety stock and each fence are terms of the sum, and what is not tracked says so."""
+    inventory = await open_shop(server.url)
+    await inventory.save_policy(Policy("mug", "s1", safety_stock=2))
+    await inventory.save_fence("web", "mug", "s1", 5)
+    await inventory.save_fence("app", "mug", "s1", 4)
+    await inventory.source("sold", [Wanted("mug", 3, "s1")], rules=Rules(channel="web"))
+    for location in (None, "s1"):
+        explained = (await explain(inventory, "mug", location))[0]
+        text = "9 = 20 on hand − 3 held − 2 safety stock − 2 fenced for web − 4 fenced for app"
+        assert render_sum(explained) == text
+        assert [(fence.channel, fence.used) for fence in explained.fences] == [("web", 3), ("app", 0)]
+    await inventory.save_policy(Policy("mug", "s1", backorder_limit=UNLIMITED))
+    (explained,) = await explain(inventory, "mug", "s1")
+    assert render_sum(explained).startswith("never runs out, for it is not tracked: 11 = 20 on hand")
+    await inventory.close()
