@@ -23,9 +23,9 @@ from api.routes.health import Health
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.nearby import Nearby
+from api.routes.pickups import Pickups
 from api.routes.plans import Plans
 from api.routes.policies import Policies
-from api.routes.pickups import Pickups
 from api.routes.settings import settings_routes
 from api.routes.stock import Stock
 from api.routes.supply import Supply
