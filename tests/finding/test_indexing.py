@@ -1,7 +1,6 @@
-"""Who makes the index: several at once, some of them cut off, on servers that take no writes, over much at once."""
+"""Who makes the index: several at once, some of them cut off, on servers that take no writes."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -17,10 +16,10 @@ MANY = 900
 
 
 @pytest.fixture
-async def stocked(shop: Shop) -> AsyncIterator[Shop]:
+async def stocked(shop: Shop) -> Shop:
     for sku in ("mug", "cup"):
         await shop.inventory.record(Movement(sku, MovementKind.RECEIVE, sku, "s1", 10**6))
-    yield shop
+    return shop
 
 
 async def reserve_many(inventory: Inventory, count: int = MANY, name: str = "k") -> list[Reservation]:
