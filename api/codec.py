@@ -13,7 +13,6 @@ from api.schemas import (
     ChooseBody,
     CommitBody,
     ExtendBody,
-    LocationBody,
     MovementsBody,
     QueryBody,
     ReservationAnswer,
@@ -32,7 +31,6 @@ decode_batch = msgspec.json.Decoder(BatchBody).decode
 decode_reserves = msgspec.json.Decoder(ReservesBody).decode
 decode_query = msgspec.json.Decoder(QueryBody).decode
 decode_movements = msgspec.json.Decoder(MovementsBody).decode
-decode_location = msgspec.json.Decoder(LocationBody).decode
 
 
 @lru_cache(maxsize=1024)

@@ -19,9 +19,10 @@ from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
 from api.routes.finding import Finding
 from api.routes.health import Health
-from api.routes.locations import Locations
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
+from api.routes.nearby import Nearby
+from api.routes.settings import settings_routes
 from api.routes.stock import Stock
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory
@@ -61,7 +62,8 @@ def create_cold_app(
     )
     app.router.route_class = ProblemRoute
     routes: list[Route] = [
-        *Locations(inventory).routes(),
+        *settings_routes(inventory),
+        *Nearby(inventory).routes(),
         *Movements(inventory).routes(),
         *Stock(inventory).routes(),
         *Finding(inventory).routes(),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from engine import limits
-from engine.types import Line, LocationKind, MovementKind, State, Status
+from engine.types import Line, MovementKind, State, Status
 
 SKU_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 """For the document alone: the engine refuses all that cannot be printed, which is quicker and stricter."""
@@ -138,20 +138,6 @@ class MovementsBody(Body, frozen=True):
     """Facts that have nothing to do with one another."""
 
     movements: Annotated[list[MovementBody], Meta(min_length=1, max_length=limits.MAX_MOVEMENTS)]
-
-
-class LocationBody(Body, frozen=True):
-    """The settings of a location."""
-
-    kind: LocationKind
-    name: Text | None = None
-    lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
-    lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
-    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
-    capabilities: list[Literal["pickup", "ship", "curbside"]] = field(default_factory=list)
-    active: bool = True
-    time_zone: Text | None = None
-    gln: Annotated[str, Meta(pattern=r"^[0-9]{13}" + PATTERN_END)] | None = None
 
 
 # -------------------------------------------------------------------- answers
@@ -329,28 +315,6 @@ class ExplanationAnswer(Struct, frozen=True):
     own_held: int
     holders: list[HolderAnswer]
     more_holders: int
-
-
-class LocationAnswer(Struct, frozen=True):
-    """A location and its settings."""
-
-    id: str
-    kind: LocationKind
-    name: str | None
-    lat: float | None
-    lon: float | None
-    priority: int
-    capabilities: list[str]
-    active: bool
-    time_zone: str | None
-    gln: str | None
-
-
-class LocationsAnswer(Struct, frozen=True):
-    """A page of locations; `next_cursor` is null on the last one."""
-
-    items: list[LocationAnswer]
-    next_cursor: str | None
 
 
 class HealthAnswer(Struct, frozen=True):

@@ -9,6 +9,7 @@ another.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import NamedTuple
 
 from engine import planner, refusals
@@ -21,17 +22,24 @@ from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
-from engine.reservations import Reservations
+from engine.policies import Policies
+from engine.sourcing import Sourcing
 from engine.sweep import sweep_all
 from engine.types import (
     Availability,
+    Capability,
     LocationAvailability,
     Movement,
     MovementKind,
     MovementResult,
+    Nearby,
+    NearbyLocation,
     Position,
     Status,
 )
+
+ALIGN_SECONDS = 5.0
+"""How often a sweeper looks for settings that did not reach all partitions."""
 
 
 class _Fact(NamedTuple):
@@ -44,12 +52,13 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Finding, Reservations):
+class Inventory(Finding, Policies, Sourcing):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
         self._sweeps: dict[int, asyncio.Task[object]] = {}
+        self._align_at = 0.0
 
     async def close(self) -> None:
         """Closes every connection; what is under way becomes unknown."""
@@ -190,6 +199,36 @@ class Inventory(Finding, Reservations):
             found.append(planner.sum_availability(sku, version, places))
         return found
 
+    async def nearby(
+        self,
+        sku: str,
+        lat: float,
+        lon: float,
+        *,
+        radius_km: float,
+        capability: Capability = Capability.PICKUP,
+        quantity: int | None = None,
+        limit: int = 100,
+    ) -> Nearby:
+        """What active locations near a place can promise of a SKU; with a quantity, those that can promise so
+        many. Raises `SkuNotFound`, `InvalidRequest`.
+        """
+        planner.check_place(lat, lon, radius_km)
+        if quantity is not None:
+            planner.check_quantity(quantity, "?quantity")
+        settings = await self.settings.current()
+        found = await self.availability(sku)
+        by_id = {place.location: place for place in found.locations}
+        places = [
+            NearbyLocation(location.id, round(distance, 3), place.available, place.status)
+            for distance, location in settings.near(lat, lon, radius_km)
+            if location.active
+            and capability in location.capabilities
+            and (place := by_id.get(location.id)) is not None
+            and (quantity is None or place.available >= quantity)
+        ]
+        return Nearby(sku, found.version, places[:limit])
+
     async def stock(self, sku: str, *, locations: Sequence[str] = ()) -> list[Position]:
         """The counters of a SKU's positions. Raises `SkuNotFound`, `InvalidRequest`."""
         planner.check_sku(sku, "/sku")
@@ -224,7 +263,9 @@ class Inventory(Finding, Reservations):
         """The asked places. A location that exists but does not stock the SKU has none of it."""
         by_id, asked = {place.location: place for place in found}, tuple(dict.fromkeys(asked))
         if any(location not in by_id for location in asked):
-            existing = {location.id for location in await self.locations()}
+            existing = (await self.settings.current()).locations
+            if any(location not in existing for location in asked):
+                existing = (await self.settings.latest()).locations
             for location in asked:
                 if location not in existing:
                     raise LocationNotFound(f"there is no location {location}")
@@ -240,6 +281,7 @@ class Inventory(Finding, Reservations):
         expired = sum(await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands)))
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
+            await self._align_sometimes()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
@@ -247,6 +289,13 @@ class Inventory(Finding, Reservations):
     async def _repair(self, partition: int) -> None:
         while await self.baskets.repair(partition):
             pass
+
+    async def _align_sometimes(self) -> None:
+        """Settings that somebody saved and did not bring to all partitions."""
+        now = monotonic()
+        if now >= self._align_at:
+            self._align_at = now + ALIGN_SECONDS
+            await self.setting_store.align()
 
     async def _sweep_if_possible(self, partition: int) -> None:
         """For reads: a server that refuses writes still answers, with lapsed holds counted as held."""

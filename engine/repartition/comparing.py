@@ -14,7 +14,7 @@ STEPS = (1, 2)
 def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
     """Everything in which the target is not what the source was, a line each."""
     compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
-        ("locations", source.locations, target.locations),
+        ("settings", source.settings, target.settings),
         ("on_hand", source.on_hand, target.on_hand),
         ("reservations", _reservations(source), _reservations(target)),
         ("answers", _answers_before(source, layout), _answers_after(source, target)),

@@ -152,6 +152,7 @@ def test_the_life_of_a_location(service: Service) -> None:
         "active": False,
         "time_zone": "Europe/Berlin",
         "gln": "4000001000005",
+        "policy": {"safety_stock": 2},
     }
     created = service.ask("PUT", path, settings)
     assert (created.status, created.headers["location"]) == (201, path)
