@@ -8,6 +8,7 @@ from msgspec import Struct, structs
 from engine import keys
 from engine.cards import (
     PAGES,
+    UNLIMITED,
     Card,
     block_field,
     decode_card,
@@ -31,8 +32,9 @@ BLOCKS_AHEAD = 8
 
 
 class Explanation(Struct, frozen=True):
-    """A position's availability as a sum: `available` is on_hand less all the others, but not below
-    `-backorder_limit`. `holders` come oldest promise first. All of one moment, `version`.
+    """A position's availability as a sum: `available` is on_hand less what is taken off and with what is
+    added again, but not below `-backorder_limit`. `holders` come oldest promise first. All of one moment,
+    `version`.
     """
 
     sku: str
@@ -50,6 +52,8 @@ class Explanation(Struct, frozen=True):
     own_held: int = 0
     """Of `held` what the owner who asks holds: it is not taken off."""
     status: Status = Status.OUT_OF_STOCK
+    preordered: int = 0
+    """Units of `held` and `allocated` that are promised of what is expected, not of what is there."""
 
 
 async def explain(
@@ -93,6 +97,7 @@ async def explain(
                         listed,
                         own,
                         free.status,
+                        position.preordered,
                     )
                 )
     if location is not None and not found:
@@ -132,10 +137,16 @@ def render_sum(explanation: Explanation) -> str:
         (explanation.safety_stock, "safety stock"),
         (explanation.fenced, "fenced for others"),
     )
-    free = explanation.on_hand - sum(units for units, _ in terms) + explanation.own_held
+    added = (
+        (explanation.preordered, "of them from what is expected"),
+        (explanation.own_held, "of its own"),
+    )
+    free = explanation.on_hand - sum(units for units, _ in terms) + sum(units for units, _ in added)
     text = f"{_number(free)} = {_number(explanation.on_hand)} on hand"
     text += "".join(f" − {units} {name}" for units, name in terms if units)
-    text += f" + {explanation.own_held} of its own" if explanation.own_held else ""
+    text += "".join(f" + {units} {name}" for units, name in added if units)
+    if explanation.backorder_limit >= UNLIMITED:
+        return f"{explanation.available}, as it is not tracked; counted are {text}"
     if explanation.available == free:
         return text
     return f"{_number(explanation.available)}, the backorder limit, as {text}"
