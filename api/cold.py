@@ -22,6 +22,8 @@ from api.routes.health import Health
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.nearby import Nearby
+from api.routes.plans import Plans
+from api.routes.policies import Policies
 from api.routes.settings import settings_routes
 from api.routes.stock import Stock
 from api.run_directory import RUN_DIRECTORY_VARIABLE
@@ -64,7 +66,9 @@ def create_cold_app(
     routes: list[Route] = [
         *settings_routes(inventory),
         *Nearby(inventory).routes(),
+        *Policies(inventory).routes(),
         *Movements(inventory).routes(),
+        *Plans(inventory).routes(),
         *Stock(inventory).routes(),
         *Finding(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),

@@ -33,6 +33,8 @@ REMEDIES: Mapping[str, str] = {
     "location_not_found": "Create the location first, or correct its id.",
     "sku_not_found": "A SKU is known from its first movement on; check its spelling.",
     "not_stocked": "The location and the SKU exist, but the SKU never was at this location.",
+    "policy_not_found": "Save a policy first. A policy of zeros is none.",
+    "fence_not_found": "Check channel, SKU and location, or save the fence first.",
     "insufficient_stock": (
         "`shortages` names every line that is short, and what is available. Ask for less or elsewhere; "
         "nothing was held."
@@ -49,6 +51,10 @@ REMEDIES: Mapping[str, str] = {
     "location_in_use": "Take it out of its pools. Once it was stocked it stays: set it inactive instead.",
     "pool_in_use": "Take the pool out of its channels first.",
     "item_in_use": "Take the item out of its kits. What was ever stocked keeps its settings.",
+    "fence_in_use": (
+        "Wait until the channel's reservations have ended, or save the fence with a quantity of 0: then no "
+        "more is withheld than the channel has promised."
+    ),
     "reservation_expired": (
         'Its units were given back when its time was up. Commit with "if_expired": "retake" to take them '
         "anew if they are still there."

@@ -336,6 +336,8 @@ class Reservations(Places):
         while answered[3] == _OVERDUE:
             await sweep(self.dataset.commands[asked.partition])
             answered = await self._send_reserve(asked)
+        if answered[3] == _FLOATING:
+            return await self._make_way(asked)
         if type(answered[3]) is int:
             self.metrics.count("reserve", Outcome.HELD)
             return self._new_reservation(asked, answered)
@@ -351,6 +353,10 @@ class Reservations(Places):
                 replayed=True,
             )
         raise await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
+
+    async def _make_way(self, asked: Asked) -> Reservation:
+        """Holds lines that fit only if others move: see `engine.sourcing`."""
+        raise NotImplementedError
 
     def _new_reservation(self, asked: Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
         now_ms, epoch, _, seq = answered
@@ -619,7 +625,7 @@ _UNKNOWN_POSITIONS = 4
 _NO_ANSWER = ReservationNotFound("not asked")
 _ALL = planner.encode_choice(())
 _NO_MARK = bytes(FINGERPRINT_SIZE)
-_OVERDUE, _STALE = [b"overdue"], [b"stale"]
+_OVERDUE, _STALE, _FLOATING = [b"overdue"], [b"stale"], [b"floating"]
 _REPEATS = {b"replayed", b"repeated"}
 _SUCCESS: dict[str, Outcome] = {
     "commit": Outcome.COMMITTED,

@@ -23,6 +23,8 @@ BODY_ROUTES = [
     ("POST", "/v1/availability/query"),
     ("POST", "/v1/stock/movements"),
     ("PUT", "/v1/locations/nowhere"),
+    ("PUT", "/v1/policies/x/nowhere"),
+    ("PUT", "/v1/fences/none/x/nowhere"),
     ("PUT", "/v1/pools/nowhere"),
     ("PUT", "/v1/channels/nowhere"),
     ("PUT", "/v1/items/nowhere"),
@@ -431,6 +433,9 @@ class _Broken:
 
     async def release(self, *_: object, **__: object) -> None:
         raise KeyError("gone")
+
+    def needs_sourcing(self, *_: object) -> bool:
+        return False
 
     record_many = reserve_many = release
 

@@ -23,7 +23,7 @@ from tests.api.service import Service
 
 DOCUMENT = json.loads(build_document("1.2.3"))
 IN_DOCUMENT = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
-EXAMPLE_VALUES = {"sku": "x", "location": "y", "id": "r_x", "code": "z", "asset": "a"}
+EXAMPLE_VALUES = {"channel": "web", "sku": "x", "location": "y", "id": "r_x", "code": "z", "asset": "a"}
 
 
 class _NoInventory:
@@ -152,6 +152,8 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
         ("pools/online", {"locations": ["s7"]}),
         ("channels/s7", {"pools": ["s7"]}),
         ("items/A-1", {}),
+        ("policies/A-1/s7", {"low_stock": 1}),
+        ("fences/s7/A-1/s7", {"quantity": 1}),
     ):
         assert hot_service.ask("PUT", f"/v1/{path}", body).status in {200, 201}
     for path, methods in DOCUMENT["paths"].items():
@@ -161,7 +163,8 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
             body = None
             if "requestBody" in operation:
                 body = operation["requestBody"]["content"]["application/json"]["example"]
-            sku_path = path.format(sku="A-1", location="s7", code="unconfirmed", asset="docs.css",
+            sku_path = path.format(sku="A-1", channel="s7", location="s7", code="unconfirmed",
+                                   asset="docs.css",
                                    id=held if "reservations" in path else "s7")  # fmt: skip
             needed = [it for it in operation["parameters"] if it["in"] == "query" and it["required"]]
             if needed:

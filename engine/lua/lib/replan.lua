@@ -100,13 +100,7 @@ end
 
 -- How many further units a reservation with such terms may take of a position.
 function REPLAN.room(terms, position, place, sku)
-  local room = free_units(position) + backorder_limit(position)
-  local fence = terms and TERMS.fence(position, place, sku, terms.channel)
-  if not fence then
-    return room
-  end
-  room = room + fence.remaining
-  return fence.spill == 1 and room or math_min(room, fence.remaining)
+  return TERMS.room(position, place, sku, terms and terms.channel or '')
 end
 
 -- Why a change cannot be made, or nil. `room` is `REPLAN.room` or another rule of the same form. A short line is
