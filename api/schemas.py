@@ -367,8 +367,9 @@ class ReservationsAnswer(Struct, frozen=True):
 
 
 class ExplanationAnswer(Struct, frozen=True):
-    """Why a location can promise what it does: `on_hand` less the others, plus what of `held` is the asking
-    owner's own, but not below `-backorder_limit`. `holders` are the first few, the oldest promise first.
+    """Why a location can promise what it does: `on_hand` less the others, plus what of them is promised from
+    expected goods (`preordered`) and what of `held` is the asking owner's own, but not below
+    `-backorder_limit`. `holders` are the first few, the oldest promise first.
     """
 
     text: str
@@ -379,6 +380,7 @@ class ExplanationAnswer(Struct, frozen=True):
     safety_stock: int
     fenced: int
     backorder_limit: int
+    preordered: int
     own_held: int
     holders: list[HolderAnswer]
     more_holders: int

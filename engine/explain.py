@@ -37,8 +37,9 @@ BLOCKS_AHEAD = 8
 
 
 class Explanation(Struct, frozen=True):
-    """A position's availability as a sum: `available` is on_hand less all the others, but not below
-    `-backorder_limit`. `holders` come oldest promise first. All of one moment, `version`.
+    """A position's availability as a sum: `available` is on_hand less what is taken off and with what is
+    added again, but not below `-backorder_limit`. `holders` come oldest promise first. All of one moment,
+    `version`.
     """
 
     sku: str
