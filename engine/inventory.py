@@ -7,17 +7,16 @@ another.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
-
-import msgspec
 
 from engine import planner, refusals
 from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
+from engine.document_kinds import decode_document
 from engine.documents import Document
 from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
 from engine.finding import Finding
@@ -27,9 +26,9 @@ from engine.lane import Answer
 from engine.outcomes import Outcome
 from engine.policies import Policies
 from engine.sourcing import Sourcing
-from engine.supply import InboundDocument, Supplies
+from engine.supply import Supplies
 from engine.sweep import sweep_all
-from engine.transfers import TransferDocument, Transfers
+from engine.transfers import Transfers
 from engine.types import (
     Availability,
     Capability,
@@ -153,7 +152,7 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
 
     @staticmethod
     def decode_document(content: bytes) -> Document:
-        return _decode_document(content)
+        return decode_document(content)
 
     # ---------------------------------------------------------------- reading
 
@@ -330,6 +329,3 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
 
 
 _OVERDUE = [b"overdue"]
-_decode_document: Callable[[bytes], Document] = msgspec.msgpack.Decoder(
-    TransferDocument | InboundDocument
-).decode
