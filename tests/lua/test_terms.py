@@ -1,4 +1,4 @@
-"""Steps of reservations that a channel made, or whose places a pool chose: fences and floating units follow."""
+"""Steps of reservations that a channel made, or whose places a pool chose: what fences and floats do."""
 
 from typing import NamedTuple
 
