@@ -75,6 +75,11 @@ class Document(Struct, frozen=True, array_like=True, kw_only=True):
     outbox: Outbox | None = None
     uncovered: tuple[Broken, ...] = ()
 
+    @property
+    @abstractmethod
+    def route(self) -> int:
+        """Where it belongs: where its first SKU does."""
+
 
 class Name(NamedTuple):
     """Where a document is, and its public id."""
@@ -273,8 +278,8 @@ class Documents(Reservations, ABC):
         return (self._read_stored(raw) if raw else None), memory, now_ms
 
     def _read_stored(self, raw: bytes) -> Stored:
-        version, is_pending = int.from_bytes(raw[:_VERSION_SIZE], "little"), raw[_VERSION_SIZE] == 1
-        return Stored(version, is_pending, self.decode_document(raw[_VERSION_SIZE + 1 :]))
+        version, is_pending, content = split_document(raw)
+        return Stored(version, is_pending, self.decode_document(content))
 
     async def _find_document(self, name: Name, kind: type[_Kind]) -> _Kind | None:
         stored, _, _ = await self._read_document(name)
@@ -302,6 +307,12 @@ class Documents(Reservations, ABC):
 
     def _scan_documents(self, partition: int) -> AsyncIterator[tuple[bytes, bytes]]:
         return self.dataset.topology.scan_hash(keys.documents(partition))
+
+
+def split_document(raw: bytes) -> tuple[int, bool, bytes]:
+    """Version, whether effects are to follow, and content of a document as it is stored."""
+    version = int.from_bytes(raw[:_VERSION_SIZE], "little")
+    return version, raw[_VERSION_SIZE] == 1, raw[_VERSION_SIZE + 1 :]
 
 
 def take_over(document: Document | None, made: Document) -> Document | None:

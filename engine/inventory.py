@@ -7,17 +7,16 @@ another.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
-
-import msgspec
 
 from engine import planner, refusals
 from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
+from engine.document_kinds import decode_document
 from engine.documents import Document
 from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
 from engine.finding import Finding
@@ -28,9 +27,9 @@ from engine.outcomes import Outcome
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
-from engine.supply import InboundDocument, Supplies
+from engine.supply import Supplies
 from engine.sweep import sweep_all
-from engine.transfers import TransferDocument, Transfers
+from engine.transfers import Transfers
 from engine.types import (
     Alternative,
     Availability,
@@ -155,7 +154,7 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing, Pickups):
 
     @staticmethod
     def decode_document(content: bytes) -> Document:
-        return _decode_document(content)
+        return decode_document(content)
 
     # ---------------------------------------------------------------- reading
 
@@ -339,6 +338,3 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing, Pickups):
 
 
 _OVERDUE = [b"overdue"]
-_decode_document: Callable[[bytes], Document] = msgspec.msgpack.Decoder(
-    TransferDocument | InboundDocument
-).decode

@@ -14,9 +14,11 @@ from engine.documents import Document, Documents, Moving, Name, Outbox, SupplyCh
 from engine.errors import (
     AlreadyCancelled,
     AlreadyClosed,
+    ChannelNotFound,
     InboundNotFound,
     InvalidRequest,
     LocationNotFound,
+    PoolNotFound,
     SkuNotFound,
     Unavailable,
     Unconfirmed,
@@ -42,6 +44,10 @@ class InboundDocument(Document, frozen=True, array_like=True, kw_only=True, tag=
     kind: SupplyKind
     expected_ms: int
     received: int = 0
+
+    @property
+    def route(self) -> int:
+        return route_of(self.sku)
 
 
 class DayAtp(Struct, frozen=True, gc=False):
@@ -140,7 +146,7 @@ class Supplies(Documents):
         found = []
         for name, document in await self._list_documents(InboundDocument, partitions):
             if sku in {None, document.sku} and location in {None, document.location}:
-                public = document_id(INBOUND_PREFIX, route_of(document.sku), name.id)
+                public = document_id(INBOUND_PREFIX, document.route, name.id)
                 found.append(_as_inbound(Name(name.partition, name.id, public), document))
         return found
 
@@ -153,19 +159,29 @@ class Supplies(Documents):
     # ---------------------------------------------------------------- available to promise
 
     async def atp(
-        self, sku: str, *, locations: Sequence[str] = (), days: int = DEFAULT_ATP_DAYS
+        self,
+        sku: str,
+        *,
+        locations: Sequence[str] = (),
+        pool: str | None = None,
+        channel: str | None = None,
+        days: int = DEFAULT_ATP_DAYS,
     ) -> list[DayAtp]:
-        """What can be promised of a SKU for today and each day that follows, at some locations or at all.
+        """What can be promised of a SKU for today and each day that follows, at some locations, those of a
+        pool or of a channel, or at all. A channel's buffer and fences are not looked at.
 
         A promise for a day is also one for every later day, so each number is the least that is projected
         from its day to the last. What is overdue is taken to come today. Raises `SkuNotFound`,
-        `LocationNotFound`, `InvalidRequest`.
+        `LocationNotFound`, `PoolNotFound`, `ChannelNotFound`, `InvalidRequest`.
         """
         planner.check_sku(sku, "/sku")
         for location in locations:
             planner.check_location(location, "/location")
         if not 1 <= days <= limits.MAX_ATP_DAYS:
             raise InvalidRequest("?days", f"a whole number from 1 to {limits.MAX_ATP_DAYS}")
+        is_chosen = bool(locations)
+        if pool is not None or channel is not None:
+            is_chosen, locations = True, await self._locations_of(pool, channel)
         now_ms, positions, supplies = await self._read_supplies(sku)
         if not positions:
             raise SkuNotFound(f"SKU {sku}: no location stocks it")
@@ -178,10 +194,26 @@ class Supplies(Documents):
         today = datetime.fromtimestamp(now_ms // 1000, UTC).date()
         totals = [0] * days
         for position in positions:
-            if not locations or position.location in locations:
+            if not is_chosen or position.location in locations:
                 own = project(position, supplies.get(position.location, ()), today, days)
                 totals = [total + max(0, atp) for total, atp in zip(totals, own, strict=True)]
         return [DayAtp(today + timedelta(day), atp) for day, atp in enumerate(totals)]
+
+    async def _locations_of(self, pool: str | None, channel: str | None) -> Sequence[str]:
+        """The locations of a pool, or of all pools of a channel."""
+        settings = await self.settings.current()
+        if pool is not None:
+            if pool not in settings.pools:
+                settings = await self.settings.latest()
+            if pool not in settings.pools:
+                raise PoolNotFound(f"there is no pool {pool[:64]}")
+            return settings.locations_of_pool(pool)
+        assert channel is not None
+        if channel not in settings.channels:
+            settings = await self.settings.latest()
+        if channel not in settings.channels:
+            raise ChannelNotFound(f"there is no channel {channel[:64]}")
+        return settings.locations_of_channel(channel)
 
     async def _read_supplies(self, sku: str) -> tuple[int, list[Position], dict[str, list[Supply]]]:
         """The time, and a SKU's positions with what each expects, as of one moment."""

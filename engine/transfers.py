@@ -29,6 +29,10 @@ class TransferDocument(Document, frozen=True, array_like=True, kw_only=True, tag
     lines: tuple[TransferLine, ...]
     expected_ms: int | None = None
 
+    @property
+    def route(self) -> int:
+        return route_of(self.lines[0].sku)
+
 
 _Decide = Callable[[TransferDocument, int], TransferDocument | None]
 
@@ -131,7 +135,7 @@ class Transfers(Documents):
         found = []
         for name, document in await self._list_documents(TransferDocument):
             if state in {None, document.state}:
-                public = document_id(TRANSFER_PREFIX, route_of(document.lines[0].sku), name.id)
+                public = document_id(TRANSFER_PREFIX, document.route, name.id)
                 found.append(_as_transfer(Name(name.partition, name.id, public), document))
         return found
 

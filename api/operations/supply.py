@@ -268,10 +268,19 @@ SUPPLY = (
         parameters=(
             SKU_IN_PATH,
             Parameter("location", "query", LOCATION, "This location only; else all that stock the SKU."),
+            Parameter("pool", "query", LOCATION, "The locations of this pool only."),
+            Parameter("channel", "query", LOCATION, "The locations of this channel's pools only."),
             Parameter("days", "query", _DAYS, "How many days, today included."),
         ),
         answers={200: schemas.AtpAnswer},
         answer_example={"days": [{"date": "2026-11-21", "atp": 5}, {"date": "2026-11-22", "atp": 45}]},
-        problems=("sku_not_found", "location_not_found", "invalid_request", *READ),
+        problems=(
+            "sku_not_found",
+            "location_not_found",
+            "pool_not_found",
+            "channel_not_found",
+            "invalid_request",
+            *READ,
+        ),
     ),
 )

@@ -34,6 +34,8 @@ from engine.supply import DEFAULT_ATP_DAYS
 from engine.types import Inbound, InboundState
 
 DAYS_DIGITS = 3
+CHOICES = ("location", "pool", "channel")
+"""What a projection is limited by: one of them, or nothing."""
 
 
 class Supply:
@@ -108,15 +110,22 @@ class Supply:
     async def atp(self, request: Request) -> Response:
         """What can be promised for each day, at a location or at all that stock the SKU."""
         check_request(request)
-        query = query_values(request, "location", "days")
+        query = query_values(request, *CHOICES, "days")
         days = read_number(query.get("days", str(DEFAULT_ATP_DAYS)), DAYS_DIGITS)
         if not 1 <= days <= limits.MAX_ATP_DAYS:
             raise InvalidRequest("?days", f"a whole number from 1 to {limits.MAX_ATP_DAYS}")
-        locations: tuple[str, ...] = ()
-        if "location" in query:
-            check_location(query["location"], "?location")
-            locations = (query["location"],)
-        found = await self._inventory.atp(path_value(request, "sku"), locations=locations, days=days)
+        chosen = [name for name in CHOICES if name in query]
+        if len(chosen) > 1:
+            raise InvalidRequest(f"?{chosen[1]}", f"one of {', '.join(CHOICES)}")
+        for name in chosen:
+            check_location(query[name], f"?{name}")
+        found = await self._inventory.atp(
+            path_value(request, "sku"),
+            locations=[query[name] for name in chosen if name == "location"],
+            pool=query.get("pool"),
+            channel=query.get("channel"),
+            days=days,
+        )
         return json_response(200, AtpAnswer([DayAnswer(day.date.isoformat(), day.atp) for day in found]))
 
 

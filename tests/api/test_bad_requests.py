@@ -396,6 +396,8 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/atp/x?days=1e1", "?days"),
         ("/v1/atp/x?location=a%20b", "?location"),
         ("/v1/atp/x?nonsense=1", "?nonsense"),
+        ("/v1/atp/x?pool=a%20b", "?pool"),
+        ("/v1/atp/x?channel=web&location=s7", "?channel"),
         ("/v1/atp/a%00b", "/sku"),
     ],
 )
