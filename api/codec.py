@@ -12,6 +12,7 @@ from api.schemas import (
     BatchBody,
     ChooseBody,
     CommitBody,
+    CountsBody,
     ExtendBody,
     LocationBody,
     MovementsBody,
@@ -20,6 +21,7 @@ from api.schemas import (
     ReservationLineAnswer,
     ReserveBody,
     ReservesBody,
+    SetBody,
 )
 from engine.types import Reservation
 
@@ -32,6 +34,8 @@ decode_batch = msgspec.json.Decoder(BatchBody).decode
 decode_reserves = msgspec.json.Decoder(ReservesBody).decode
 decode_query = msgspec.json.Decoder(QueryBody).decode
 decode_movements = msgspec.json.Decoder(MovementsBody).decode
+decode_counts = msgspec.json.Decoder(CountsBody).decode
+decode_set = msgspec.json.Decoder(SetBody).decode
 decode_location = msgspec.json.Decoder(LocationBody).decode
 
 

@@ -126,7 +126,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": parameter.name,
         "in": parameter.place,
-        "required": parameter.place == "path",
+        "required": parameter.place == "path" or parameter.is_required,
         "description": parameter.meaning,
         "schema": {"type": "array", "items": schema} if parameter.repeats else schema,
     }

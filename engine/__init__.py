@@ -21,6 +21,7 @@ from engine.inventory import Inventory
 from engine.outcomes import Outcome, Retry
 from engine.types import (
     Availability,
+    Count,
     Line,
     Location,
     LocationKind,
@@ -37,6 +38,7 @@ from engine.types import (
 __all__ = [
     "Availability",
     "BincardError",
+    "Count",
     "InvalidRequest",
     "Inventory",
     "Line",

@@ -15,6 +15,7 @@ from zlib import crc32
 
 from engine import keys
 from engine.audit_baskets import compare_baskets
+from engine.audit_facts import compare_facts
 from engine.audit_report import AuditReport, Note
 from engine.cards import (
     DIVIDER,
@@ -74,7 +75,10 @@ async def audit_partitions(
 
 
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
-    names = (keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked)
+    names = (
+        *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked),
+        *(keys.moves, keys.counts, keys.conditions),
+    )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
         if key not in seen:
@@ -114,6 +118,7 @@ class _PartitionAudit:
             await self._compare_stock()
             await self._compare_stocked()
             await self._compare_records()
+            await compare_facts(self)
         self.report.events += replay.events
         self.report.violation_count += replay.violation_count
         self.report.violations += replay.violations
@@ -124,7 +129,7 @@ class _PartitionAudit:
     def _note(self, name: str, detail: str) -> None:
         self.report.notes.append(Note(name, self.partition, detail, is_blocking=True))
 
-    async def _read(self, *requests: Sequence[str | bytes | int]) -> list[object]:
+    async def read(self, *requests: Sequence[str | bytes | int]) -> list[object]:
         """Reads as of one moment, and takes the replay to that moment."""
         head, time, *replies = await self.topology.read_at_once(
             ("HMGET", keys.meta(self.partition), "epoch", "seq", "skew"), ("TIME",), *requests
@@ -161,12 +166,12 @@ class _PartitionAudit:
         # A new epoch has no event until something happens in it.
         if not ends_well and not (end.split("-")[1] == seq and int(end.split("-")[0]) < int(epoch)):
             self.differ("sequence", f"{epoch}.{seq}", f"the ledger ends at {end.replace('-', '.')}")
-        await self._read()
+        await self.read()
 
     # ---------------------------------------------------------------- stock
 
     async def _compare_locations(self) -> None:
-        (found,) = await self._read(("HGETALL", keys.locations(self.partition)))
+        (found,) = await self.read(("HGETALL", keys.locations(self.partition)))
         stored = {name.decode(): raw for name, raw in cast("dict[bytes, bytes]", found).items()}
         for location in sorted(stored.keys() | self.replay.locations.keys()):
             ours, theirs = stored.get(location), self.replay.locations.get(location)
@@ -191,7 +196,7 @@ class _PartitionAudit:
             field async for field, _ in self.topology.scan_hash(stock) if not self._is_expected(field)
         ]
         for group in _groups(strangers, GROUP_RECORDS):
-            (found,) = await self._read(("HMGET", stock, *group))
+            (found,) = await self.read(("HMGET", stock, *group))
             for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
                 if stored is not None and not self._is_expected(field):
                     self.differ(f"stock, field {_show(field)}", _show(stored), _NOT_THERE)
@@ -209,7 +214,7 @@ class _PartitionAudit:
         """Compares SKUs; those of which more fields came while we asked, again."""
         while group:
             asked = [name for sku in group for name in self._fields_of(sku, ahead=BLOCKS_AHEAD)]
-            (found,) = await self._read(("HMGET", keys.stock(self.partition), *asked))
+            (found,) = await self.read(("HMGET", keys.stock(self.partition), *asked))
             stored = {
                 name: raw
                 for name, raw in zip(asked, cast("list[bytes | None]", found), strict=True)
@@ -304,7 +309,7 @@ class _PartitionAudit:
             self.differ(f"{sku}, holders", "another order", "the order of their promises")
 
     async def _compare_stocked(self) -> None:
-        (found,) = await self._read(("HGETALL", keys.stocked(self.partition)))
+        (found,) = await self.read(("HGETALL", keys.stocked(self.partition)))
         stored = {name.decode(): raw.decode() for name, raw in cast("dict[bytes, bytes]", found).items()}
         replayed = {location: str(count) for location, count in self.replay.stocked.items()}
         for location in sorted(stored.keys() | replayed.keys()):
@@ -342,7 +347,7 @@ class _PartitionAudit:
         }
         # Memories to forget stand behind all holds.
         moments = sorted({place for moment in asked.values() for place in (moment, moment + BEHIND_HOLDS)})
-        records, *entries = await self._read(
+        records, *entries = await self.read(
             ("HMGET", keys.operations(self.partition), *group),
             *(("ZRANGEBYSCORE", keys.due(self.partition), moment, moment) for moment in moments),
         )

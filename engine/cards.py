@@ -159,6 +159,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
                 low_stock,
                 max(free, -backorder_limit),
                 version,
+                state=",".join(map(str, numbers)),
             )
         )
     return found

@@ -12,7 +12,6 @@ from typing import Literal
 from msgspec import Struct
 
 from engine import keys, limits
-from engine.cards import place_of
 from engine.cluster_link import HotLink
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, OPERATION_ID_SIZE
 from engine.lane import Answer, Home, Script, bulk, encode_known
@@ -21,7 +20,7 @@ from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVI
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
-UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace", "repair", "settle", "unbind"))
+UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace", "repair", "settle", "trim", "unbind"))
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
@@ -65,8 +64,12 @@ class Commands:
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
+        moves, history = keys.moves(partition), str(limits.HISTORY_SECONDS * 1000)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
+        leaving, facts = (*effects, moves), (*effects, locations, stocked, moves, keys.counts(partition))
 
+        self.trimmed = b""
+        """The position up to which old history was forgotten."""
         self._home = Home()
         self._home.is_watched = watch is not None
 
@@ -82,8 +85,8 @@ class Commands:
 
         self._reserve = script("reserve", effects, RESERVE, retention)
         self._resolve: dict[str, Script] = {
-            "commit": script("commit", effects, COMMIT, retention),
-            "fulfil": script("fulfil", effects, COMMIT, retention),
+            "commit": script("commit", leaving, COMMIT, retention),
+            "fulfil": script("fulfil", leaving, COMMIT, retention),
             "release": script("release", effects, RELEASE, retention),
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
@@ -91,7 +94,7 @@ class Commands:
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
         self._decide = script("decide", effects, COMMIT)
-        self._follow = script("follow", effects, COMMIT, retention)
+        self._follow = script("follow", leaving, COMMIT, retention)
         self._repair = script("repair", (meta, operations, due), RELEASE)
         self._settle = script("settle", (meta, operations, due), READ)
         self._bind = script("bind", (meta, operations, due), RESERVE)
@@ -100,7 +103,10 @@ class Commands:
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
-        self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
+        self._movement = script("movement", (*facts, keys.conditions(partition)), COMMIT, retention)
+        self._record_count = script("record_count", facts, COMMIT, (*retention, history))
+        self._opening = script("opening", (*facts, keys.conditions(partition)), COMMIT)
+        self._trim = script("trim", (meta, moves), READ, (history,))
         self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
         self._cards = script("cards", (meta, due, stock), READ)
         self._pace = script("pace", (meta,), COMMIT)
@@ -229,28 +235,22 @@ class Commands:
         """`lua/find.lua`: `[seq, record]`."""
         return self._submit(self._find, bulk(operation))
 
-    def encode_movement(
-        self, operation: bytes, fingerprint: bytes, quantity: int, location: str, sku: str, detail: bytes
-    ) -> bytes:
-        """The argument of `movement`; `detail` is what only Python reads."""
-        place, name = place_of(location), sku.encode()
-        packed = b"".join(
-            (
-                operation,
-                fingerprint,
-                quantity.to_bytes(7, "little", signed=True),
-                bytes((len(place),)),
-                place,
-                len(name).to_bytes(2, "little"),
-                name,
-                detail,
-            )
-        )
-        return bulk(packed)
-
     def movement(self, argument: bytes) -> Answered:
-        """`lua/movement.lua`."""
+        """`lua/movement.lua`; see `engine.moves` for the argument."""
         return self._submit(self._movement, argument, 2)
+
+    def record_count(self, argument: bytes) -> Answered:
+        """`lua/record_count.lua`; see `engine.moves` for the argument."""
+        return self._submit(self._record_count, argument, 4)
+
+    def opening(self, argument: bytes) -> Answered:
+        """`lua/opening.lua`; see `engine.moves` for the argument."""
+        return self._submit(self._opening, bulk(argument), 16)
+
+    def trim(self, after: bytes) -> Answered:
+        """`lua/trim.lua`: `[how many, the position that was looked at last]`."""
+        limit = limits.TRIM_POSITIONS.to_bytes(2, "little") + limits.TRIM_MOVES.to_bytes(2, "little")
+        return self._submit(self._trim, bulk(limit + after), limits.CALL_POSITIONS)
 
     def save_location(self, location: str, settings: bytes) -> Answered:
         """`lua/save_location.lua`; empty settings delete."""

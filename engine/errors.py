@@ -10,7 +10,8 @@ BincardError
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
 │   │       AlreadyFulfilled · AlreadyCancelled
-│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · LocationInUse
+│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch ·
+│       LocationInUse
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
 └── Unconfirmed                 the answer was lost: send it again with the same operation id
@@ -133,6 +134,12 @@ class QuantityOutOfRange(Refused):
     outcome = Outcome.QUANTITY_OUT_OF_RANGE
 
 
+class VersionMismatch(Refused):
+    """The position is not as the caller saw it."""
+
+    outcome = Outcome.VERSION_MISMATCH
+
+
 class LocationInUse(Refused):
     outcome = Outcome.LOCATION_IN_USE
 
@@ -184,6 +191,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         AlreadyCancelled,
         ExceedsOpenQuantity,
         InsufficientStock,
+        VersionMismatch,
         QuantityOutOfRange,
         LocationInUse,
     )

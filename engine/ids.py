@@ -24,7 +24,6 @@ class OperationIds:
     def __init__(self, secret: bytes) -> None:
         self._requests = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"request")
         self._movements = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"movement")
-        self._openings = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"opening")
 
     def of_request(self, caller: str, key: str) -> bytes:
         """The operation id of a request's idempotency key. Cost: about a microsecond."""
@@ -36,14 +35,6 @@ class OperationIds:
         """The operation id of a movement. Apart from requests: an order number may well be both."""
         digest = self._movements.copy()
         digest.update(f"{caller}\0{key}".encode())
-        return digest.digest()
-
-    def of_opening(self, epoch: int, sku: str, location: str, step: int) -> bytes:
-        """The operation id of a movement with which a position begins in a data set that was repartitioned.
-        No caller can name it.
-        """
-        digest = self._openings.copy()
-        digest.update(f"{epoch}\0{sku}\0{location}\0{step}".encode())
         return digest.digest()
 
 

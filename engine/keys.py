@@ -13,6 +13,9 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | `inv:{p}:locations` | hash | location id → settings; the same in every partition |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:moves` | zset | the physical history of all positions: see `lua/lib/batch.lua` |
+| `inv:{p}:counts` | hash | SKU and place → the newest count: see `lua/lib/facts.lua` |
+| `inv:{p}:conditions` | hash | SKU and place → units by condition: see `lua/lib/facts.lua` |
 """
 
 from zlib import crc32
@@ -60,3 +63,15 @@ def locations(partition: int) -> str:
 
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def moves(partition: int) -> str:
+    return f"inv:{{{partition}}}:moves"
+
+
+def counts(partition: int) -> str:
+    return f"inv:{{{partition}}}:counts"
+
+
+def conditions(partition: int) -> str:
+    return f"inv:{{{partition}}}:conditions"

@@ -36,6 +36,7 @@ class Outcome(StrEnum):
     CARDS = "cards"
     FOUND = "found"
     FORGOTTEN = "forgotten"
+    TRIMMED = "trimmed"
     TAKEN_OVER = "taken_over"
     PACED = "paced"
     REPLAYED = "replayed"
@@ -71,6 +72,7 @@ class Outcome(StrEnum):
     ALREADY_CANCELLED = "already_cancelled"
     EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
     INSUFFICIENT_STOCK = "insufficient_stock"
+    VERSION_MISMATCH = "version_mismatch"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
     LOCATION_IN_USE = "location_in_use"
 
@@ -98,6 +100,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.ALREADY_CANCELLED: Retry.NEVER,
     Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
+    Outcome.VERSION_MISMATCH: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
     Outcome.OVERLOADED: Retry.SAME_KEY,

@@ -27,6 +27,7 @@ _DETAILS: dict[Outcome, str] = {
     Outcome.LOCATION_NOT_FOUND: "there is no such location",
     Outcome.SKU_NOT_FOUND: "no location stocks it",
     Outcome.LOCATION_IN_USE: "positions exist at the location",
+    Outcome.VERSION_MISMATCH: "the position has changed since it was read",
     Outcome.QUANTITY_OUT_OF_RANGE: "on_hand would leave the range that is counted",
 }
 

@@ -12,7 +12,7 @@ import pytest
 from engine import keys
 from engine.commands import Commands
 from engine.errors import REFUSAL_ERRORS
-from engine.lane import Script
+from engine.lane import Script, bulk
 from engine.outcomes import REFUSALS, Outcome
 from engine.script import assemble, library, read_sources
 
@@ -37,6 +37,9 @@ KEYS = {
     "locations": keys.locations(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "moves": keys.moves(P),
+    "counts": keys.counts(P),
+    "conditions": keys.conditions(P),
 }
 TYPES = {
     "meta": "hash",
@@ -46,6 +49,9 @@ TYPES = {
     "locations": "hash",
     "stock": "hash",
     "stocked": "hash",
+    "moves": "zset",
+    "counts": "hash",
+    "conditions": "hash",
 }
 FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
@@ -277,7 +283,10 @@ async def call_all() -> dict[str, Script]:
     await commands.forget(1)
     await commands.find(bytes(12))
     await commands.carry(bytes(12), 0, 0, b"", 1)
-    await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
+    await commands.movement(bulk(b""))
+    await commands.record_count(bulk(b""))
+    await commands.opening(b"")
+    await commands.trim(b"")
     await commands.save_location("L", b"")
     await commands.cards("a", swept=False)
     await commands.take_over()

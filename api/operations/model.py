@@ -37,6 +37,8 @@ class Parameter(Struct, frozen=True):
     meaning: str
     example: object = None
     repeats: bool = False
+    is_required: bool = False
+    """Those of the path always are."""
 
 
 class Operation(Struct, frozen=True, kw_only=True):

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.ids import OperationIds, keeper_of
+from engine.ids import keeper_of
 from engine.repartition.books import Books
 from engine.repartition.layout import Layout
-
-STEPS = (1, 2)
-"""With so many movements a position begins at the most."""
 
 
 def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
@@ -16,8 +13,11 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
     compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
         ("locations", source.locations, target.locations),
         ("on_hand", source.on_hand, target.on_hand),
+        ("newest counts", source.counts, target.counts),
+        ("conditions", source.conditions, target.conditions),
+        ("histories", source.history, target.history),
         ("reservations", _reservations(source), _reservations(target)),
-        ("answers", _answers_before(source, layout), _answers_after(source, target)),
+        ("answers", _answers_before(source, layout), _answers(target)),
     ]
     if not layout.crossed:
         compared.append(("order of promises", _orders(source), _orders(target)))
@@ -26,8 +26,7 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
         for name, ours, theirs in compared
         if ours != theirs
     ]
-    begun = _begun(source)
-    unbound = [operation for operation in _unbound(target) if operation not in begun]
+    unbound = _unbound(target)
     if unbound:
         found.append(f"{len(unbound):,} operation ids are unknown to their keepers, first {unbound[0].hex()}")
     return found
@@ -64,18 +63,6 @@ def _answers(books: Books) -> dict[tuple[bytes, bytes], object]:
 def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
     gone = {(one.operation, one.record) for one in layout.gave_way}
     return {name: told for name, told in _answers(source).items() if name not in gone}
-
-
-def _answers_after(source: Books, target: Books) -> dict[Any, object]:
-    """All but those to the movements with which positions began."""
-    begun = _begun(source)
-    return {name: told for name, told in _answers(target).items() if name[0] not in begun}
-
-
-def _begun(source: Books) -> set[bytes]:
-    """The ids of the movements with which positions begin; nobody can ask for them again."""
-    ids = OperationIds(source.secret)
-    return {ids.of_opening(source.epoch, *place, step) for place in source.on_hand for step in STEPS}
 
 
 def _orders(books: Books) -> dict[Any, object]:

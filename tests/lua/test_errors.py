@@ -10,6 +10,7 @@ from tests.lua.books import (
     Carried,
     Fact,
     Hold,
+    Opened,
     Position,
     Request,
     Reserved,
@@ -18,6 +19,7 @@ from tests.lua.books import (
     cards,
     carry,
     committing,
+    count,
     decide,
     expire,
     extending,
@@ -28,6 +30,7 @@ from tests.lua.books import (
     move,
     name,
     open_basket,
+    opening,
     pace,
     part,
     repair,
@@ -36,6 +39,7 @@ from tests.lua.books import (
     save_location,
     settle,
     take_over,
+    trim,
     unbind,
 )
 
@@ -61,6 +65,9 @@ VERBS: dict[str, Request] = {
     "find": find(A),
     "carry": carry(Carried(B, Fact(b"content1", 1, 1, 1))),
     "movement": move(A, 1),
+    "record_count": count(A, 1),
+    "opening": opening(Opened(5)),
+    "trim": trim(8, 8),
     "save_location": save_location("W", b"settings"),
     "cards": cards("shoe"),
     "take_over": take_over(0),
@@ -176,4 +183,4 @@ def test_retried_after_an_error(books: Books) -> None:
     with pytest.raises(ScriptError):
         books.one(VERBS["movement"])
     books.raw("DEL", "inv:{0}:ops")
-    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1).result
+    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1, effect=1).result
