@@ -48,10 +48,10 @@ STOCK = (
             "Each movement ends with its own status, in the order given; movements of one position take "
             "effect in that order. `id` is the movement's operation id: a repeat records nothing more. "
             "`quantity` is signed for `adjust` alone. Where a field is not valid, nothing is recorded. "
-            "`condition` is what the goods were in: `sellable` or left out, or any other name, under which they "
-            "are not for sale; a movement of the kind `condition` takes them to `to_condition`. `occurred_at` "
-            "may lie in the past: what a later count has in it does not change on_hand (`ignored`). "
-            "`reservation` names the one that the movement belongs to."
+            "`condition` is what the goods were in: `sellable` or left out, or any other name, under which "
+            "they are not for sale; a movement of the kind `condition` takes them to `to_condition`. "
+            "`occurred_at` may lie in the past: what a count has in it does not change on_hand again "
+            "(`ignored`). `reservation` names the one that the movement belongs to."
         ),
         key="optional",
         body=schemas.MovementsBody,
@@ -83,9 +83,9 @@ STOCK = (
         tag="Stock",
         summary="Record what was counted",
         description=(
-            "A count is true as of `counted_at`, whenever it arrives: on_hand is the newest count and what came "
-            "and went after it. An older count, and one from before the history that is kept (90 days), changes "
-            "nothing (`ignored`). Conditions of goods are left as they are."
+            "A count is true as of `counted_at`, whenever it arrives: on_hand is the newest count and what "
+            "came and went after it. An older count, and one from before the history that is kept (90 days), "
+            "changes nothing (`ignored`). Conditions of goods are left as they are."
         ),
         key="optional",
         body=schemas.CountsBody,
@@ -147,8 +147,8 @@ STOCK = (
         tag="Stock",
         summary="Set what is on hand",
         description=(
-            "Compares and sets in one step: `If-Match` is the ETag with which the position was read, or `*` for "
-            "whatever it is now. It counts as a count of this moment."
+            "Compares and sets in one step: `If-Match` is the ETag with which the position was read, or `*` "
+            "for whatever it is now. It counts as a count of this moment."
         ),
         parameters=(SKU_IN_PATH, LOCATION_IN_PATH, _IF_MATCH),
         key="optional",
@@ -171,8 +171,8 @@ STOCK = (
         tag="Stock",
         summary="What happened to a position, newest first",
         description=(
-            "Everything that came and went, and every count, of the last 90 days, by when it occurred. `kind` is "
-            "that of the movement, `count`, `set` or `fulfil` (the goods of a reservation left)."
+            "Everything that came and went, and every count, of the last 90 days, by when it occurred. "
+            "`kind` is that of the movement, `count`, `set` or `fulfil` (the goods of a reservation left)."
         ),
         parameters=(
             SKU_IN_PATH,

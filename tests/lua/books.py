@@ -377,7 +377,9 @@ class Counted(NamedTuple):
 
     def packed_at(self, now_ms: int) -> tuple[int, bytes]:
         text = _signed(self.quantity) + pack_place(self.location) + pack_sku(self.sku)
-        return COUNT, _pack_fact(self.id, self.fact, self.counted_ms) + text + bytes((self.is_set,)) + self.rest
+        return COUNT, _pack_fact(self.id, self.fact, self.counted_ms) + text + bytes(
+            (self.is_set,)
+        ) + self.rest
 
     def moves_at(self, now_ms: int) -> "list[Move]":
         return [Move(self.sku, self.location, self.counted_ms, self.id, 0)]

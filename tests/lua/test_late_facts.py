@@ -175,7 +175,9 @@ def test_conditions_of_one_call_see_each_other(books: Books) -> None:
         Moved(M, facts[M], 5, "W", "shoe", moved=2, conditions=("", "damaged")),
         Moved(N, facts[N], 0, "W", "shoe", moved=1, conditions=("damaged", "")),
     ]
-    asked = [move(event.id, event.quantity, moved=event.moved, conditions=event.conditions) for event in events]
+    asked = [
+        move(event.id, event.quantity, moved=event.moved, conditions=event.conditions) for event in events
+    ]
     assert books.batch(*asked) == [fact.result for fact in facts.values()]
     books.expect(
         seq=3,
@@ -227,7 +229,10 @@ def test_a_late_return_of_damaged_goods(books: Books) -> None:
     """A count has it in, but does not say in what condition it is."""
     hold = Hold((("shoe", "W", 20),))
     books.seed(
-        stock={"shoe": Card({"W": Position(20, 20)}, (A,))}, operations={A: hold}, locations=PLACES, counts=KEPT
+        stock={"shoe": Card({"W": Position(20, 20)}, (A,))},
+        operations={A: hold},
+        locations=PLACES,
+        counts=KEPT,
     )
     fact = Fact(MARK, 2, 20, 0, ((A, 1),), ignored=1)
     assert books.one(move(M, 1, moved=1, conditions=("", "damaged"), occurred_ms=COUNTED)) == fact.result
@@ -290,7 +295,8 @@ def test_many_lines_leave_at_once(books: Books) -> None:
     """More than one command takes, of one call."""
     skus = [f"sku {number:03}" for number in range(200)]
     holds = {
-        name(100 + number): Hold(tuple((sku, "W", 1) for sku in skus), COMMITTED, COMMIT) for number in range(11)
+        name(100 + number): Hold(tuple((sku, "W", 1) for sku in skus), COMMITTED, COMMIT)
+        for number in range(11)
     }
     stock = {sku: Card({"W": Position(50, 0, 11)}, tuple(holds)) for sku in skus}
     books.seed(stock=stock, operations=holds)

@@ -268,7 +268,9 @@ def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity
     )
     free = position.on_hand + quantity - position.held - position.allocated - position.unsellable
     available = max(free - position.safety_stock - position.fenced, -position.backorder_limit)
-    fact = Fact(MARK, 2, position.on_hand + quantity, available, ((A, short),) if short else (), effect=quantity)
+    fact = Fact(
+        MARK, 2, position.on_hand + quantity, available, ((A, short),) if short else (), effect=quantity
+    )
     assert books.one(move(M, quantity)) == fact.result
     after = position._replace(on_hand=position.on_hand + quantity)
     books.expect(

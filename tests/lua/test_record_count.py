@@ -195,9 +195,9 @@ def test_a_count_below_what_is_promised(books: Books) -> None:
     fact = Fact(MARK, 2, 1, 0, ((A, 2),), effect=-67)
     assert books.one(count(M, 3, EARLIER)) == fact.result
     again = Fact(MARK, 3, 2, 0, effect=1)
-    assert books.one(count(N, 4, EARLIER + 1, fingerprint=MARK)) == Fact(
-        MARK, 3, 6, 3, effect=5
-    ).result, again
+    assert books.one(count(N, 4, EARLIER + 1, fingerprint=MARK)) == Fact(MARK, 3, 6, 3, effect=5).result, (
+        again
+    )
 
 
 @pytest.mark.parametrize("age_ms", [RETENTION_MS - 1, RETENTION_MS])

@@ -23,9 +23,7 @@ PLACES = {"W": b"settings", "S": b"settings"}
 
 def moves(sku: str, location: str, *ages_ms: int) -> list[bytes]:
     """Movements of one position."""
-    return [
-        Move(sku, location, OLDEST - age_ms, name(at), 5).packed() for at, age_ms in enumerate(ages_ms)
-    ]
+    return [Move(sku, location, OLDEST - age_ms, name(at), 5).packed() for at, age_ms in enumerate(ages_ms)]
 
 
 def test_what_is_old_goes(books: Books) -> None:
