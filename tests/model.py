@@ -50,7 +50,7 @@ class Call:
     """When a fact happened; None is now."""
     condition: str = ""
     to_condition: str = ""
-    """What the goods of a fact are in, and for `condition` what they come into; the sellable one has no name."""
+    """What the goods of a fact are in, and for `condition` what they come into; no name: sellable."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Told:
 
 @dataclass(frozen=True)
 class Booked:
-    """The answer to a fact. `uncovered` names reservations and units, newest promise first; `effect` is what it
-    did to on_hand.
+    """The answer to a fact. `uncovered` names reservations and units, newest promise first; `effect` is what
+    it did to on_hand.
     """
 
     on_hand: int
@@ -688,7 +688,7 @@ class Model:
     def _record(self, call: Call) -> Booked:
         assert call.key is not None
         assert call.lines
-        ((sku, units, location),) = call.lines
+        ((sku, _, location),) = call.lines
         place, partition, content = (sku, location), self.partition(sku), _content_of(call)
         memory = self.facts.get((partition, call.key))
         if memory is not None:

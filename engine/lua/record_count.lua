@@ -27,9 +27,14 @@
 local NEWEST_OF_ALL = '\255\255\255\255\255\255\255\255\255\255\255\255' -- the rank of a set among counts of its moment
 local SUMMED = 1000 -- movements that are read at a time
 
--- The units that came and went after a moment. Cost: 0.3 µs for each movement since.
+-- The units that came and went after a moment. Cost: 0.3 µs for each movement since. Further counts of the call on
+-- that position are newer ones: of what was summed up for the last one, what came up to them is taken off.
 local function sum_moves(name, after_ms)
-  local total, from, to = 0, '[' .. name .. pack('>I6', after_ms + 1), '(' .. name .. '\255'
+  local known, total, to = FACT.sums[name], 0, '(' .. name .. '\255'
+  local from = '[' .. name .. pack('>I6', after_ms + 1)
+  if known then
+    from, to = '[' .. name .. pack('>I6', known.after_ms + 1), '(' .. name .. pack('>I6', after_ms + 1)
+  end
   local members
   repeat
     members = redis.call('ZRANGE', key_of.moves, from, to, 'BYLEX', 'LIMIT', '0', SUMMED)
@@ -38,7 +43,8 @@ local function sum_moves(name, after_ms)
     end
     from = '(' .. (members[#members] or '')
   until #members < SUMMED
-  return total
+  FACT.sums[name] = { after_ms = after_ms, total = known and known.total - total or total }
+  return FACT.sums[name].total
 end
 
 -- Whether a count is newer than another. Texts are compared as numbers: the server may sort text as people do.

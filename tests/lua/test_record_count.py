@@ -189,6 +189,17 @@ def test_counts_of_one_call_see_each_other(books: Books) -> None:
     )
 
 
+def test_many_counts_of_one_call_on_one_position(books: Books) -> None:
+    """Each sees what came after it, in moments of their own and in shared ones; sets, too."""
+    seed(books)
+    moments = (EARLIER - 2, EARLIER - 1, EARLIER - 1, EARLIER, EARLIER + 1, NOW - 1)
+    later = (68, -32, -32, -2, 2, 2)
+    asked = [count(name(at), 10 * at, moment) for at, moment in enumerate(moments)]
+    found = books.batch(*asked, count(name(90), 7), count(name(91), 9))
+    shown = [int.from_bytes(answer[7:14], "little", signed=True) for answer in found]
+    assert shown == [*(10 * at + units for at, units in enumerate(later)), 7, 9]
+
+
 def test_a_count_below_what_is_promised(books: Books) -> None:
     """Names whose units are missing."""
     seed(books, operations={A: HOLD})

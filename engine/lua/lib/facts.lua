@@ -12,7 +12,7 @@ local FACT = { LIMIT_ON_HAND = 1e15, MAX_NAMED = 100, COUNTED_SINCE = 1, TOO_OLD
 
 local function begin_facts(locations)
   FACT.locations, FACT.known, FACT.new_positions, FACT.history = locations, {}, {}, {}
-  FACT.counts, FACT.new_counts, FACT.conditions, FACT.new_conditions = {}, {}, {}, {}
+  FACT.counts, FACT.new_counts, FACT.conditions, FACT.new_conditions, FACT.sums = {}, {}, {}, {}, {}
 end
 
 local function read_positions(key, names, found)
