@@ -14,7 +14,6 @@ from api.schemas import (
     CommitBody,
     CountsBody,
     ExtendBody,
-    LocationBody,
     MovementsBody,
     QueryBody,
     ReservationAnswer,
@@ -36,7 +35,6 @@ decode_query = msgspec.json.Decoder(QueryBody).decode
 decode_movements = msgspec.json.Decoder(MovementsBody).decode
 decode_counts = msgspec.json.Decoder(CountsBody).decode
 decode_set = msgspec.json.Decoder(SetBody).decode
-decode_location = msgspec.json.Decoder(LocationBody).decode
 
 
 @lru_cache(maxsize=1024)

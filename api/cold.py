@@ -17,10 +17,12 @@ from api.problems import ProblemError
 from api.readiness import Readiness
 from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
+from api.routes.finding import Finding
 from api.routes.health import Health
-from api.routes.locations import Locations
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
+from api.routes.nearby import Nearby
+from api.routes.settings import settings_routes
 from api.routes.stock import Stock
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory
@@ -60,9 +62,11 @@ def create_cold_app(
     )
     app.router.route_class = ProblemRoute
     routes: list[Route] = [
-        *Locations(inventory).routes(),
+        *settings_routes(inventory),
+        *Nearby(inventory).routes(),
         *Movements(inventory).routes(),
         *Stock(inventory).routes(),
+        *Finding(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),

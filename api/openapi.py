@@ -126,7 +126,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": parameter.name,
         "in": parameter.place,
-        "required": parameter.place == "path" or parameter.is_required,
+        "required": parameter.is_required or parameter.place == "path",
         "description": parameter.meaning,
         "schema": {"type": "array", "items": schema} if parameter.repeats else schema,
     }

@@ -46,7 +46,11 @@ REMEDIES: Mapping[str, str] = {
     "already_cancelled": "Its units were given back. Reserve anew.",
     "exceeds_open_quantity": "`excess` names the positions, and how many units are still open there.",
     "quantity_out_of_range": "A count beyond 10^15 units is taken for a mistake. Check the quantity.",
-    "location_in_use": "A location with positions cannot be deleted. Set it inactive instead.",
+    "channel_not_found": "Name a channel that exists, or create it first.",
+    "item_not_found": "An item has settings once they were saved; a SKU can be stocked without.",
+    "location_in_use": "Take it out of its pools. Once it was stocked it stays: set it inactive instead.",
+    "pool_in_use": "Take the pool out of its channels first.",
+    "item_in_use": "Take the item out of its kits. What was ever stocked keeps its settings.",
     "reservation_expired": (
         'Its units were given back when its time was up. Commit with "if_expired": "retake" to take them '
         "anew if they are still there."

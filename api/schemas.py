@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from engine import limits
-from engine.types import Ignored, Line, LocationKind, MovementKind, State, Status
+from engine.types import Ignored, Line, MovementKind, State, Status
 
 SKU_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 """For the document alone: the engine refuses all that cannot be printed, which is quicker and stricter."""
@@ -171,20 +171,6 @@ class SetBody(Body, frozen=True):
     reason: Text | None = None
 
 
-class LocationBody(Body, frozen=True):
-    """The settings of a location."""
-
-    kind: LocationKind
-    name: Text | None = None
-    lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
-    lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
-    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
-    capabilities: list[Literal["pickup", "ship", "curbside"]] = field(default_factory=list)
-    active: bool = True
-    time_zone: Text | None = None
-    gln: Annotated[str, Meta(pattern=r"^[0-9]{13}" + PATTERN_END)] | None = None
-
-
 # -------------------------------------------------------------------- answers
 
 
@@ -214,12 +200,13 @@ class ReservationAnswer(Struct, frozen=True, gc=False):
     lines: Sequence[ReservationLineAnswer]
 
 
-class LocationAvailabilityAnswer(Struct, frozen=True):
-    """What one location can promise."""
+class LocationAvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
+    """What one location can promise; `explanation` where it was asked, null where the SKU is not stocked."""
 
     location: str
     available: int
     status: Status
+    explanation: "ExplanationAnswer | None" = None
 
 
 class AvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
@@ -365,31 +352,37 @@ class HolderAnswer(Struct, frozen=True):
 
 
 class HoldersAnswer(Struct, frozen=True):
-    """Who holds units of a position, newest promise first."""
+    """Who holds units of a position, oldest promise first; there are more unless `next_cursor` is null."""
 
     holders: list[HolderAnswer]
-
-
-class LocationAnswer(Struct, frozen=True):
-    """A location and its settings."""
-
-    id: str
-    kind: LocationKind
-    name: str | None
-    lat: float | None
-    lon: float | None
-    priority: int
-    capabilities: list[str]
-    active: bool
-    time_zone: str | None
-    gln: str | None
-
-
-class LocationsAnswer(Struct, frozen=True):
-    """A page of locations; `next_cursor` is null on the last one."""
-
-    items: list[LocationAnswer]
     next_cursor: str | None
+
+
+class ReservationsAnswer(Struct, frozen=True):
+    """A page of reservations, the newest first. The list goes on until `next_cursor` is null; a page may have
+    fewer than were asked for and still go on.
+    """
+
+    items: list[ReservationAnswer]
+    next_cursor: str | None
+
+
+class ExplanationAnswer(Struct, frozen=True):
+    """Why a location can promise what it does: `on_hand` less the others, plus what of `held` is the asking
+    owner's own, but not below `-backorder_limit`. `holders` are the first few, the oldest promise first.
+    """
+
+    text: str
+    on_hand: int
+    held: int
+    allocated: int
+    unsellable: int
+    safety_stock: int
+    fenced: int
+    backorder_limit: int
+    own_held: int
+    holders: list[HolderAnswer]
+    more_holders: int
 
 
 class HealthAnswer(Struct, frozen=True):

@@ -8,7 +8,7 @@ several partitions are then compared with their parts: see `audit_baskets`.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar, cast
 from zlib import crc32
@@ -16,23 +16,31 @@ from zlib import crc32
 from engine import keys
 from engine.audit_baskets import compare_baskets
 from engine.audit_facts import compare_facts
+from engine.audit_index import compare_index
 from engine.audit_report import AuditReport, Note
+from engine.audit_settings import compare_settings
 from engine.cards import (
     DIVIDER,
-    PLAIN_COUNTERS,
+    POLICY_COUNTERS,
     Card,
     block_field,
     decode_card,
+    decode_fences,
+    encode_fences,
+    fence_field,
     page_field,
     split_claims,
+    split_fence_field,
 )
 from engine.dataset import Dataset
 from engine.events import Event, LedgerReader, Version
 from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.inventory import Inventory
-from engine.ledger import COUNTERS, Claims, Promise, Replay, remembered_crc
+from engine.ledger import Claims, Promise, Replay, remembered_crc
+from engine.ledger_counters import COUNTERS
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
+from engine.setting_forms import FORMS
 from engine.topology import Topology
 from engine.types import State
 
@@ -69,15 +77,20 @@ async def audit_partitions(
     await _note_unknown_keys(topology, partitions, report)
     for partition in range(partitions):
         await _PartitionAudit(topology, partition, report, retention_seconds).run()
+        await compare_index(topology, partition, report)
     await compare_baskets(topology, partitions, report)
+    await compare_settings(topology, partitions, report)
     report.elapsed_seconds = monotonic() - begun
     return report
 
 
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
     names = (
-        *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked),
+        *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
+        *(keys.named, keys.changes),
+        *(keys.find, keys.found),
         *(keys.moves, keys.counts, keys.conditions),
+        *(form.key for form in FORMS.values()),
     )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
@@ -114,9 +127,10 @@ class _PartitionAudit:
                 "recomputed, so nothing of this partition is compared",
             )
         else:
-            await self._compare_locations()
+            await self._compare_settings()
             await self._compare_stock()
-            await self._compare_stocked()
+            await self._compare_counts(keys.stocked, self.replay.stocked, "positions of location")
+            await self._compare_counts(keys.fenced, self.replay.fences.counts, "fences of channel")
             await self._compare_records()
             await compare_facts(self)
         self.report.events += replay.events
@@ -170,13 +184,32 @@ class _PartitionAudit:
 
     # ---------------------------------------------------------------- stock
 
-    async def _compare_locations(self) -> None:
-        (found,) = await self.read(("HGETALL", keys.locations(self.partition)))
-        stored = {name.decode(): raw for name, raw in cast("dict[bytes, bytes]", found).items()}
-        for location in sorted(stored.keys() | self.replay.locations.keys()):
-            ours, theirs = stored.get(location), self.replay.locations.get(location)
+    async def _compare_settings(self) -> None:
+        """The four hashes, who names what, when each changed, and the number of the last change."""
+        wanted, partition = self.replay.settings, self.partition
+        head, named, changes, *hashes = await self.read(
+            ("HGET", keys.meta(partition), "settings"),
+            ("HGETALL", keys.named(partition)),
+            ("ZRANGEBYSCORE", keys.changes(partition), "-inf", "+inf", "WITHSCORES"),
+            *(("HGETALL", form.key(partition)) for form in FORMS.values()),
+        )
+        self._compare_texts(
+            "number of settings", {"": cast("bytes | None", head) or b"0"}, {"": b"%d" % wanted.number}
+        )
+        self._compare_texts("who names", _as_texts(named), wanted.users())
+        numbers = {
+            field.decode(): b"%d" % number for field, number in cast("list[tuple[bytes, float]]", changes)
+        }
+        replayed = {field: b"%d" % number for field, number in wanted.changed.items()}
+        self._compare_texts("last change of", numbers, replayed)
+        for (kind, form), found in zip(FORMS.items(), hashes, strict=True):
+            self._compare_texts(f"settings of {form.word}", _as_texts(found), wanted.stored[kind])
+
+    def _compare_texts(self, subject: str, stored: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> None:
+        for name in sorted(stored.keys() | wanted.keys()):
+            ours, theirs = stored.get(name), wanted.get(name)
             if ours != theirs:
-                self.differ(f"settings of location {location}", _show(ours), _show(theirs))
+                self.differ(f"{subject} {name}".strip(), _show(ours), _show(theirs))
 
     async def _compare_stock(self) -> None:
         await self._compare_strangers()
@@ -202,6 +235,8 @@ class _PartitionAudit:
                     self.differ(f"stock, field {_show(field)}", _show(stored), _NOT_THERE)
 
     def _is_expected(self, field: bytes) -> bool:
+        if field.startswith(b"\n"):
+            return self.replay.fences.has(split_fence_field(field.decode(errors="replace")))
         replay, (card, _, block) = self.replay, field.decode(errors="replace").partition("\n\n")
         sku, _, page = card.partition("\n")
         is_card = _number_of(page) in replay.pages.get(sku, ()) if page else sku in replay.stock
@@ -239,6 +274,9 @@ class _PartitionAudit:
         """The fields that a SKU must have, and so many of the blocks that may come next."""
         if sku in self.replay.pages:
             yield sku
+        for location in self.replay.stock[sku]:
+            if self.replay.fences.has((sku, location)):
+                yield fence_field(sku, location)
         for field in self._cards_of(sku):
             claims = self.replay.claims_of(field)
             yield field
@@ -264,6 +302,18 @@ class _PartitionAudit:
                 continue
             self._compare_positions(sku, card, locations)
             self._compare_claims(sku, field, card, stored)
+        for location in self.replay.stock[sku]:
+            self._compare_fences(sku, location, stored.get(fence_field(sku, location)))
+
+    def _compare_fences(self, sku: str, location: str, stored: bytes | None) -> None:
+        replayed = list(self.replay.fences.at((sku, location)))
+        if (stored or b"") == encode_fences(replayed):
+            return
+        try:
+            found: object = ", ".join(map(str, decode_fences(sku, location, stored or b"")))
+        except ValueError as error:
+            found = error
+        self.differ(f"fences of {sku} at {location}", found, ", ".join(map(str, replayed)))
 
     def _compare_positions(self, sku: str, card: Card, locations: Sequence[str]) -> None:
         if card.locations != tuple(locations):
@@ -274,7 +324,7 @@ class _PartitionAudit:
                 continue
             numbers = card.counters[index * card.stride : (index + 1) * card.stride]
             for name, number, replayed in zip(
-                COUNTERS, numbers + (0,) * PLAIN_COUNTERS, counters.numbers().values(), strict=False
+                COUNTERS, numbers + (0,) * POLICY_COUNTERS, counters.numbers().values(), strict=False
             ):
                 if number != replayed:
                     self.differ(f"{sku} at {location}, {name}", number, replayed)
@@ -308,14 +358,16 @@ class _PartitionAudit:
         if not different:
             self.differ(f"{sku}, holders", "another order", "the order of their promises")
 
-    async def _compare_stocked(self) -> None:
-        (found,) = await self.read(("HGETALL", keys.stocked(self.partition)))
+    async def _compare_counts(
+        self, key: Callable[[int], str], counts: Mapping[str, int], subject: str
+    ) -> None:
+        (found,) = await self.read(("HGETALL", key(self.partition)))
         stored = {name.decode(): raw.decode() for name, raw in cast("dict[bytes, bytes]", found).items()}
-        replayed = {location: str(count) for location, count in self.replay.stocked.items()}
-        for location in sorted(stored.keys() | replayed.keys()):
-            ours, theirs = stored.get(location, _NOT_THERE), replayed.get(location, _NOT_THERE)
+        replayed = {name: str(count) for name, count in counts.items()}
+        for name in sorted(stored.keys() | replayed.keys()):
+            ours, theirs = stored.get(name, _NOT_THERE), replayed.get(name, _NOT_THERE)
             if ours != theirs:
-                self.differ(f"positions of location {location}", ours, theirs)
+                self.differ(f"{subject} {name}", ours, theirs)
 
     # ---------------------------------------------------------------- records
 
@@ -433,6 +485,10 @@ class _PartitionAudit:
                 self.differ(subject, _NOT_THERE, "remembered")
         elif remembered_crc(stored) != remembered[1]:
             self.differ(subject, _show(stored), "another answer")
+
+
+def _as_texts(found: object) -> dict[str, bytes]:
+    return {name.decode(): raw for name, raw in cast("dict[bytes, bytes]", found).items()}
 
 
 def _groups(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -6,12 +6,14 @@ BincardError
 ├── Refused                     decided: no effect
 │   ├── IdempotencyMismatch
 │   ├── NotFound
-│   │   └── ReservationNotFound · LocationNotFound · SkuNotFound · NotStocked
+│   │   └── ReservationNotFound · LocationNotFound · PoolNotFound · ChannelNotFound · ItemNotFound ·
+│   │       SkuNotFound · NotStocked
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled
-│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch ·
-│       LocationInUse
+│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions
+│   ├── SettingInUse
+│   │   └── LocationInUse · PoolInUse · ItemInUse
+│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
 └── Unconfirmed                 the answer was lost: send it again with the same operation id
@@ -78,12 +80,32 @@ class LocationNotFound(NotFound):
     outcome = Outcome.LOCATION_NOT_FOUND
 
 
+class PoolNotFound(NotFound):
+    outcome = Outcome.POOL_NOT_FOUND
+
+
+class ChannelNotFound(NotFound):
+    outcome = Outcome.CHANNEL_NOT_FOUND
+
+
+class ItemNotFound(NotFound):
+    outcome = Outcome.ITEM_NOT_FOUND
+
+
 class SkuNotFound(NotFound):
     outcome = Outcome.SKU_NOT_FOUND
 
 
 class NotStocked(NotFound):
     outcome = Outcome.NOT_STOCKED
+
+
+class PolicyNotFound(NotFound):
+    outcome = Outcome.POLICY_NOT_FOUND
+
+
+class FenceNotFound(NotFound):
+    outcome = Outcome.FENCE_NOT_FOUND
 
 
 class StateConflict(Refused):
@@ -114,6 +136,12 @@ class AlreadyCancelled(StateConflict):
     outcome = Outcome.ALREADY_CANCELLED
 
 
+class SpansPartitions(StateConflict):
+    """The reservation lies in several partitions, or would: its lines cannot be changed in one step."""
+
+    outcome = Outcome.SPANS_PARTITIONS
+
+
 class ExceedsOpenQuantity(Refused):
     outcome = Outcome.EXCEEDS_OPEN_QUANTITY
 
@@ -140,8 +168,24 @@ class VersionMismatch(Refused):
     outcome = Outcome.VERSION_MISMATCH
 
 
-class LocationInUse(Refused):
+class SettingInUse(Refused):
+    """Settings cannot be deleted while stock or other settings need them."""
+
+
+class LocationInUse(SettingInUse):
     outcome = Outcome.LOCATION_IN_USE
+
+
+class PoolInUse(SettingInUse):
+    outcome = Outcome.POOL_IN_USE
+
+
+class ItemInUse(SettingInUse):
+    outcome = Outcome.ITEM_IN_USE
+
+
+class FenceInUse(Refused):
+    outcome = Outcome.FENCE_IN_USE
 
 
 class Unavailable(OutcomeError):
@@ -181,19 +225,28 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         IdempotencyMismatch,
         ReservationNotFound,
         LocationNotFound,
+        PoolNotFound,
+        ChannelNotFound,
+        ItemNotFound,
         SkuNotFound,
         NotStocked,
+        PolicyNotFound,
+        FenceNotFound,
         ReservationExpired,
         NotCommitted,
         AlreadyCommitted,
         AlreadyReleased,
         AlreadyFulfilled,
         AlreadyCancelled,
+        SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
         VersionMismatch,
         QuantityOutOfRange,
         LocationInUse,
+        PoolInUse,
+        ItemInUse,
+        FenceInUse,
     )
 }
 """The exception of each word with which a script refuses."""

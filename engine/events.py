@@ -7,18 +7,19 @@ Numbers are little-endian. The bodies' layouts stand in the `--@event` lines of 
 packed parts and decode them when asked, so that a consumer pays for what it reads.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
+from functools import partial
 
-import msgspec
 from msgspec import Struct
 
 from engine import keys, moves, records
 from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
+from engine.setting_forms import Setting, SettingClass, decode_names, decode_setting
 from engine.topology import Topology
-from engine.types import Happening, Location, State, Uncovered
+from engine.types import Happening, State, Uncovered
 
 PAGE_ENTRIES = 200
 """Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
@@ -29,6 +30,8 @@ _EVENT_HEAD_SIZE = 4
 _ROUTE_AT = 2 * OPERATION_ID_SIZE
 _PLAN_AT = _ROUTE_AT + 2
 _CARRIED_AT = OPERATION_ID_SIZE + 8
+_SETTING_ID_AT = 9
+_MOVEMENT, _COUNT = 8, 21
 
 
 def _signed(packed: bytes) -> int:
@@ -281,17 +284,45 @@ class Carried(_OfReservation, frozen=True, gc=False):
         return records.decode_record(self.record)
 
 
-class LocationSaved(Event, frozen=True, gc=False):
-    """A location's settings were written; empty `settings`: it was deleted."""
+class SettingSaved(Event, frozen=True, gc=False):
+    """The settings of a location, a pool, a channel or an item were written, or, where `settings` are empty,
+    deleted. `number` counts the decisions on settings: it is the same in every partition.
+    """
 
-    location: str
+    kind: SettingClass
+    number: int
+    id: str
     settings: bytes
 
-    def read_location(self) -> Location | None:
-        return _decode_location(self.settings) if self.settings else None
+    def read_setting(self) -> Setting | None:
+        return decode_setting(self.kind, self.settings) if self.settings else None
+
+    def read_names(self) -> list[str]:
+        """What the settings name: see `setting_forms.names_of`."""
+        return decode_names(self.settings)[0] if self.settings else []
 
 
-_decode_location = msgspec.msgpack.Decoder(Location).decode
+class PolicySaved(Event, frozen=True, gc=False):
+    """The policy of a position was written; all zero: it was deleted."""
+
+    location: str
+    sku: str
+    safety_stock: int
+    backorder_limit: int
+    low_stock: int
+
+
+class FenceSaved(Event, frozen=True, gc=False):
+    """A channel's fence at a position was written; no `quantity`: it was deleted. `used` is told of one that
+    comes from another data set.
+    """
+
+    channel: str
+    location: str
+    sku: str
+    quantity: int | None
+    spills: bool = False
+    used: int | None = None
 
 
 class GapKind(StrEnum):
@@ -344,7 +375,8 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_MOVEMENT, _LOCATION, _CARRY, _COUNT, _OPENING = 8, 9, 15, 21, 22
+_FENCE_SIZES = {0, 7, 13}
+"""Of what follows the names: nothing, quantity and spill, those and what is used."""
 _RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
@@ -368,16 +400,10 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
     if reserved is not None:
         route = int.from_bytes(packed[records.ROUTE], "little")
         return reserved(*common, body[:OPERATION_ID_SIZE], route, packed)
-    if kind in {_MOVEMENT, _COUNT}:
-        return _decode_fact(kind, common, body)
-    if kind == _OPENING:
-        return _decode_opening(common, body)
-    if kind == _LOCATION:
-        end = 1 + body[0]
-        return LocationSaved(*common, body[1:end].decode(), body[end:])
-    if kind == _CARRY:
-        return _decode_carried(common, body)
-    raise ValueError(f"an event has the unknown kind {kind}")
+    decode = _OTHERS.get(kind)
+    if decode is None:
+        raise ValueError(f"an event has the unknown kind {kind}")
+    return decode(common, body)
 
 
 def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], body: bytes) -> Resolved:
@@ -391,7 +417,7 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
     tail, is_whole = body[tail_at:tail_end], body[tail_end] == 1
     deltas_at = tail_end + 1
     deltas_end = deltas_at + (0 if is_whole else body[_PLAN_AT + 2] * DELTA_SIZE)
-    if kind is Followed and len(body) - deltas_end != VERSION_SIZE:
+    if kind is Followed and not _is_followed(body[deltas_end:]):
         raise ValueError("an event does not say what was followed")
     if deltas_end > len(body) or body[tail_end] > 1 or records.tail_size(tail) != len(tail):
         raise ValueError("an event's parts do not fit it")
@@ -406,6 +432,12 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
         body[_PLAN_AT:plan_end],
         body[deltas_end:],
     )
+
+
+def _is_followed(rest: bytes) -> bool:
+    """Whether these are a version and, perhaps, terms."""
+    further = len(rest) - VERSION_SIZE
+    return further >= 0 and records.decode_terms(rest[VERSION_SIZE:])[1] == further
 
 
 def _decode_fact(kind: int, common: tuple[int, int, int, int], body: bytes) -> Moved | Counted:
@@ -466,6 +498,46 @@ class _Cut:
         return self.take(self.number(size))
 
 
+def _decode_saved(common: tuple[int, int, int, int], body: bytes) -> SettingSaved:
+    end = _SETTING_ID_AT + int.from_bytes(body[_SETTING_ID_AT - 2 : _SETTING_ID_AT], "little")
+    if len(body) < _SETTING_ID_AT or len(body) < end:
+        raise ValueError("a setting is cut short")
+    kind, number, name = SettingClass(body[0]), int.from_bytes(body[1:7], "little"), body[_SETTING_ID_AT:end]
+    return SettingSaved(*common, kind, number, name.decode(), body[end:])
+
+
+def _decode_policy(common: tuple[int, int, int, int], body: bytes) -> PolicySaved:
+    location, sku, at = _read_position(body, 0)
+    if len(body) != at + 21:
+        raise ValueError("a policy has three numbers")
+    numbers = (int.from_bytes(body[place : place + 7], "little") for place in range(at, at + 21, 7))
+    return PolicySaved(*common, location, sku, *numbers)
+
+
+def _decode_fence(common: tuple[int, int, int, int], body: bytes) -> FenceSaved:
+    channel = body[1 : 1 + body[0]].decode()
+    location, sku, at = _read_position(body, 1 + body[0])
+    rules = body[at:]
+    if len(rules) not in _FENCE_SIZES:
+        raise ValueError("a fence's rules do not fit it")
+    if not rules:
+        return FenceSaved(*common, channel, location, sku, None)
+    used = int.from_bytes(rules[7:], "little") if rules[7:] else None
+    return FenceSaved(
+        *common, channel, location, sku, int.from_bytes(rules[:6], "little"), rules[6] == 1, used
+    )
+
+
+def _read_position(body: bytes, at: int) -> tuple[str, str, int]:
+    """Location and SKU that stand somewhere in an event, and where they end."""
+    place_end = at + 1 + body[at]
+    location = body[at + 2 : place_end - 1].decode()
+    end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
+    if body[at + 1 : place_end] != place_of(location) or end > len(body):
+        raise ValueError("an event's position is none")
+    return location, body[place_end + 2 : end].decode(), end
+
+
 def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
     if len(body) <= _CARRIED_AT:
         raise ValueError("an event carries nothing")
@@ -477,6 +549,17 @@ def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
         int.from_bytes(until_ms, "little"),
         body[_CARRIED_AT:],
     )
+
+
+_OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
+    _MOVEMENT: partial(_decode_fact, _MOVEMENT),
+    9: _decode_saved,
+    15: _decode_carried,
+    17: _decode_policy,
+    18: _decode_fence,
+    _COUNT: partial(_decode_fact, _COUNT),
+    22: _decode_opening,
+}
 
 
 def _reads_as_plan(body: bytes, at: int, end: int) -> bool:

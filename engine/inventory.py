@@ -9,6 +9,7 @@ another.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 
 from msgspec.structs import replace
 
@@ -18,28 +19,39 @@ from engine.commands import Answered, Commands
 from engine.dataset import Dataset
 from engine.errors import LocationNotFound, SkuNotFound, Unavailable, Unconfirmed
 from engine.facts import Facts
+from engine.finding import Finding
 from engine.keys import partition_of
 from engine.outcomes import Outcome
+from engine.policies import Policies
+from engine.sourcing import Sourcing
 from engine.sweep import sweep_all, trim_some
 from engine.types import (
     Availability,
+    Capability,
     LocationAvailability,
+    Nearby,
+    NearbyLocation,
     Position,
     Status,
 )
 
+ALIGN_SECONDS = 5.0
+"""How often a sweeper looks for settings that did not reach all partitions."""
 
-class Inventory(Facts):
+
+class Inventory(Facts, Finding, Policies, Sourcing):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
         self._sweeps: dict[int, asyncio.Task[object]] = {}
         self._trimmed_at = -limits.TRIM_SECONDS
+        self._align_at = 0.0
 
     async def close(self) -> None:
         """Closes every connection; what is under way becomes unknown."""
         await self.baskets.close()
+        await self.index.close()
         await self.dataset.close()
 
     @property
@@ -54,16 +66,31 @@ class Inventory(Facts):
 
     # ---------------------------------------------------------------- reading
 
-    async def availability(self, sku: str, *, locations: Sequence[str] = ()) -> Availability:
-        """What can be promised of a SKU now, at some locations or at all that stock it.
+    async def availability(
+        self, sku: str, *, locations: Sequence[str] = (), owner: str | None = None
+    ) -> Availability:
+        """What can be promised of a SKU now, at some locations or at all that stock it. To an `owner`, what
+        that one holds counts as free.
 
         Raises `SkuNotFound`, `LocationNotFound`, `InvalidRequest`. Cost: about 1 µs of server time and as
-        much of ours, and 0.3 µs a location.
+        much of ours, and 0.3 µs a location; for an owner that of a list of its reservations.
         """
+        if owner is not None:
+            # A task of its own, as for locations.
+            task = asyncio.get_running_loop().create_task(self._availability_to(owner, sku, locations))
+            return await task
         found = (await self.availability_of((sku,), locations=locations))[0]
         if found is None:
             raise SkuNotFound(f"SKU {sku}: no location stocks it")
         return found
+
+    async def _availability_to(self, owner: str, sku: str, locations: Sequence[str]) -> Availability:
+        await self.stock(sku, locations=locations)  # gives back what has lapsed
+        version, cards = await self.cards_without(sku, owner)
+        places = [place for card in cards for place in read_availability(card)]
+        if locations:
+            places = await self._choose_places(locations, places)
+        return planner.sum_availability(sku, version, places)
 
     async def availability_of(
         self, skus: Sequence[str], *, locations: Sequence[str] = ()
@@ -91,6 +118,36 @@ class Inventory(Facts):
                 places = await self._choose_places(locations, places)
             found.append(planner.sum_availability(sku, version, places))
         return found
+
+    async def nearby(
+        self,
+        sku: str,
+        lat: float,
+        lon: float,
+        *,
+        radius_km: float,
+        capability: Capability = Capability.PICKUP,
+        quantity: int | None = None,
+        limit: int = 100,
+    ) -> Nearby:
+        """What active locations near a place can promise of a SKU; with a quantity, those that can promise so
+        many. Raises `SkuNotFound`, `InvalidRequest`.
+        """
+        planner.check_place(lat, lon, radius_km)
+        if quantity is not None:
+            planner.check_quantity(quantity, "?quantity")
+        settings = await self.settings.current()
+        found = await self.availability(sku)
+        by_id = {place.location: place for place in found.locations}
+        places = [
+            NearbyLocation(location.id, round(distance, 3), place.available, place.status)
+            for distance, location in settings.near(lat, lon, radius_km)
+            if location.active
+            and capability in location.capabilities
+            and (place := by_id.get(location.id)) is not None
+            and (quantity is None or place.available >= quantity)
+        ]
+        return Nearby(sku, found.version, places[:limit])
 
     async def stock(self, sku: str, *, locations: Sequence[str] = ()) -> list[Position]:
         """The counters of a SKU's positions. Raises `SkuNotFound`, `InvalidRequest`."""
@@ -140,7 +197,9 @@ class Inventory(Facts):
         """The asked places. A location that exists but does not stock the SKU has none of it."""
         by_id, asked = {place.location: place for place in found}, tuple(dict.fromkeys(asked))
         if any(location not in by_id for location in asked):
-            existing = {location.id for location in await self.locations()}
+            existing = (await self.settings.current()).locations
+            if any(location not in existing for location in asked):
+                existing = (await self.settings.latest()).locations
             for location in asked:
                 if location not in existing:
                     raise LocationNotFound(f"there is no location {location}")
@@ -156,6 +215,7 @@ class Inventory(Facts):
         expired = sum(await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands)))
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
+            await self._align_sometimes()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         await self._trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
@@ -171,6 +231,13 @@ class Inventory(Facts):
     async def _repair(self, partition: int) -> None:
         while await self.baskets.repair(partition):
             pass
+
+    async def _align_sometimes(self) -> None:
+        """Settings that somebody saved and did not bring to all partitions."""
+        now = monotonic()
+        if now >= self._align_at:
+            self._align_at = now + ALIGN_SECONDS
+            await self.setting_store.align()
 
     async def _sweep_if_possible(self, partition: int) -> None:
         """For reads: a server that refuses writes still answers, with lapsed holds counted as held."""

@@ -73,3 +73,15 @@ SWEEP_IDS = 512
 
 MAX_DETAIL_BYTES = 16_384
 """Owner, reference, channel and metadata of a reservation, packed: they are kept twice, record and ledger."""
+
+MAX_PRIORITY = 1_000_000
+MAX_PERCENT = 100
+
+MAX_NAMES = 2000
+"""Locations of a pool, pools of a channel: at 65 bytes each what one script call reads at ease."""
+
+MAX_COMPONENTS = 50
+"""Components of a kit. A reservation's lines are its components: four kits of so many make 200."""
+
+MAX_GTINS = 50
+"""GTINs of an item: of its packs, its sizes, and those it had."""

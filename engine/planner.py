@@ -6,6 +6,7 @@ from re import compile as compile_pattern
 
 from engine import limits
 from engine.errors import InvalidRequest
+from engine.nearby import MAX_RADIUS_KM
 from engine.records import Detail, Plan, encode_detail, encode_plan
 from engine.types import (
     Availability,
@@ -43,6 +44,16 @@ def check_quantity(quantity: int, field: str) -> None:
     """Raises `InvalidRequest` unless the number is the quantity of a line."""
     if not 1 <= quantity <= limits.MAX_QUANTITY:
         raise InvalidRequest(field, f"a quantity is from 1 to {limits.MAX_QUANTITY}")
+
+
+def check_place(lat: float, lon: float, radius_km: float) -> None:
+    """Raises `InvalidRequest` unless the numbers are a place on earth and a distance."""
+    if not -90 <= lat <= 90:  # noqa: PLR2004 - the poles
+        raise InvalidRequest("?lat", "from -90 to 90")
+    if not -180 <= lon <= 180:  # noqa: PLR2004 - the date line
+        raise InvalidRequest("?lon", "from -180 to 180")
+    if not 0 < radius_km <= MAX_RADIUS_KM:
+        raise InvalidRequest("?radius_km", f"above 0, at the most {MAX_RADIUS_KM}")
 
 
 def check_lines(lines: Sequence[Line]) -> None:

@@ -92,7 +92,8 @@ class Shortage(Struct, frozen=True, gc=False):
 
     line: int
     sku: str
-    location: str
+    location: str | None
+    """None where any location of a pool would have done."""
     requested: int
     available: int
 
@@ -206,6 +207,23 @@ class LocationAvailability(Struct, frozen=True, gc=False):
     status: Status
 
 
+class NearbyLocation(Struct, frozen=True, gc=False):
+    """What a location near a place can promise."""
+
+    location: str
+    distance_km: float
+    available: int
+    status: Status
+
+
+class Nearby(Struct, frozen=True):
+    """What can be promised of a SKU near a place, the nearest location first."""
+
+    sku: str
+    version: str
+    locations: Sequence[NearbyLocation]
+
+
 class Availability(Struct, frozen=True):
     """What can be promised of a SKU: `available` is the sum over `locations` of what is above zero."""
 
@@ -228,6 +246,9 @@ class Position(Struct, frozen=True, gc=False):
     backorder_limit: int
     fenced: int
     low_stock: int
+    inbound: int
+    """Expected, and of that already promised."""
+    preordered: int
     available: int
     version: str
     """`epoch.seq` of the books that were read."""
@@ -235,6 +256,32 @@ class Position(Struct, frozen=True, gc=False):
     """The unsellable units by condition."""
     state: str = ""
     """All stored counters: what an absolute set may expect."""
+
+
+class Policy(Struct, frozen=True, gc=False):
+    """What stays out of sale at a position, what may be promised that is not there, and from how many units
+    on the stock is low. A limit of `cards.UNLIMITED` is that of an item that is not tracked.
+    """
+
+    sku: str
+    location: str
+    safety_stock: int = 0
+    backorder_limit: int = 0
+    low_stock: int = 0
+
+
+class Fence(Struct, frozen=True, gc=False):
+    """Units of a position for one channel: `quantity` in all, of which `used` are open units of the channel
+    and `remaining` are withheld from all others. With `spill` the channel may go on to what is for all.
+    """
+
+    channel: str
+    sku: str
+    location: str
+    quantity: int
+    spill: bool = False
+    remaining: int = 0
+    used: int = 0
 
 
 class LocationKind(StrEnum):
@@ -246,7 +293,23 @@ class LocationKind(StrEnum):
     VIRTUAL = "virtual"
 
 
-class Location(Struct, frozen=True, omit_defaults=False):
+class Capability(StrEnum):
+    """What a location can do for an order."""
+
+    PICKUP = "pickup"
+    SHIP = "ship"
+    CURBSIDE = "curbside"
+
+
+class PolicyDefaults(Struct, frozen=True, omit_defaults=True):
+    """What holds at positions that have no policy of their own; what is None is left to others."""
+
+    safety_stock: int | None = None
+    backorder_limit: int | None = None
+    low_stock: int | None = None
+
+
+class Location(Struct, frozen=True):
     """The settings of a place that holds stock. Lower `priority` is chosen first."""
 
     id: str
@@ -255,10 +318,54 @@ class Location(Struct, frozen=True, omit_defaults=False):
     lat: float | None = None
     lon: float | None = None
     priority: int = 0
-    capabilities: tuple[str, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
     active: bool = True
     time_zone: str | None = None
     gln: str | None = None
+    policy: PolicyDefaults | None = None
+
+
+class Pool(Struct, frozen=True):
+    """Locations that are promised together. Pools may overlap."""
+
+    id: str
+    locations: tuple[str, ...]
+
+
+class Buffer(Struct, frozen=True, omit_defaults=True):
+    """What a channel leaves to the others at each position: units, or percent of what is available."""
+
+    units: int | None = None
+    percent: int | None = None
+
+
+class Channel(Struct, frozen=True):
+    """Where demand comes from, and the pools it sells from."""
+
+    id: str
+    pools: tuple[str, ...]
+    buffer: Buffer | None = None
+
+
+class Component(Struct, frozen=True):
+    """A part of a kit, and how many of it one kit takes."""
+
+    sku: str
+    quantity: int
+
+
+class Item(Struct, frozen=True):
+    """What is known of a SKU. With components it is a kit: it is sold, and they are what is promised. What is
+    not `tracked` is not counted.
+    """
+
+    sku: str
+    name: str | None = None
+    unit: str | None = None
+    gtins: tuple[str, ...] = ()
+    components: tuple[Component, ...] = ()
+    tracked: bool = True
+    policy: PolicyDefaults | None = None
 
 
 class Basket(Struct, frozen=True):

@@ -21,10 +21,9 @@ from api.routes.exchange import (
     read_limit,
     tagged_response,
 )
-from api.schemas import HappeningAnswer, HolderAnswer, PositionAnswer, SetAnswer, UncoveredAnswer
+from api.schemas import HappeningAnswer, PositionAnswer, SetAnswer, UncoveredAnswer
 from engine import Inventory, Position
 from engine.errors import NotStocked, SkuNotFound
-from engine.explain import Holder, holders
 from engine.facts import NO_STATE
 from engine.types import Happening
 
@@ -42,7 +41,6 @@ class Stock:
             Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}", self.position),
             Route(("PUT",), "/v1/stock/{sku}/{location}", self.set_on_hand),
             Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}/movements", self.history),
-            Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}/holders", self.holders),
         )
 
     async def positions(self, request: Request) -> Response:
@@ -118,15 +116,6 @@ class Stock:
         movements = [_as_happening(happening) for happening in page.happenings]
         return json_response(200, {"movements": movements, "next_cursor": page.cursor})
 
-    async def holders(self, request: Request) -> Response:
-        """Who holds the position's units, newest promise first. Reads all claims on the SKU twice."""
-        check_request(request)
-        query_values(request)
-        sku, name = path_value(request, "sku"), path_value(request, "location")
-        location = await self._inventory.location(name)
-        found = await holders(self._inventory, sku, location.id)
-        return json_response(200, {"holders": [_as_holder(holder) for holder in found]})
-
 
 def _as_happening(happening: Happening) -> HappeningAnswer:
     told = asdict(happening)
@@ -135,18 +124,6 @@ def _as_happening(happening: Happening) -> HappeningAnswer:
         occurred_at=format_time(occurred_ms),
         recorded_at=None if recorded_ms is None else format_time(recorded_ms),
         **told,
-    )
-
-
-def _as_holder(holder: Holder) -> HolderAnswer:
-    return HolderAnswer(
-        reservation=holder.reservation,
-        state=holder.state,
-        held=holder.held,
-        allocated=holder.allocated,
-        owner=holder.owner,
-        reference=holder.reference,
-        expires_at=None if holder.expires_ms is None else format_time(holder.expires_ms),
     )
 
 

@@ -41,10 +41,18 @@ from engine.ids import parse_reservation_id
 from engine.keys import partition_of
 from engine.outcomes import Outcome
 
-READING = frozenset({"reservation", "availability", "availability_of", "stock", "location", "locations"})
-LOCATIONS = {"save_location": 1, "delete_location": 3}
-"""Operations on locations, and how many effects one may have in each partition."""
-KNOWN = RESOLVING | READING | LOCATIONS.keys() | {"reserve", "record", "sweep"}
+READING = frozenset(
+    {
+        *("reservation", "availability", "availability_of", "nearby", "stock"),
+        *("location", "locations", "pool", "pools", "channel", "channels", "item", "items"),
+    }
+)
+SETTINGS = {
+    **{f"save_{word}": 1 for word in ("location", "pool", "channel", "item")},
+    **{f"delete_{word}": 3 for word in ("location", "pool", "channel", "item")},
+}
+"""Operations on settings, and how many effects one may have in each partition."""
+KNOWN = RESOLVING | READING | SETTINGS.keys() | {"reserve", "record", "sweep"}
 STATE_WORDS = frozenset(
     {
         Outcome.RESERVATION_EXPIRED,
@@ -209,7 +217,7 @@ class Judge:
         self.operations += 1
         name = entry.operation
         self.counts[f"operations: {name}"] += 1
-        if name in LOCATIONS or name not in KNOWN:
+        if name in SETTINGS or name not in KNOWN:
             self._begin_other(name, entry)
         try:
             arguments = reading.read_arguments(entry.arguments)
@@ -235,13 +243,13 @@ class Judge:
             self._orders[partition].under_way.append((operation, floor))
 
     def _begin_other(self, name: str, entry: Entry) -> None:
-        if name not in LOCATIONS:
+        if name not in SETTINGS:
             self.notes[f"{name} is not known to this release: quantities are not judged"] = None
             for order in self._orders:
                 order.books.counts_numbers = order.books.is_whole = False
             return
         for order in self._orders:
-            order.books.unseen += LOCATIONS[name]
+            order.books.unseen += SETTINGS[name]
         if name == "delete_location":
             self._deleted.add(location_of(entry.arguments))
 
@@ -746,7 +754,7 @@ class Judge:
         """The outcome is unknown: it may have happened, or may still happen."""
         self.unknown += 1
         memory, arguments, name = operation.memory, operation.arguments, operation.name
-        if name in LOCATIONS or len(operation.partitions) != 1 or (memory is not None and memory.version):
+        if name in SETTINGS or len(operation.partitions) != 1 or (memory is not None and memory.version):
             return
         order = self._orders[operation.partitions[0]]
         books = order.books

@@ -34,6 +34,7 @@ from engine.records import (
     decode_tail,
     split_record,
 )
+from engine.setting_forms import FORMS, SettingClass
 from engine.topology import Topology
 from engine.types import Happening
 
@@ -112,7 +113,8 @@ class Books(Struct):
     versions: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """Epoch and sequence of each partition."""
     now_ms: int = 0
-    locations: dict[str, bytes] = msgspec.field(default_factory=dict)
+    settings: dict[tuple[SettingClass, str], bytes] = msgspec.field(default_factory=dict)
+    """Those of partition 0, which decides on them."""
     on_hand: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     """SKU and location, in the order of the cards, as if all parts had followed their baskets."""
     promises: dict[Key, Promise] = msgspec.field(default_factory=dict)
@@ -125,6 +127,10 @@ class Books(Struct):
     """What happened to positions, in the order of time."""
     claims: dict[str, list[Key]] = msgspec.field(default_factory=dict)
     """Field of a card → who has open units there, oldest promise first."""
+
+    def in_order(self) -> list[tuple[SettingClass, str, bytes]]:
+        """Settings in an order in which they can be made: what is named comes before what names it."""
+        return [(kind, name, packed) for (kind, name), packed in sorted(self.settings.items())]
 
     @property
     def epoch(self) -> int:
@@ -217,14 +223,15 @@ class _Reading:
         self._members: dict[tuple[int, int], list[moves.Member]] = {}
 
     async def read(self) -> None:
-        time, settings = await self._topology.read_at_once(
-            ("TIME",), ("HGETALL", keys.locations(self._partition))
+        time, *settings = await self._topology.read_at_once(
+            ("TIME",), *(("HGETALL", form.key(self._partition)) for form in FORMS.values())
         )
         seconds, microseconds = cast("tuple[int, int]", time)
         self._books.now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        for location, packed in cast("dict[bytes, bytes]", settings).items():
-            # One that was saved while the server went away may be in some partitions only.
-            self._books.locations.setdefault(location.decode(), packed)
+        for kind, found in zip(FORMS, cast("list[dict[bytes, bytes]]", settings), strict=True):
+            for name, packed in found.items():
+                if self._partition == 0:
+                    self._books.settings[kind, name.decode()] = packed
         stored = {
             operation: raw
             async for operation, raw in self._topology.scan_hash(keys.operations(self._partition))

@@ -11,7 +11,7 @@ from engine.repartition.layout import Layout
 def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
     """Everything in which the target is not what the source was, a line each."""
     compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
-        ("locations", source.locations, target.locations),
+        ("settings", source.settings, target.settings),
         ("on_hand", source.on_hand, target.on_hand),
         ("newest counts", source.counts, target.counts),
         ("conditions", source.conditions, target.conditions),

@@ -28,11 +28,11 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
     """Writes all that the layout names. Returns how many events that took. Raises `DatasetUnfit` where the
     server does not take something, `Unavailable`, `Unconfirmed`.
     """
-    await _send(_locations(target, books))
+    await _send(_settings(target, books))
     promised = open_units(books)
     opening = {place: max(units, promised.get(place, 0)) for place, units in books.on_hand.items()}
     await _send(_opening(target, place, units) for place, units in opening.items())
-    tell(f"wrote {len(books.locations):,} locations and {len(opening):,} positions")
+    tell(f"wrote {len(books.settings):,} settings and {len(opening):,} positions")
     await _send(
         partial(commands.carry, one.operation, one.until_ms, one.route, one.record, one.positions)
         for commands, filed in zip(target.commands, layout.filed, strict=True)
@@ -47,13 +47,15 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
         partial(target.commands[bond.keeper].bind, bond.operation, bond.mark, bond.until_ms - books.now_ms)
         for bond in layout.bonds
     )
-    return len(books.locations) * layout.partitions + len(opening) + carried + len(rest)
+    return len(books.settings) * layout.partitions + len(opening) + carried + len(rest)
 
 
-def _locations(target: Dataset, books: Books) -> Iterator[_Call]:
-    for name, packed in books.locations.items():
-        for commands in target.commands:
-            yield partial(commands.save_location, name, packed)
+def _settings(target: Dataset, books: Books) -> Iterator[_Call]:
+    """As they were decided in the end: what is named comes before what names it."""
+    for number, (kind, name, packed) in enumerate(books.in_order(), 1):
+        for partition, commands in enumerate(target.commands):
+            at, to = (number - 1, number) if partition else (0, 0)
+            yield partial(commands.save_setting, kind, name, packed, at=at, to=to)
 
 
 def _rest(target: Dataset, books: Books, opening: Mapping[tuple[str, str], int]) -> Iterator[_Call]:
@@ -84,5 +86,5 @@ async def _send(calls: Iterable[_Call]) -> None:
     waiting = iter(calls)
     while some := list(islice(waiting, AT_ONCE)):
         for _, _, _, answer in await asyncio.gather(*[call() for call in some]):
-            if type(answer) is list:
+            if type(answer) is list and type(answer[0]) is bytes:
                 raise DatasetUnfit(f"the server does not take what the other one holds: {answer!r}")

@@ -24,9 +24,13 @@ BODY_ROUTES = [
     ("POST", "/v1/stock/movements"),
     ("POST", "/v1/stock/counts"),
     ("PUT", "/v1/locations/nowhere"),
+    ("PUT", "/v1/pools/nowhere"),
+    ("PUT", "/v1/channels/nowhere"),
+    ("PUT", "/v1/items/nowhere"),
 ]
 JSON_READS = [
     "/v1/availability/x",
+    "/v1/reservations",
     f"/v1/reservations/{ID}",
     "/v1/stock/x",
     "/v1/stock/x/y",
@@ -34,6 +38,10 @@ JSON_READS = [
     "/v1/stock/x/y/movements",
     "/v1/locations",
     "/v1/locations/nowhere",
+    "/v1/pools",
+    "/v1/channels",
+    "/v1/items",
+    "/v1/availability/x/nearby?lat=1&lon=1",
 ]
 NO_JSON = {
     "cut off": b"{",
@@ -89,6 +97,8 @@ def test_an_unknown_field(service: Service, method: str, path: str) -> None:
         ("POST", "/v1/stock/movements", "/movements"),
         ("POST", "/v1/stock/counts", "/counts"),
         ("PUT", "/v1/locations/nowhere", "/kind"),
+        ("PUT", "/v1/pools/nowhere", "/locations"),
+        ("PUT", "/v1/channels/nowhere", "/pools"),
     ],
 )
 def test_a_missing_field(service: Service, method: str, path: str, pointer: str) -> None:
@@ -108,6 +118,9 @@ COUNTS = "/v1/stock/counts"
 COUNT = {"id": "c", "sku": "A", "location": "s7", "quantity": 1, "counted_at": "2026-01-01T00:00:00.000Z"}
 CONDITION = {**MOVEMENT, "kind": "condition", "to_condition": "lost"}
 PLACE = "/v1/locations/nowhere"
+POOL = "/v1/pools/nowhere"
+CHANNEL = "/v1/channels/nowhere"
+ITEM = "/v1/items/nowhere"
 INVALID_FIELDS: list[tuple[str, object, str]] = [
     (RESERVE, {"lines": []}, "/lines"),
     (RESERVE, {"lines": [LINE] * 201}, "/lines"),
@@ -198,6 +211,41 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (PLACE, {"kind": "store", "capabilities": ["fly"]}, "/capabilities/0"),
     (PLACE, {"kind": "store", "gln": "12"}, "/gln"),
     (PLACE, {"kind": "store", "gln": "1234567890123\n"}, "/gln"),
+    (PLACE, {"kind": "store", "gln": "4000001000006"}, "/gln"),
+    (PLACE, {"kind": "store", "lat": -90.5, "lon": 1}, "/lat"),
+    (PLACE, {"kind": "store", "lat": 1}, "/lon"),
+    (PLACE, {"kind": "store", "lon": 1}, "/lat"),
+    (PLACE, {"kind": "store", "lat": 1, "lon": 180.5}, "/lon"),
+    (PLACE, {"kind": "store", "time_zone": "Mars/Olympus"}, "/time_zone"),
+    (PLACE, {"kind": "store", "time_zone": ""}, "/time_zone"),
+    (PLACE, {"kind": "store", "priority": 1_000_001}, "/priority"),
+    (PLACE, {"kind": "store", "policy": {"safety_stock": -1}}, "/policy/safety_stock"),
+    (PLACE, {"kind": "store", "policy": {"fenced": 1}}, "/policy/fenced"),
+    (POOL, {"locations": []}, "/locations"),
+    (POOL, {"locations": ["s"] * 2001}, "/locations"),
+    (POOL, {"locations": ["s1", "a b"]}, "/locations/1"),
+    (POOL, {"locations": ["s1"], "name": "x"}, "/name"),
+    (CHANNEL, {"pools": []}, "/pools"),
+    (CHANNEL, {"pools": [7]}, "/pools/0"),
+    (CHANNEL, {"pools": ["p"], "buffer": {}}, "/buffer"),
+    (CHANNEL, {"pools": ["p"], "buffer": {"units": 1, "percent": 1}}, "/buffer"),
+    (CHANNEL, {"pools": ["p"], "buffer": {"units": -1}}, "/buffer/units"),
+    (CHANNEL, {"pools": ["p"], "buffer": {"percent": 101}}, "/buffer/percent"),
+    (CHANNEL, {"pools": ["p"], "buffer": {"share": 1}}, "/buffer/share"),
+    (ITEM, {"name": "x" * 256}, "/name"),
+    (ITEM, {"unit": 7}, "/unit"),
+    (ITEM, {"gtins": ["4006381333931", "4006381333932"]}, "/gtins/1"),
+    (ITEM, {"gtins": ["400638133"]}, "/gtins/0"),
+    (ITEM, {"gtins": ["40063813339x1"]}, "/gtins/0"),
+    (ITEM, {"gtins": ["40170725"] * 51}, "/gtins"),
+    (ITEM, {"components": [{"sku": "A"}]}, "/components/0/quantity"),
+    (ITEM, {"components": [{"sku": "A", "quantity": 0}]}, "/components/0/quantity"),
+    (ITEM, {"components": [{"sku": "", "quantity": 1}]}, "/components/0/sku"),
+    (ITEM, {"components": [{"sku": "nowhere", "quantity": 1}]}, "/components/0/sku"),
+    (ITEM, {"components": [{"sku": "A", "quantity": 1}] * 2}, "/components/1/sku"),
+    (ITEM, {"components": [{"sku": f"A{n}", "quantity": 1} for n in range(51)]}, "/components"),
+    (ITEM, {"tracked": None}, "/tracked"),
+    (ITEM, {"sku": "other"}, "/sku"),
 ]
 
 
@@ -205,7 +253,7 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     ("path", "body", "pointer"), INVALID_FIELDS, ids=[f"{path}{at}" for path, _, at in INVALID_FIELDS]
 )
 def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, pointer: str) -> None:
-    method = "PUT" if path == PLACE else "POST"
+    method = "PUT" if path in {PLACE, POOL, CHANNEL, ITEM} else "POST"
     answer = service.ask(method, path, body, {"Idempotency-Key": fresh_key()})
     expect_problem(answer, 422, "invalid_request", instance=path, pointer=pointer)
 
@@ -224,6 +272,29 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/availability/" + "x" * 65, "/sku"),
         ("/v1/availability/%FF", ""),
         ("/v1/availability/x?location=a%20b", "/location"),
+        ("/v1/availability/x?owner=" + "x" * 256, "?owner"),
+        ("/v1/availability/x?explain=yes", "?explain"),
+        ("/v1/availability/x?explain=", "?explain"),
+        ("/v1/reservations?limit=0", "?limit"),
+        ("/v1/reservations?limit=1001", "?limit"),
+        ("/v1/reservations?limit=1&limit=2", "?limit"),
+        ("/v1/reservations?state=lost", "?state"),
+        ("/v1/reservations?state=", "?state"),
+        ("/v1/reservations?sku=", "?sku"),
+        ("/v1/reservations?sku=a%00b", "?sku"),
+        ("/v1/reservations?sku=" + "x" * 65, "?sku"),
+        ("/v1/reservations?location=a%20b", "?location"),
+        ("/v1/reservations?owner=" + "x" * 256, "?owner"),
+        ("/v1/reservations?reference=" + "x" * 256, "?reference"),
+        ("/v1/reservations?cursor=", "?cursor"),
+        ("/v1/reservations?cursor=%2A", "?cursor"),
+        ("/v1/reservations?cursor=%C3%A4", "?cursor"),
+        ("/v1/reservations?cursor=" + "A" * 43, "?cursor"),
+        ("/v1/reservations?cursor=" + "A" * 5000, "?cursor"),
+        ("/v1/reservations?owner=%FF", ""),
+        ("/v1/reservations?page=2", "?page"),
+        ("/v1/stock/x/y/holders?limit=0", "?limit"),
+        ("/v1/stock/x/y/holders?page=2", "?page"),
         ("/v1/stock/a%00b", "/sku"),
         ("/v1/stock/%C3", ""),
         ("/v1/stock/x?nonsense=1", "?nonsense"),
@@ -235,6 +306,23 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/locations?cursor=", "?cursor"),
         ("/v1/locations?page=2", "?page"),
         ("/v1/locations/%FF", ""),
+        ("/v1/items?limit=0", "?limit"),
+        ("/v1/pools?cursor=%2A", "?cursor"),
+        ("/v1/channels?page=2", "?page"),
+        ("/v1/availability/x/nearby", "?lat"),
+        ("/v1/availability/x/nearby?lat=1", "?lon"),
+        ("/v1/availability/x/nearby?lat=91&lon=1", "?lat"),
+        ("/v1/availability/x/nearby?lat=1&lon=-180.1", "?lon"),
+        ("/v1/availability/x/nearby?lat=nan&lon=1", "?lat"),
+        ("/v1/availability/x/nearby?lat=1_0&lon=1", "?lat"),
+        ("/v1/availability/x/nearby?lat=&lon=1", "?lat"),
+        ("/v1/availability/x/nearby?lat=1&lon=1&lon=1", "?lon"),
+        ("/v1/availability/x/nearby?lat=1&lon=1&radius_km=0", "?radius_km"),
+        ("/v1/availability/x/nearby?lat=1&lon=1&radius_km=20041", "?radius_km"),
+        ("/v1/availability/x/nearby?lat=1&lon=1&quantity=0", "?quantity"),
+        ("/v1/availability/x/nearby?lat=1&lon=1&limit=0", "?limit"),
+        ("/v1/availability/x/nearby?lat=1&lon=1&capability=fly", "?capability"),
+        ("/v1/availability/a%00b/nearby?lat=1&lon=1", "/sku"),
     ],
 )
 def test_a_parameter_that_breaks_a_rule(service: Service, path: str, pointer: str) -> None:
@@ -268,7 +356,7 @@ def test_a_body_that_is_said_to_be_json(service: Service, kind: str) -> None:
 def test_a_caller_that_takes_no_json(service: Service, method: str, path: str, accept: str) -> None:
     body = None if method in {"GET", "DELETE"} else {}
     answer = service.ask(method, path, body, {"Idempotency-Key": fresh_key(), "Accept": accept})
-    expect_problem(answer, 406, "not_acceptable", instance=path)
+    expect_problem(answer, 406, "not_acceptable", instance=path.partition("?")[0])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +381,7 @@ def test_a_caller_that_takes_json(service: Service, accept: str) -> None:
     ("method", "path", "allow"),
     [
         ("GET", "/v1/reservations/batch", {"POST"}),
-        ("DELETE", "/v1/reservations", {"POST"}),
+        ("DELETE", "/v1/reservations", {"GET", "HEAD", "POST"}),
         ("PUT", f"/v1/reservations/{ID}", {"GET", "HEAD"}),
         ("GET", COMMIT, {"POST"}),
         ("PATCH", EXTEND, {"POST"}),

@@ -146,6 +146,14 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
     hot_service.open_location("s7")
     hot_service.receive("A-1", "s7", 100)
     held = hot_service.reserve([("A-1", "s7", 2)]).json()["id"]
+    hot_service.open_location("w1")
+    for path, body in (
+        ("pools/s7", {"locations": ["s7"]}),
+        ("pools/online", {"locations": ["s7"]}),
+        ("channels/s7", {"pools": ["s7"]}),
+        ("items/A-1", {}),
+    ):
+        assert hot_service.ask("PUT", f"/v1/{path}", body).status in {200, 201}
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             if method == "delete":
@@ -154,7 +162,10 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
             if "requestBody" in operation:
                 body = operation["requestBody"]["content"]["application/json"]["example"]
             sku_path = path.format(sku="A-1", location="s7", code="unconfirmed", asset="docs.css",
-                                   id="s7" if "locations" in path else held)  # fmt: skip
+                                   id=held if "reservations" in path else "s7")  # fmt: skip
+            needed = [it for it in operation["parameters"] if it["in"] == "query" and it["required"]]
+            if needed:
+                sku_path += "?" + "&".join(f"{it['name']}={it['example']}" for it in needed)
             headers = {"Idempotency-Key": "cart-81"} if operation["operationId"] == "reserve" else {}
             answer = hot_service.ask(method.upper(), sku_path, body, headers)
             described = operation["responses"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.sourcing_plan import Group
 from tests.lua.books import (
     CALLS,
     NOW,
@@ -27,17 +28,22 @@ from tests.lua.books import (
     follow,
     forget,
     hold_part,
+    index,
     move,
     name,
     open_basket,
     opening,
     pace,
     part,
+    plan,
     repair,
+    replan,
     reserve,
     resolve,
-    save_location,
+    save_setting,
+    setting,
     settle,
+    source,
     take_over,
     trim,
     unbind,
@@ -68,8 +74,12 @@ VERBS: dict[str, Request] = {
     "record_count": count(A, 1),
     "opening": opening(Opened(5)),
     "trim": trim(8, 8),
-    "save_location": save_location("W", b"settings"),
+    "save_setting": save_setting("W", setting()),
     "cards": cards("shoe"),
+    "source": source(A, (Group(1, "W", (("shoe", 1),)),)),
+    "plan": plan((Group(1, "W", (("shoe", 1),)),)),
+    "replan": replan(A, SHOE._replace(lines=(("shoe", "W", 4),))),
+    "index": index(b"", b"1-5", [b"o\0entry"]),
     "take_over": take_over(0),
     "pace": pace(0, ahead=5),
 }
@@ -146,7 +156,7 @@ def test_a_script_that_fails_writes_nothing(books: Books, broken: str) -> None:
         ("stock", "cards"),
         ("due", "cards"),
         ("due", "expire"),
-        ("stocked", "save_location"),
+        ("stocked", "save_setting"),
         ("ops", "open_basket"),
         ("stock", "hold_part"),
         ("due", "repair"),
@@ -160,7 +170,7 @@ def test_a_key_of_another_type(books: Books, key: str, verb: str) -> None:
     books.raw("SET", f"inv:{{0}}:{key}", "text")
     before = books.read()
     with pytest.raises(ScriptError, match="WRONGTYPE"):
-        books.one(save_location("W", b"") if verb == "save_location" else VERBS[verb])
+        books.one(save_setting("W", b"") if verb == "save_setting" else VERBS[verb])
     assert books.read() == before
 
 

@@ -24,6 +24,7 @@ TAKEN = {
     # What only reads.
     "find",
     "cards",
+    "plan",
 }
 
 

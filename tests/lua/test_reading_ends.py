@@ -26,11 +26,15 @@ from tests.lua.books import (
     part,
     reserve,
     resolve,
+    setting,
 )
 from tests.lua.test_errors import SHOE, VERBS
 
 A = name(1)
-MAKERS = {"reserve", "movement", "record_count", "opening", "open_basket", "hold_part", "bind"}
+MAKERS = {
+    *("source", "reserve", "movement", "record_count", "opening"),
+    *("open_basket", "hold_part", "bind"),
+}
 """Verbs whose id is new."""
 WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "HINCRBY"}
 
@@ -90,7 +94,7 @@ def seed(books: Books, verb: str) -> None:
         stock={"shoe": Card({"S": Position(1), "W": Position(20, 5, 5)}, (name(9),), 1, 0, {0: (A,)})},
         operations=operations,
         due={(NOW, filed[verb], (A,))} if verb in filed else set(),
-        locations={"W": b"old"},
+        locations={"W": setting(rest=b"\x80")},
         moves=[Move("shoe", "W", 1, A, 1).packed()],
     )
     if verb == "take_over":
