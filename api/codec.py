@@ -12,6 +12,7 @@ from api.schemas import (
     BatchBody,
     ChooseBody,
     CommitBody,
+    CountsBody,
     ExtendBody,
     MovementsBody,
     PlanBody,
@@ -20,6 +21,7 @@ from api.schemas import (
     ReservationLineAnswer,
     ReserveBody,
     ReservesBody,
+    SetBody,
 )
 from engine.types import Reservation
 
@@ -33,6 +35,8 @@ decode_reserves = msgspec.json.Decoder(ReservesBody).decode
 decode_plan = msgspec.json.Decoder(PlanBody).decode
 decode_query = msgspec.json.Decoder(QueryBody).decode
 decode_movements = msgspec.json.Decoder(MovementsBody).decode
+decode_counts = msgspec.json.Decoder(CountsBody).decode
+decode_set = msgspec.json.Decoder(SetBody).decode
 
 
 @lru_cache(maxsize=1024)

@@ -25,6 +25,8 @@ REMEDIES: Mapping[str, str] = {
         "Correct what `errors` lists: `pointer` leads to the field (a name after `?` is a parameter of "
         "the query), `detail` says what it must be."
     ),
+    "precondition_required": "Send the ETag of the position as If-Match, or * to set it whatever it is.",
+    "version_mismatch": "Read the position again, and decide whether the change is still right.",
     "internal_error": "Send it again with the same key; if it stays, look for the request id in the log.",
     "draining": "Send it again with the same key: another server takes it.",
     "reservation_not_found": (

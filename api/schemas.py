@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from engine import limits
 from engine.sourcing_plan import Reason
-from engine.types import Line, MovementKind, State, Status
+from engine.types import Ignored, Line, MovementKind, State, Status
 
 SKU_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 """For the document alone: the engine refuses all that cannot be printed, which is quicker and stricter."""
@@ -25,6 +25,9 @@ LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}" + PATTERN_END)
 Quantity = Annotated[int, Meta(ge=1, le=limits.MAX_QUANTITY)]
 TtlSeconds = Annotated[int, Meta(ge=1, le=limits.MAX_TTL_SECONDS)]
 Text = Annotated[str, Meta(max_length=255)]
+OnHand = Annotated[int, Meta(ge=0, le=limits.MAX_ON_HAND)]
+Condition = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}" + PATTERN_END)]
+Moment = Annotated[datetime, Meta(tz=True)]
 MAX_OPERATIONS = 256
 """Operations of one batch."""
 Sourcing = Literal["priority", "nearest", "most_stock", "fewest_splits", "single_location"]
@@ -171,13 +174,41 @@ class MovementBody(Body, frozen=True):
     quantity: Annotated[int, Meta(ge=-limits.MAX_QUANTITY, le=limits.MAX_QUANTITY)]
     reason: Text | None = None
     reference: Text | None = None
-    occurred_at: Annotated[datetime, Meta(tz=True)] | None = None
+    occurred_at: Moment | None = None
+    condition: Condition | None = None
+    to_condition: Condition | None = None
+    reservation: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class MovementsBody(Body, frozen=True):
     """Facts that have nothing to do with one another."""
 
     movements: Annotated[list[MovementBody], Meta(min_length=1, max_length=limits.MAX_MOVEMENTS)]
+
+
+class CountBody(Body, frozen=True):
+    """So many units were on hand at a moment."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=limits.MAX_OPERATION_ID_LENGTH)]
+    sku: Sku
+    location: LocationId
+    quantity: OnHand
+    counted_at: Moment
+    reason: Text | None = None
+    reference: Text | None = None
+
+
+class CountsBody(Body, frozen=True):
+    """Counts that have nothing to do with one another."""
+
+    counts: Annotated[list[CountBody], Meta(min_length=1, max_length=limits.MAX_COUNTS)]
+
+
+class SetBody(Body, frozen=True):
+    """So many units are on hand now."""
+
+    quantity: OnHand
+    reason: Text | None = None
 
 
 # -------------------------------------------------------------------- answers
@@ -271,7 +302,10 @@ class UncoveredAnswer(Struct, frozen=True):
 
 
 class MovementAnswer(Struct, frozen=True, omit_defaults=True):
-    """How one fact was recorded; `body` is the problem where it was not."""
+    """How one fact was recorded; `body` is the problem where it was not. `effect` is by how much on_hand
+    changed; `ignored` why it did not: `counted_since` (a count of that moment or later has it in) or
+    `too_old` (a count from before the history that is kept).
+    """
 
     index: int
     status: int
@@ -279,6 +313,8 @@ class MovementAnswer(Struct, frozen=True, omit_defaults=True):
     available: int | None = None
     version: str | None = None
     uncovered: list[UncoveredAnswer] | None = None
+    effect: int | None = None
+    ignored: Ignored | None = None
     replayed: bool = False
     body: dict[str, Any] | None = None
 
@@ -287,6 +323,32 @@ class MovementsAnswer(Struct, frozen=True):
     """How facts were recorded, in their order."""
 
     results: list[MovementAnswer]
+
+
+class HappeningAnswer(Struct, frozen=True):
+    """A line of a position's history. `quantity` is the units that came or went, of a count those that were
+    counted; `effect` what that did to on_hand. `id` is that of the movement or count.
+    """
+
+    kind: str
+    id: str | None
+    quantity: int
+    effect: int | None
+    occurred_at: str
+    recorded_at: str | None
+    version: str
+    reason: str | None
+    reference: str | None
+    condition: str | None
+    to_condition: str | None
+    reservation: str | None
+
+
+class HistoryAnswer(Struct, frozen=True):
+    """What happened to a position, newest first; `next_cursor` is null on the last page."""
+
+    movements: list[HappeningAnswer]
+    next_cursor: str | None
 
 
 class PositionAnswer(Struct, frozen=True):
@@ -302,6 +364,12 @@ class PositionAnswer(Struct, frozen=True):
     fenced: int
     available: int
     version: str
+
+
+class SetAnswer(PositionAnswer, frozen=True):
+    """A position after its on_hand was set, with the promises that this broke."""
+
+    uncovered: list[UncoveredAnswer]
 
 
 class StockAnswer(Struct, frozen=True):

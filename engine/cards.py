@@ -237,6 +237,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
                 preordered,
                 show(free, backorder_limit, low_stock, inbound - preordered)[0],
                 version,
+                state=",".join(map(str, numbers)),
             )
         )
     return found

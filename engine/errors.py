@@ -14,7 +14,7 @@ BincardError
 │   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
 │   ├── SettingInUse
 │   │   └── LocationInUse · PoolInUse · ItemInUse
-│   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange
+│   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
 └── Unconfirmed                 the answer was lost: send it again with the same operation id
@@ -163,6 +163,12 @@ class QuantityOutOfRange(Refused):
     outcome = Outcome.QUANTITY_OUT_OF_RANGE
 
 
+class VersionMismatch(Refused):
+    """The position is not as the caller saw it."""
+
+    outcome = Outcome.VERSION_MISMATCH
+
+
 class SettingInUse(Refused):
     """Settings cannot be deleted while stock or other settings need them."""
 
@@ -252,6 +258,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
+        VersionMismatch,
         QuantityOutOfRange,
         LocationInUse,
         PoolInUse,

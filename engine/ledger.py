@@ -13,15 +13,17 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine import events, limits
+from engine import events, limits, moves
 from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
 from engine.events import (
     Carried,
+    Counted,
     Damage,
     Event,
     Gap,
     LedgerItem,
     Moved,
+    Opening,
     Replanned,
     Reserved,
     Resolved,
@@ -30,6 +32,7 @@ from engine.events import (
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
 from engine.keys import route_of
 from engine.ledger_counters import Counters
+from engine.ledger_facts import Effect, FactBooks
 from engine.ledger_terms import FenceBooks, Step, terms_of
 from engine.lifecycle import (
     OPEN_STATES,
@@ -189,6 +192,7 @@ class Replay:
         self.expected = ReplayedSupply()
         self.wanted: dict[str, int] = {}
         """Positions that are to be counted, as their fields have them, and since when."""
+        self.facts = FactBooks()
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -217,8 +221,10 @@ class Replay:
                 self._reserve(item)
             elif isinstance(item, Resolved):
                 self._resolve(item)
-            elif isinstance(item, Moved):
-                self._move(item)
+            elif isinstance(item, (Moved, Counted)):
+                self._take_fact(item)
+            elif isinstance(item, Opening):
+                self._open(item)
             elif isinstance(item, Replanned):
                 self._replan(item)
             elif isinstance(item, Carried):
@@ -293,29 +299,51 @@ class Replay:
 
     # ---------------------------------------------------------------- facts
 
-    def _move(self, event: Moved) -> None:
+    def _take_fact(self, event: Moved | Counted) -> None:
         subject = f"{event.sku} at {event.location}"
+        was_used = event.id in self.operations
         self._claim(event.id, event, MOVEMENT_KIND + event.result, subject)
         counters = self.stock.get(event.sku, {}).get(event.location)
         if counters is None:
             counters = self._make_position(event.sku, event.location)
-        counters.on_hand += event.quantity
         if event.location not in self.settings.stored[SettingClass.LOCATION]:
             self.blame("I4", event.seq, subject, "the location did not exist")
+        fault = self.facts.find_fault(event, was_used=was_used)
+        if fault is not None:
+            self.blame("I2", event.seq, subject, fault)
+        if isinstance(event, Moved):
+            effect = self.facts.move(event)
+        else:
+            effect = self.facts.count(event, counters.on_hand)
+        counters.on_hand += effect.on_hand
+        counters.unsellable += effect.unsellable
+        expected = event.seq, counters.on_hand, counters.available, effect.on_hand, effect.ignored
         told = event.read_result()
-        if told != (event.seq, counters.on_hand, counters.available):
+        if told != expected:
             self.blame(
                 "I4",
                 event.seq,
                 subject,
-                f"the answer says seq, on_hand, available {told}, "
-                f"the ledger adds up to {(event.seq, counters.on_hand, counters.available)}",
+                f"the answer says seq, on_hand, available, effect, ignored {told}, "
+                f"the ledger adds up to {expected}",
             )
-        if event.quantity < 0 and (counters.slack < 0 or len(event.result) > 21):  # noqa: PLR2004 - bare result
-            self._check_uncovered(event, subject, counters)
+        self._check_uncovered(event, subject, counters, effect)
 
-    def _check_uncovered(self, event: Moved, subject: str, counters: Counters) -> None:
-        short = -counters.slack
+    def _open(self, event: Opening) -> None:
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        effect = self.facts.open(event)
+        counters.on_hand += effect.on_hand
+        counters.unsellable += effect.unsellable
+
+    def _check_uncovered(
+        self, event: Moved | Counted, subject: str, counters: Counters, effect: Effect
+    ) -> None:
+        """A fact that takes something away names the promises that it breaks, no other does."""
+        short = -counters.slack if effect.on_hand < effect.unsellable else 0
+        if short <= 0 and len(event.result) == moves.RESULT_SIZE:
+            return
         broken: list[tuple[str, int]] = []
         claims = self.claims_of(self.field_of(event.sku, event.location))
         for reservation in reversed(claims.blocks):
@@ -704,6 +732,9 @@ class Replay:
             counters.held += held
             counters.allocated += allocated
             counters.on_hand += on_hand
+            if on_hand:
+                name, version = moves.position_name(sku, location), (event.epoch, event.seq)
+                self.facts.leave(name, event.at_ms, version, event.id, on_hand)
             self._follow(
                 event, promise.terms, index, (sku, location), counters, Step(held, allocated, -on_hand)
             )

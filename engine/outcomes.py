@@ -38,6 +38,7 @@ class Outcome(StrEnum):
     PLANNED = "planned"
     FOUND = "found"
     FORGOTTEN = "forgotten"
+    TRIMMED = "trimmed"
     TAKEN_OVER = "taken_over"
     PACED = "paced"
     REPLAYED = "replayed"
@@ -85,6 +86,7 @@ class Outcome(StrEnum):
     SPANS_PARTITIONS = "spans_partitions"
     EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
     INSUFFICIENT_STOCK = "insufficient_stock"
+    VERSION_MISMATCH = "version_mismatch"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
     LOCATION_IN_USE = "location_in_use"
     POOL_IN_USE = "pool_in_use"
@@ -125,6 +127,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.SPANS_PARTITIONS: Retry.NEVER,
     Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
+    Outcome.VERSION_MISMATCH: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
     Outcome.POOL_IN_USE: Retry.NEW_KEY,

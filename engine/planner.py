@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from re import compile as compile_pattern
 
-import msgspec
 from msgspec.structs import replace
 
 from engine import limits
 from engine.errors import InvalidRequest
-from engine.ids import reservation_id
 from engine.nearby import MAX_RADIUS_KM
 from engine.records import (
     Detail,
@@ -28,14 +26,10 @@ from engine.types import (
     Availability,
     Line,
     LocationAvailability,
-    Movement,
-    MovementKind,
-    MovementResult,
     Reservation,
     ReservationLine,
     State,
     Status,
-    Uncovered,
 )
 
 LOCATION_PATTERN = compile_pattern(r"[A-Za-z0-9._-]{1,64}")
@@ -219,48 +213,6 @@ def new_reservation(
         detail.metadata,
         f"{epoch}.{seq}",
         [ReservationLine(line.sku, line.location, line.quantity, line.quantity, 0, 0, 0) for line in lines],
-    )
-
-
-def check_movement(movement: Movement) -> None:
-    """Raises `InvalidRequest` at the first field that breaks a rule."""
-    if not 1 <= len(movement.id) <= limits.MAX_OPERATION_ID_LENGTH:
-        raise InvalidRequest("/id", f"an operation id has 1 to {limits.MAX_OPERATION_ID_LENGTH} characters")
-    check_sku(movement.sku, "/sku")
-    check_location(movement.location, "/location")
-    if movement.kind is MovementKind.ADJUST:
-        if movement.quantity == 0 or abs(movement.quantity) > limits.MAX_QUANTITY:
-            raise InvalidRequest(
-                "/quantity", f"an adjustment is from 1 to {limits.MAX_QUANTITY}, either sign"
-            )
-    else:
-        check_quantity(movement.quantity, "/quantity")
-
-
-_encode_movement = msgspec.msgpack.Encoder().encode
-
-
-def encode_movement_detail(movement: Movement) -> bytes:
-    """What a movement's event carries beside its counters: kind, reason, reference, occurred_ms."""
-    return _encode_movement((movement.kind, movement.reason, movement.reference, movement.occurred_ms))
-
-
-def decode_movement_result(packed: bytes, *, replayed: bool = False) -> MovementResult:
-    """The result of a movement as `lua/movement.lua` packs it. Its epoch is that of the effect."""
-    seq, epoch = int.from_bytes(packed[:5], "little"), int.from_bytes(packed[5:7], "little")
-    uncovered = [
-        Uncovered(
-            reservation_id(int.from_bytes(packed[at : at + 2], "little"), packed[at + 2 : at + 14]),
-            int.from_bytes(packed[at + 14 : at + 20], "little"),
-        )
-        for at in range(21, len(packed), 20)
-    ]
-    return MovementResult(
-        int.from_bytes(packed[7:14], "little", signed=True),
-        int.from_bytes(packed[14:21], "little", signed=True),
-        f"{epoch}.{seq}",
-        uncovered,
-        replayed,
     )
 
 

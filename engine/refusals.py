@@ -26,6 +26,7 @@ _DETAILS: dict[Outcome, str] = {
     Outcome.RESERVATION_NOT_FOUND: "there is no such reservation",
     Outcome.LOCATION_NOT_FOUND: "there is no such location",
     Outcome.SKU_NOT_FOUND: "no location stocks it",
+    Outcome.VERSION_MISMATCH: "the position has changed since it was read",
     Outcome.POOL_NOT_FOUND: "there is no such pool",
     Outcome.CHANNEL_NOT_FOUND: "there is no such channel",
     Outcome.ITEM_NOT_FOUND: "nothing was set for this item",

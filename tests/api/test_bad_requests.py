@@ -28,6 +28,7 @@ BODY_ROUTES = [
     ("POST", "/v1/reservations/batch"),
     ("POST", "/v1/availability/query"),
     ("POST", "/v1/stock/movements"),
+    ("POST", "/v1/stock/counts"),
     ("PUT", "/v1/locations/nowhere"),
     ("PUT", "/v1/policies/x/nowhere"),
     ("PUT", "/v1/fences/none/x/nowhere"),
@@ -49,6 +50,7 @@ JSON_READS = [
     "/v1/stock/x",
     "/v1/stock/x/y",
     "/v1/stock/x/y/holders",
+    "/v1/stock/x/y/movements",
     "/v1/locations",
     "/v1/locations/nowhere",
     "/v1/counts/wanted",
@@ -117,6 +119,7 @@ def test_an_unknown_field(service: Service, method: str, path: str) -> None:
         ("POST", "/v1/reservations/batch", "/operations"),
         ("POST", "/v1/availability/query", "/skus"),
         ("POST", "/v1/stock/movements", "/movements"),
+        ("POST", "/v1/stock/counts", "/counts"),
         ("PUT", "/v1/locations/nowhere", "/kind"),
         ("PUT", "/v1/pools/nowhere", "/locations"),
         ("PUT", "/v1/channels/nowhere", "/pools"),
@@ -142,6 +145,9 @@ LINES = f"/v1/reservations/{ID}/lines"
 SHORT = f"/v1/reservations/{ID}/short"
 QUERY = "/v1/availability/query"
 MOVE = "/v1/stock/movements"
+COUNTS = "/v1/stock/counts"
+COUNT = {"id": "c", "sku": "A", "location": "s7", "quantity": 1, "counted_at": "2026-01-01T00:00:00.000Z"}
+CONDITION = {**MOVEMENT, "kind": "condition", "to_condition": "lost"}
 PLACE = "/v1/locations/nowhere"
 POOL = "/v1/pools/nowhere"
 CHANNEL = "/v1/channels/nowhere"
@@ -260,6 +266,26 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (RECEIVE_INBOUND, {"quantity": 0}, "/quantity"),
     (RECEIVE_INBOUND, {"quantity": 1, "close": "yes"}, "/close"),
     (f"/v1/inbound/{INBOUND}/cancel", {"quantity": 1}, "/quantity"),
+    (MOVE, {"movements": [{**MOVEMENT, "occurred_at": "1969-12-31T23:59:59Z"}]}, "/movements/0/occurred_at"),
+    (MOVE, {"movements": [{**MOVEMENT, "condition": ""}]}, "/movements/0/condition"),
+    (MOVE, {"movements": [{**MOVEMENT, "condition": "so so"}]}, "/movements/0/condition"),
+    (MOVE, {"movements": [{**MOVEMENT, "to_condition": "lost"}]}, "/movements/0/to_condition"),
+    (MOVE, {"movements": [{**MOVEMENT, "reservation": "order-7"}]}, "/movements/0/reservation"),
+    (MOVE, {"movements": [{**CONDITION, "condition": "lost"}]}, "/movements/0/to_condition"),
+    (MOVE, {"movements": [{**CONDITION, "to_condition": "sellable"}]}, "/movements/0/to_condition"),
+    (MOVE, {"movements": [{**CONDITION, "quantity": -1}]}, "/movements/0/quantity"),
+    (COUNTS, {"counts": []}, "/counts"),
+    (COUNTS, {"counts": [COUNT] * 5001}, "/counts"),
+    (COUNTS, {"counts": [COUNT, {**COUNT, "id": ""}]}, "/counts/1/id"),
+    (COUNTS, {"counts": [{**COUNT, "quantity": -1}]}, "/counts/0/quantity"),
+    (COUNTS, {"counts": [{**COUNT, "quantity": 10**15 + 1}]}, "/counts/0/quantity"),
+    (COUNTS, {"counts": [{**COUNT, "quantity": 1.5}]}, "/counts/0/quantity"),
+    (COUNTS, {"counts": [{**COUNT, "sku": "a\nb"}]}, "/counts/0/sku"),
+    (COUNTS, {"counts": [{**COUNT, "location": "../x"}]}, "/counts/0/location"),
+    (COUNTS, {"counts": [{**COUNT, "counted_at": "yesterday"}]}, "/counts/0/counted_at"),
+    (COUNTS, {"counts": [{**COUNT, "counted_at": "2026-01-01T00:00:00"}]}, "/counts/0/counted_at"),
+    (COUNTS, {"counts": [{**COUNT, "counted_at": "1969-01-01T00:00:00Z"}]}, "/counts/0/counted_at"),
+    (COUNTS, {"counts": [{**COUNT, "kind": "sale"}]}, "/counts/0/kind"),
     (PLACE, {"kind": "moon"}, "/kind"),
     (PLACE, {"kind": "store", "lat": 91}, "/lat"),
     (PLACE, {"kind": "store", "lon": "x"}, "/lon"),

@@ -12,6 +12,7 @@ from tests.lua.books import (
     Expected,
     Fact,
     Hold,
+    Opened,
     Position,
     Request,
     Reserved,
@@ -20,6 +21,7 @@ from tests.lua.books import (
     cards,
     carry,
     committing,
+    count,
     decide,
     expire,
     extending,
@@ -32,6 +34,7 @@ from tests.lua.books import (
     move,
     name,
     open_basket,
+    opening,
     outbox,
     pace,
     part,
@@ -50,6 +53,7 @@ from tests.lua.books import (
     supplies,
     supply,
     take_over,
+    trim,
     unbind,
 )
 
@@ -75,6 +79,9 @@ VERBS: dict[str, Request] = {
     "find": find(A),
     "carry": carry(Carried(B, Fact(b"content1", 1, 1, 1))),
     "movement": move(A, 1),
+    "record_count": count(A, 1),
+    "opening": opening(Opened(5)),
+    "trim": trim(8, 8),
     "save_setting": save_setting("W", setting()),
     "cards": cards("shoe"),
     "source": source(A, (Group(1, "W", (("shoe", 1),)),)),
@@ -201,4 +208,4 @@ def test_retried_after_an_error(books: Books) -> None:
     with pytest.raises(ScriptError):
         books.one(VERBS["movement"])
     books.raw("DEL", "inv:{0}:ops")
-    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1).result
+    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1, effect=1).result
