@@ -17,6 +17,7 @@ from api.problems import ProblemError
 from api.readiness import Readiness
 from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
+from api.routes.finding import Finding
 from api.routes.health import Health
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
@@ -65,6 +66,7 @@ def create_cold_app(
         *Nearby(inventory).routes(),
         *Movements(inventory).routes(),
         *Stock(inventory).routes(),
+        *Finding(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),

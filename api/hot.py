@@ -26,9 +26,16 @@ from api.codec import (
     encode,
     reservation_answer,
 )
+from api.finding import (
+    ExplainedAvailability,
+    explained_availability,
+    list_reservations,
+    read_number,
+    read_text,
+)
 from api.problems import ProblemError, as_logged_problem
 from api.schemas import LineBody, OperationBody, ReserveBody, as_line
-from engine import InvalidRequest, Inventory, Line, Reservation, ReserveRequest, Status, limits
+from engine import Availability, InvalidRequest, Inventory, Line, Reservation, ReserveRequest, Status, limits
 
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, bytes, Headers]
@@ -113,7 +120,7 @@ class Hot:
 
     def _find_reservation(self, rest: str) -> tuple[str, dict[str, Handler]] | None:
         if not rest:
-            return "/v1/reservations", {"POST": self.reserve}
+            return "/v1/reservations", {"POST": self.reserve, "GET": self.reservations}
         if rest == "/batch":
             return "/v1/reservations/batch", {"POST": self.batch}
         parts = rest.split("/")
@@ -148,6 +155,9 @@ class Hot:
     async def reservation(self, request: Request) -> Answer:
         found = await self._inventory.reservation(_reservation_of(request))
         return 200, encode(reservation_answer(found)), PLAIN
+
+    async def reservations(self, request: Request) -> Answer:
+        return 200, await list_reservations(self._inventory, request.query), PLAIN
 
     async def commit(self, request: Request) -> Answer:
         return self._resolved(await self._commit(_reservation_of(request), request.body, request.key()))
@@ -270,7 +280,13 @@ class Hot:
     async def availability(self, request: Request) -> Answer:
         sku = segment(request.path[17:])
         asked = _read_query(request.query) if request.query else _EVERYWHERE
-        found = await self._inventory.availability(sku, locations=asked.locations)
+        found: Availability | ExplainedAvailability
+        if asked.explain:
+            found = await asyncio.get_running_loop().create_task(
+                explained_availability(self._inventory, sku, asked.locations, asked.owner)
+            )
+        else:
+            found = await self._inventory.availability(sku, locations=asked.locations, owner=asked.owner)
         head, tail = availability_parts(sku, found.available, found.status, found.locations)
         extra = b""
         if asked.quantity is not None:
@@ -310,11 +326,14 @@ class Hot:
 class _Asked(msgspec.Struct, frozen=True):
     locations: Sequence[str] = ()
     quantity: int | None = None
+    owner: str | None = None
+    explain: bool = False
 
 
 _EVERYWHERE = _Asked()
 QUANTITY_DIGITS = 10
-_PARAMETERS = frozenset({"channel", "pool", "location", "quantity", "explain"})
+_PARAMETERS = frozenset({"channel", "pool", "location", "quantity", "explain", "owner"})
+_FLAGS = {"true": True, "false": False}
 
 
 def _read_query(query: bytes) -> _Asked:
@@ -334,12 +353,11 @@ def _read_query(query: bytes) -> _Asked:
         quantity = read_number(text, QUANTITY_DIGITS)
         if not 1 <= quantity <= limits.MAX_QUANTITY:
             raise InvalidRequest("?quantity", f"a whole number from 1 to {limits.MAX_QUANTITY}")
-    return _Asked(given.get("location", ()), quantity)
-
-
-def read_number(text: str, most_digits: int) -> int:
-    """A whole number of a query; -1 for what is none, or has more digits than any that is allowed."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= most_digits else -1
+    owner = read_text("owner", given["owner"][0]) if "owner" in given else None
+    explain = _FLAGS.get(given.get("explain", ("false",))[0])
+    if explain is None:
+        raise InvalidRequest("?explain", "true or false")
+    return _Asked(given.get("location", ()), quantity, owner, explain)
 
 
 def matches(known: bytes, tag: bytes) -> bool:

@@ -169,12 +169,13 @@ class ReservationAnswer(Struct, frozen=True, gc=False):
     lines: Sequence[ReservationLineAnswer]
 
 
-class LocationAvailabilityAnswer(Struct, frozen=True):
-    """What one location can promise."""
+class LocationAvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
+    """What one location can promise; `explanation` where it was asked, null where the SKU is not stocked."""
 
     location: str
     available: int
     status: Status
+    explanation: "ExplanationAnswer | None" = None
 
 
 class AvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
@@ -283,9 +284,37 @@ class HolderAnswer(Struct, frozen=True):
 
 
 class HoldersAnswer(Struct, frozen=True):
-    """Who holds units of a position, newest promise first."""
+    """Who holds units of a position, oldest promise first; there are more unless `next_cursor` is null."""
 
     holders: list[HolderAnswer]
+    next_cursor: str | None
+
+
+class ReservationsAnswer(Struct, frozen=True):
+    """A page of reservations, the newest first. The list goes on until `next_cursor` is null; a page may have
+    fewer than were asked for and still go on.
+    """
+
+    items: list[ReservationAnswer]
+    next_cursor: str | None
+
+
+class ExplanationAnswer(Struct, frozen=True):
+    """Why a location can promise what it does: `on_hand` less the others, plus what of `held` is the asking
+    owner's own, but not below `-backorder_limit`. `holders` are the first few, the oldest promise first.
+    """
+
+    text: str
+    on_hand: int
+    held: int
+    allocated: int
+    unsellable: int
+    safety_stock: int
+    fenced: int
+    backorder_limit: int
+    own_held: int
+    holders: list[HolderAnswer]
+    more_holders: int
 
 
 class HealthAnswer(Struct, frozen=True):

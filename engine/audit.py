@@ -8,29 +8,35 @@ several partitions are then compared with their parts: see `audit_baskets`.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar, cast
 from zlib import crc32
 
 from engine import keys
 from engine.audit_baskets import compare_baskets
+from engine.audit_index import compare_index
 from engine.audit_report import AuditReport, Note
 from engine.audit_settings import compare_settings
 from engine.cards import (
     DIVIDER,
-    PLAIN_COUNTERS,
+    POLICY_COUNTERS,
     Card,
     block_field,
     decode_card,
+    decode_fences,
+    encode_fences,
+    fence_field,
     page_field,
     split_claims,
+    split_fence_field,
 )
 from engine.dataset import Dataset
 from engine.events import Event, LedgerReader, Version
 from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.inventory import Inventory
-from engine.ledger import COUNTERS, Claims, Promise, Replay, remembered_crc
+from engine.ledger import Claims, Promise, Replay, remembered_crc
+from engine.ledger_counters import COUNTERS
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
 from engine.setting_forms import FORMS
@@ -70,6 +76,7 @@ async def audit_partitions(
     await _note_unknown_keys(topology, partitions, report)
     for partition in range(partitions):
         await _PartitionAudit(topology, partition, report, retention_seconds).run()
+        await compare_index(topology, partition, report)
     await compare_baskets(topology, partitions, report)
     await compare_settings(topology, partitions, report)
     report.elapsed_seconds = monotonic() - begun
@@ -78,7 +85,9 @@ async def audit_partitions(
 
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
     names = (
-        *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.named, keys.changes),
+        *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
+        *(keys.named, keys.changes),
+        *(keys.find, keys.found),
         *(form.key for form in FORMS.values()),
     )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
@@ -118,7 +127,8 @@ class _PartitionAudit:
         else:
             await self._compare_settings()
             await self._compare_stock()
-            await self._compare_stocked()
+            await self._compare_counts(keys.stocked, self.replay.stocked, "positions of location")
+            await self._compare_counts(keys.fenced, self.replay.fences.counts, "fences of channel")
             await self._compare_records()
         self.report.events += replay.events
         self.report.violation_count += replay.violation_count
@@ -222,6 +232,8 @@ class _PartitionAudit:
                     self.differ(f"stock, field {_show(field)}", _show(stored), _NOT_THERE)
 
     def _is_expected(self, field: bytes) -> bool:
+        if field.startswith(b"\n"):
+            return self.replay.fences.has(split_fence_field(field.decode(errors="replace")))
         replay, (card, _, block) = self.replay, field.decode(errors="replace").partition("\n\n")
         sku, _, page = card.partition("\n")
         is_card = _number_of(page) in replay.pages.get(sku, ()) if page else sku in replay.stock
@@ -259,6 +271,9 @@ class _PartitionAudit:
         """The fields that a SKU must have, and so many of the blocks that may come next."""
         if sku in self.replay.pages:
             yield sku
+        for location in self.replay.stock[sku]:
+            if self.replay.fences.has((sku, location)):
+                yield fence_field(sku, location)
         for field in self._cards_of(sku):
             claims = self.replay.claims_of(field)
             yield field
@@ -284,6 +299,18 @@ class _PartitionAudit:
                 continue
             self._compare_positions(sku, card, locations)
             self._compare_claims(sku, field, card, stored)
+        for location in self.replay.stock[sku]:
+            self._compare_fences(sku, location, stored.get(fence_field(sku, location)))
+
+    def _compare_fences(self, sku: str, location: str, stored: bytes | None) -> None:
+        replayed = list(self.replay.fences.at((sku, location)))
+        if (stored or b"") == encode_fences(replayed):
+            return
+        try:
+            found: object = ", ".join(map(str, decode_fences(sku, location, stored or b"")))
+        except ValueError as error:
+            found = error
+        self.differ(f"fences of {sku} at {location}", found, ", ".join(map(str, replayed)))
 
     def _compare_positions(self, sku: str, card: Card, locations: Sequence[str]) -> None:
         if card.locations != tuple(locations):
@@ -294,7 +321,7 @@ class _PartitionAudit:
                 continue
             numbers = card.counters[index * card.stride : (index + 1) * card.stride]
             for name, number, replayed in zip(
-                COUNTERS, numbers + (0,) * PLAIN_COUNTERS, counters.numbers().values(), strict=False
+                COUNTERS, numbers + (0,) * POLICY_COUNTERS, counters.numbers().values(), strict=False
             ):
                 if number != replayed:
                     self.differ(f"{sku} at {location}, {name}", number, replayed)
@@ -328,14 +355,16 @@ class _PartitionAudit:
         if not different:
             self.differ(f"{sku}, holders", "another order", "the order of their promises")
 
-    async def _compare_stocked(self) -> None:
-        (found,) = await self._read(("HGETALL", keys.stocked(self.partition)))
+    async def _compare_counts(
+        self, key: Callable[[int], str], counts: Mapping[str, int], subject: str
+    ) -> None:
+        (found,) = await self._read(("HGETALL", key(self.partition)))
         stored = {name.decode(): raw.decode() for name, raw in cast("dict[bytes, bytes]", found).items()}
-        replayed = {location: str(count) for location, count in self.replay.stocked.items()}
-        for location in sorted(stored.keys() | replayed.keys()):
-            ours, theirs = stored.get(location, _NOT_THERE), replayed.get(location, _NOT_THERE)
+        replayed = {name: str(count) for name, count in counts.items()}
+        for name in sorted(stored.keys() | replayed.keys()):
+            ours, theirs = stored.get(name, _NOT_THERE), replayed.get(name, _NOT_THERE)
             if ours != theirs:
-                self.differ(f"positions of location {location}", ours, theirs)
+                self.differ(f"{subject} {name}", ours, theirs)
 
     # ---------------------------------------------------------------- records
 

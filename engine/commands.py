@@ -21,7 +21,7 @@ from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVI
 from engine.script import Library
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
-UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace", "repair", "settle", "unbind"))
+UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "index", "pace", "repair", "settle", "unbind"))
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
@@ -44,6 +44,20 @@ class Reply(Struct, frozen=True, gc=False):
         if type(answer) is list and answer and type(answer[0]) is bytes:
             return str(answer[0], "ascii")
         return None
+
+
+class Replan(Struct, frozen=True, gc=False):
+    """Other lines for a reservation. `version` is that of the record that they were worked out from; `rest`
+    is terms and detail as the record has them from then on.
+    """
+
+    reservation: bytes
+    version: tuple[int, int]
+    plan: bytes
+    units: Sequence[tuple[int, int, int, int]]
+    rest: bytes
+    operation: bytes = NO_OPERATION
+    fingerprint: bytes = bytes(FINGERPRINT_SIZE)
 
 
 class Commands:
@@ -90,6 +104,7 @@ class Commands:
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
         }
+        self._replan = script("replan", effects, RESERVE, retention)
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
         self._decide = script("decide", effects, COMMIT)
@@ -102,11 +117,20 @@ class Commands:
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
+        self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
         self._save_setting = script(
             "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
         )
+        self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
+        self._save_fence = script(
+            "save_fence",
+            (meta, log, stock, locations, keys.channels(partition), keys.fenced(partition)),
+            COMMIT,
+        )
         self._cards = script("cards", (meta, due, stock), READ)
+        self._source = script("source", (*effects, *settings[:3]), RESERVE, retention)
+        self._plan = script("plan", (meta, operations, due, stock, *settings[:3]), READ)
         self._pace = script("pace", (meta,), COMMIT)
         self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
 
@@ -163,6 +187,22 @@ class Commands:
                 for reservation, known, positions in requests
             ],
         )
+
+    def replan(self, asked: Replan) -> Answered:
+        """`lua/replan.lua`."""
+        units = b"".join([number.to_bytes(5, "little") for row in asked.units for number in row])
+        argument = b"".join(
+            (
+                asked.reservation,
+                asked.operation,
+                asked.fingerprint,
+                encode_version(asked.version),
+                asked.plan,
+                units,
+                asked.rest,
+            )
+        )
+        return self._submit(self._replan, bulk(argument), 2 * len(asked.units) + 1)
 
     def open_basket(self, argument: bytes, positions: int) -> Answered:
         """`lua/open_basket.lua`."""
@@ -233,6 +273,17 @@ class Commands:
         """`lua/find.lua`: `[seq, record]`."""
         return self._submit(self._find, bulk(operation))
 
+    def index(
+        self, prior: bytes, cursor: bytes, added: Sequence[bytes], gone: Sequence[bytes] = ()
+    ) -> Answered:
+        """`lua/index.lua`: goes on from the cursor `prior`, files entries and strikes out others."""
+        parts = [bytes((len(prior),)), prior, bytes((len(cursor),)), cursor]
+        for entries in (added, gone):
+            parts.append(len(entries).to_bytes(2, "little"))
+            for entry in entries:
+                parts += (bytes((len(entry),)), entry)
+        return self._submit(self._index, bulk(b"".join(parts)), max(1, len(added) + len(gone)))
+
     def encode_movement(
         self, operation: bytes, fingerprint: bytes, quantity: int, location: str, sku: str, detail: bytes
     ) -> bytes:
@@ -265,9 +316,46 @@ class Commands:
         head = bytes((kind,)) + numbers + len(packed).to_bytes(2, "little")
         return self._submit(self._save_setting, bulk(head + packed + settings))
 
+    def save_policy(self, sku: str, location: str, numbers: Sequence[int]) -> Answered:
+        """`lua/save_policy.lua`: safety stock, backorder limit and low-stock band, or none to delete."""
+        packed = b"".join([number.to_bytes(7, "little") for number in numbers])
+        return self._submit(self._save_policy, bulk(_pack_position(sku, location) + packed), 2)
+
+    def save_fence(
+        self,
+        channel: str,
+        sku: str,
+        location: str,
+        quantity: int | None,
+        *,
+        spills: bool = False,
+        used: int | None = None,
+    ) -> Answered:
+        """`lua/save_fence.lua`; no quantity deletes."""
+        name = channel.encode()
+        packed = bytes((len(name),)) + name + _pack_position(sku, location)
+        if quantity is not None:
+            packed += quantity.to_bytes(6, "little") + bytes((spills,))
+        if used is not None:
+            packed += used.to_bytes(6, "little")
+        return self._submit(self._save_fence, bulk(packed), 2)
+
+    def source(self, argument: bytes, positions: int) -> Answered:
+        """`lua/source.lua`: `[seq, record]`."""
+        return self._submit(self._source, bulk(argument), positions)
+
+    def plan(self, request: bytes, positions: int, *, swept: bool) -> Answered:
+        """`lua/plan.lua`: `[seq, fits, candidates, …]`."""
+        return self._submit(self._plan, bulk(bytes((swept,)) + request), positions)
+
     def cards(self, sku: str, *, swept: bool) -> Answered:
         """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""
         return self._submit(self._cards, _ask_cards(sku, swept))
+
+
+def _pack_position(sku: str, location: str) -> bytes:
+    place, name = place_of(location), sku.encode()
+    return b"".join((bytes((len(place),)), place, len(name).to_bytes(2, "little"), name))
 
 
 _IDS_SIZE = OPERATION_ID_SIZE + FINGERPRINT_SIZE

@@ -10,7 +10,7 @@ BincardError
 │   │       SkuNotFound · NotStocked
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled
+│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions
 │   ├── SettingInUse
 │   │   └── LocationInUse · PoolInUse · ItemInUse
 │   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange
@@ -100,6 +100,14 @@ class NotStocked(NotFound):
     outcome = Outcome.NOT_STOCKED
 
 
+class PolicyNotFound(NotFound):
+    outcome = Outcome.POLICY_NOT_FOUND
+
+
+class FenceNotFound(NotFound):
+    outcome = Outcome.FENCE_NOT_FOUND
+
+
 class StateConflict(Refused):
     """The reservation is in a state in which this cannot be done."""
 
@@ -126,6 +134,12 @@ class AlreadyFulfilled(StateConflict):
 
 class AlreadyCancelled(StateConflict):
     outcome = Outcome.ALREADY_CANCELLED
+
+
+class SpansPartitions(StateConflict):
+    """The reservation lies in several partitions, or would: its lines cannot be changed in one step."""
+
+    outcome = Outcome.SPANS_PARTITIONS
 
 
 class ExceedsOpenQuantity(Refused):
@@ -162,6 +176,10 @@ class PoolInUse(SettingInUse):
 
 class ItemInUse(SettingInUse):
     outcome = Outcome.ITEM_IN_USE
+
+
+class FenceInUse(Refused):
+    outcome = Outcome.FENCE_IN_USE
 
 
 class Unavailable(OutcomeError):
@@ -206,18 +224,22 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         ItemNotFound,
         SkuNotFound,
         NotStocked,
+        PolicyNotFound,
+        FenceNotFound,
         ReservationExpired,
         NotCommitted,
         AlreadyCommitted,
         AlreadyReleased,
         AlreadyFulfilled,
         AlreadyCancelled,
+        SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
         QuantityOutOfRange,
         LocationInUse,
         PoolInUse,
         ItemInUse,
+        FenceInUse,
     )
 }
 """The exception of each word with which a script refuses."""

@@ -7,7 +7,7 @@ Numbers are little-endian. The bodies' layouts stand in the `--@event` lines of 
 packed parts and decode them when asked, so that a consumer pays for what it reads.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -284,6 +284,29 @@ class SettingSaved(Event, frozen=True, gc=False):
 _decode_movement_detail = msgspec.msgpack.Decoder(MovementDetail).decode
 
 
+class PolicySaved(Event, frozen=True, gc=False):
+    """The policy of a position was written; all zero: it was deleted."""
+
+    location: str
+    sku: str
+    safety_stock: int
+    backorder_limit: int
+    low_stock: int
+
+
+class FenceSaved(Event, frozen=True, gc=False):
+    """A channel's fence at a position was written; no `quantity`: it was deleted. `used` is told of one that
+    comes from another data set.
+    """
+
+    channel: str
+    location: str
+    sku: str
+    quantity: int | None
+    spills: bool = False
+    used: int | None = None
+
+
 class GapKind(StrEnum):
     """How a ledger fails to go on where its reader stood."""
 
@@ -334,7 +357,8 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_MOVEMENT, _SETTING, _CARRY = 8, 9, 15
+_FENCE_SIZES = {0, 7, 13}
+"""Of what follows the names: nothing, quantity and spill, those and what is used."""
 _RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
@@ -358,13 +382,10 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
     if reserved is not None:
         route = int.from_bytes(packed[records.ROUTE], "little")
         return reserved(*common, body[:OPERATION_ID_SIZE], route, packed)
-    if kind == _MOVEMENT:
-        return _decode_moved(common, body)
-    if kind == _SETTING:
-        return _decode_saved(common, body)
-    if kind == _CARRY:
-        return _decode_carried(common, body)
-    raise ValueError(f"an event has the unknown kind {kind}")
+    decode = _OTHERS.get(kind)
+    if decode is None:
+        raise ValueError(f"an event has the unknown kind {kind}")
+    return decode(common, body)
 
 
 def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], body: bytes) -> Resolved:
@@ -378,7 +399,7 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
     tail, is_whole = body[tail_at:tail_end], body[tail_end] == 1
     deltas_at = tail_end + 1
     deltas_end = deltas_at + (0 if is_whole else body[_PLAN_AT + 2] * DELTA_SIZE)
-    if kind is Followed and len(body) - deltas_end != VERSION_SIZE:
+    if kind is Followed and not _is_followed(body[deltas_end:]):
         raise ValueError("an event does not say what was followed")
     if deltas_end > len(body) or body[tail_end] > 1 or records.tail_size(tail) != len(tail):
         raise ValueError("an event's parts do not fit it")
@@ -393,6 +414,12 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
         body[_PLAN_AT:plan_end],
         body[deltas_end:],
     )
+
+
+def _is_followed(rest: bytes) -> bool:
+    """Whether these are a version and, perhaps, terms."""
+    further = len(rest) - VERSION_SIZE
+    return further >= 0 and records.decode_terms(rest[VERSION_SIZE:])[1] == further
 
 
 def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
@@ -427,6 +454,38 @@ def _decode_saved(common: tuple[int, int, int, int], body: bytes) -> SettingSave
     return SettingSaved(*common, kind, number, name.decode(), body[end:])
 
 
+def _decode_policy(common: tuple[int, int, int, int], body: bytes) -> PolicySaved:
+    location, sku, at = _read_position(body, 0)
+    if len(body) != at + 21:
+        raise ValueError("a policy has three numbers")
+    numbers = (int.from_bytes(body[place : place + 7], "little") for place in range(at, at + 21, 7))
+    return PolicySaved(*common, location, sku, *numbers)
+
+
+def _decode_fence(common: tuple[int, int, int, int], body: bytes) -> FenceSaved:
+    channel = body[1 : 1 + body[0]].decode()
+    location, sku, at = _read_position(body, 1 + body[0])
+    rules = body[at:]
+    if len(rules) not in _FENCE_SIZES:
+        raise ValueError("a fence's rules do not fit it")
+    if not rules:
+        return FenceSaved(*common, channel, location, sku, None)
+    used = int.from_bytes(rules[7:], "little") if rules[7:] else None
+    return FenceSaved(
+        *common, channel, location, sku, int.from_bytes(rules[:6], "little"), rules[6] == 1, used
+    )
+
+
+def _read_position(body: bytes, at: int) -> tuple[str, str, int]:
+    """Location and SKU that stand somewhere in an event, and where they end."""
+    place_end = at + 1 + body[at]
+    location = body[at + 2 : place_end - 1].decode()
+    end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
+    if body[at + 1 : place_end] != place_of(location) or end > len(body):
+        raise ValueError("an event's position is none")
+    return location, body[place_end + 2 : end].decode(), end
+
+
 def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
     if len(body) <= _CARRIED_AT:
         raise ValueError("an event carries nothing")
@@ -438,6 +497,15 @@ def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
         int.from_bytes(until_ms, "little"),
         body[_CARRIED_AT:],
     )
+
+
+_OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
+    8: _decode_moved,
+    9: _decode_saved,
+    15: _decode_carried,
+    17: _decode_policy,
+    18: _decode_fence,
+}
 
 
 def _reads_as_plan(body: bytes, at: int, end: int) -> bool:

@@ -14,45 +14,25 @@ from engine.cards import (
     is_divider,
     page_field,
     page_of,
+    read_availability,
     read_positions,
     split_claims,
+    without_holds,
 )
 from engine.errors import NotStocked, SkuNotFound
 from engine.events import Reserved, Resolved, parse_version, read_events
-from engine.ids import basket_id, reservation_id
+from engine.holders import Holder, hold_of, read_baskets
 from engine.inventory import Inventory
-from engine.lifecycle import COMMITTED, HELD, positions_of, units_of
-from engine.records import (
-    KIND_PART,
-    KIND_RESERVATION,
-    Head,
-    Record,
-    decode_record,
-    is_reservation,
-    reference_at,
-)
-from engine.types import State
+from engine.records import WITH_UNITS, Head, Record, decode_record
+from engine.types import LocationAvailability, Status
 
-_WITH_UNITS = (KIND_RESERVATION, KIND_PART)
 BLOCKS_AHEAD = 8
 """Blocks of claims that are read before there are any: a card may fill some while we ask."""
 
 
-class Holder(Struct, frozen=True, gc=False):
-    """A reservation with open units at a position."""
-
-    reservation: str
-    state: State
-    held: int
-    allocated: int
-    owner: str | None
-    reference: str | None
-    expires_ms: int | None
-
-
 class Explanation(Struct, frozen=True):
     """A position's availability as a sum: `available` is on_hand less all the others, but not below
-    `-backorder_limit`. `holders` come newest promise first. All of one moment, `version`.
+    `-backorder_limit`. `holders` come oldest promise first. All of one moment, `version`.
     """
 
     sku: str
@@ -67,10 +47,16 @@ class Explanation(Struct, frozen=True):
     backorder_limit: int
     version: str
     holders: tuple[Holder, ...]
+    own_held: int = 0
+    """Of `held` what the owner who asks holds: it is not taken off."""
+    status: Status = Status.OUT_OF_STOCK
 
 
-async def explain(inventory: Inventory, sku: str, location: str | None = None) -> list[Explanation]:
-    """Explains a SKU's positions, or the one at a location. What has lapsed is given back first.
+async def explain(
+    inventory: Inventory, sku: str, location: str | None = None, *, owner: str | None = None
+) -> list[Explanation]:
+    """Explains a SKU's positions, or the one at a location. What has lapsed is given back first, and what an
+    `owner` holds counts as free.
 
     Raises `SkuNotFound`, `NotStocked`, `InvalidRequest`, `StorageUnavailable`. Cost: all open claims on
     the SKU's cards, read twice.
@@ -78,22 +64,24 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
     await inventory.stock(sku, locations=() if location is None else (location,))
     partition = keys.partition_of(sku, inventory.dataset.partitions)
     version, stored, records = await _read_books(inventory, partition, sku, location)
-    baskets = await _read_baskets(inventory, records)
+    baskets = await read_baskets(inventory, records)
     if sku not in stored:
         raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
     found = []
     for field in _card_fields(stored, sku, location):
         if field not in stored:
             continue
-        claimants = _claimants(stored, field)[::-1]
+        claimants = _claimants(stored, field)
         for position in read_positions(stored[field], version):
             if location in {None, position.location}:
                 listed = _list_holders(sku, position.location, claimants, records, baskets)
+                own = sum(holder.held for holder in listed if owner is not None and holder.owner == owner)
+                free = _without(stored[field], position.location, own)
                 found.append(
                     Explanation(
                         sku,
                         position.location,
-                        position.available,
+                        free.available,
                         position.on_hand,
                         position.held,
                         position.allocated,
@@ -103,6 +91,8 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
                         position.backorder_limit,
                         version,
                         listed,
+                        own,
+                        free.status,
                     )
                 )
     if location is not None and not found:
@@ -110,10 +100,10 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
     return sorted(found, key=lambda explanation: explanation.location)
 
 
-async def holders(inventory: Inventory, sku: str, location: str) -> tuple[Holder, ...]:
-    """Who holds units of a position, newest promise first. Raises as `explain` does."""
-    (explanation,) = await explain(inventory, sku, location)
-    return explanation.holders
+def _without(card: bytes, location: str, held: int) -> LocationAvailability:
+    """What a location can promise to one who holds so many units there."""
+    places = read_availability(without_holds(card, {location: held}) if held else card)
+    return next(place for place in places if place.location == location)
 
 
 def render_explanations(explanations: Sequence[Explanation]) -> str:
@@ -142,9 +132,10 @@ def render_sum(explanation: Explanation) -> str:
         (explanation.safety_stock, "safety stock"),
         (explanation.fenced, "fenced for others"),
     )
-    free = explanation.on_hand - sum(units for units, _ in terms)
+    free = explanation.on_hand - sum(units for units, _ in terms) + explanation.own_held
     text = f"{_number(free)} = {_number(explanation.on_hand)} on hand"
     text += "".join(f" − {units} {name}" for units, name in terms if units)
+    text += f" + {explanation.own_held} of its own" if explanation.own_held else ""
     if explanation.available == free:
         return text
     return f"{_number(explanation.available)}, the backorder limit, as {text}"
@@ -227,7 +218,7 @@ async def _read_once(
     records = {
         operation: decode_record(record)
         for operation, record in zip(asked, raw, strict=True)
-        if record is not None and record[0] in _WITH_UNITS
+        if record is not None and record[0] in WITH_UNITS
     }
     stored = {
         field: card
@@ -238,22 +229,6 @@ async def _read_once(
     return f"{epoch}.{seq}", stored, records
 
 
-async def _read_baskets(inventory: Inventory, records: Mapping[bytes, Record]) -> dict[bytes, Record]:
-    """The baskets of those records that are parts, by the part's id. Each is read at a moment of its own."""
-    commands = inventory.dataset.commands
-    asked = {
-        part: commands[record.route % len(commands)].find(basket_id(part, record.route))
-        for part, record in records.items()
-        if record.kind == KIND_PART
-    }
-    baskets = {}
-    for part, waiting in asked.items():
-        _, _, _, (_, raw) = await waiting
-        if is_reservation(raw):
-            baskets[part] = decode_record(raw)
-    return baskets
-
-
 def _list_holders(
     sku: str,
     location: str,
@@ -261,25 +236,9 @@ def _list_holders(
     records: Mapping[bytes, Record],
     baskets: Mapping[bytes, Record],
 ) -> tuple[Holder, ...]:
-    listed = []
-    for operation in claimants:
-        record = records.get(operation)
-        if record is None:
-            continue
-        plan, shown = record.plan.packed, baskets.get(operation, record)
-        public = basket_id(operation, record.route) if record.kind == KIND_PART else operation
-        state = shown.head.state if isinstance(shown.head.state, State) else State.HELD
-        for (name, place, _), units in zip(positions_of(plan), units_of(record.head, plan), strict=True):
-            if (name, place) == (sku, location) and units[HELD] + units[COMMITTED]:
-                listed.append(
-                    Holder(
-                        reservation_id(record.route, public),
-                        state,
-                        units[HELD],
-                        units[COMMITTED],
-                        shown.detail.owner,
-                        reference_at(shown.detail, shown.head.revision),
-                        shown.head.deadline_ms if shown.head.state is State.HELD else None,
-                    )
-                )
-    return tuple(listed)
+    found = (
+        hold_of(sku, location, claimant, records[claimant], baskets.get(claimant))
+        for claimant in claimants
+        if claimant in records
+    )
+    return tuple(holder for holder in found if holder is not None)

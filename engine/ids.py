@@ -22,6 +22,7 @@ class OperationIds:
     """Makes the operation ids of one data set."""
 
     def __init__(self, secret: bytes) -> None:
+        self._secret = secret
         self._requests = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"request")
         self._movements = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"movement")
         self._openings = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"opening")
@@ -37,6 +38,10 @@ class OperationIds:
         digest = self._movements.copy()
         digest.update(f"{caller}\0{key}".encode())
         return digest.digest()
+
+    def mark_of_page(self, asked: bytes) -> bytes:
+        """What tells a cursor that we gave out from any other: of what it is a page, and where that ended."""
+        return blake2b(asked, key=self._secret, digest_size=8, person=b"page").digest()
 
     def of_opening(self, epoch: int, sku: str, location: str, step: int) -> bytes:
         """The operation id of a movement with which a position begins in a data set that was repartitioned.

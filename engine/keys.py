@@ -11,10 +11,14 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:due` | zset | when (ms) → ids of holds to give back, memories to forget, baskets to repair |
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
+| | | line feed, location, `=`, SKU → fences of the position |
 | `inv:{p}:locations`, `pools`, `channels`, `items` | hash | id → settings; the same in every partition |
 | `inv:{p}:named` | hash | class, line feed, id → who names it: ids, each with a line feed behind it |
 | `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:fenced` | hash | channel id → how many fences it has |
+| `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
+| `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
 """
 
 from zlib import crc32
@@ -82,3 +86,15 @@ def changes(partition: int) -> str:
 
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def fenced(partition: int) -> str:
+    return f"inv:{{{partition}}}:fenced"
+
+
+def find(partition: int) -> str:
+    return f"inv:{{{partition}}}:find"
+
+
+def found(partition: int) -> str:
+    return f"inv:{{{partition}}}:found"

@@ -17,19 +17,24 @@ from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_
 from engine.events import Carried, Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
 from engine.keys import route_of
+from engine.ledger_counters import Counters
+from engine.ledger_terms import FenceBooks, Step, terms_of
 from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, find_unfit, positions_of, units_of
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
     KIND_BASKET,
     KIND_PART,
+    NO_TERMS,
     ROUTE,
     STATES,
     TTL,
-    Detail,
     Head,
+    Terms,
     Undecided,
+    decode_detail,
     decode_tail,
+    has_terms,
     split_record,
 )
 from engine.replayed_settings import ReplayedSettings
@@ -40,7 +45,6 @@ KEPT_VIOLATIONS = 1000
 OPERATION_KIND, MOVEMENT_KIND = b"\2", b"\3"
 NAMED_PROMISES = 100
 """Of the promises that a fact broke so many are named, the newest."""
-_decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 
 class Violation(Struct, frozen=True):
@@ -53,37 +57,6 @@ class Violation(Struct, frozen=True):
     detail: str
 
 
-class Counters(Struct, gc=False):
-    """The counters of one position."""
-
-    on_hand: int = 0
-    held: int = 0
-    allocated: int = 0
-    unsellable: int = 0
-    safety_stock: int = 0
-    backorder_limit: int = 0
-    fenced: int = 0
-    low_stock: int = 0
-
-    @property
-    def slack(self) -> int:
-        """What may still be promised at the utmost; negative where a fact took promised units away."""
-        return self.on_hand - self.unsellable + self.backorder_limit - self.held - self.allocated
-
-    @property
-    def free(self) -> int:
-        return self.on_hand - self.unsellable - self.allocated - self.held - self.safety_stock - self.fenced
-
-    @property
-    def available(self) -> int:
-        return max(self.free, -self.backorder_limit)
-
-    def numbers(self) -> dict[str, int]:
-        """The eight stored counters by name, in the order in which they are stored."""
-        return {name: getattr(self, name) for name in COUNTERS}
-
-
-COUNTERS = Counters.__struct_fields__
 _STATE_AT, _DEADLINE = -3, slice(-22, -16)
 
 
@@ -128,6 +101,7 @@ class Promise(Struct, gc=False):
     detail_crc: int
     blocks: bytes
     tail: bytes
+    terms: Terms = NO_TERMS
 
     def read_head(self) -> Head:
         return decode_tail(self.tail)
@@ -184,6 +158,7 @@ class Replay:
         self._carried_until: dict[bytes, int] = {}
         """Of operations that another data set remembered: until when."""
         self.settings = ReplayedSettings(partition)
+        self.fences = FenceBooks()
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -218,6 +193,10 @@ class Replay:
                 self._carry(item)
             elif isinstance(item, events.SettingSaved):
                 self._save_setting(item)
+            elif isinstance(item, events.PolicySaved):
+                self._save_policy(item)
+            elif isinstance(item, events.FenceSaved):
+                self._save_fence(item)
 
     def remembered_until_ms(self, operation: bytes) -> int:
         """Until when a remembered operation must not be forgotten."""
@@ -240,6 +219,36 @@ class Replay:
         has_goods = is_stocked or (event.kind is SettingClass.ITEM and event.id in self.stock)
         for fault in self.settings.apply(event, has_goods=has_goods):
             self.blame("I4", event.seq, f"{event.kind.name.lower()} {event.id}", fault)
+
+    # ---------------------------------------------------------------- policies and fences
+
+    def _save_policy(self, event: events.PolicySaved) -> None:
+        subject = f"{event.sku} at {event.location}"
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
+            self.blame("I4", event.seq, subject, "the location did not exist")
+        counters.safety_stock, counters.low_stock = event.safety_stock, event.low_stock
+        counters.backorder_limit = event.backorder_limit
+
+    def _save_fence(self, event: events.FenceSaved) -> None:
+        subject = f"fence of {event.channel}, {event.sku} at {event.location}"
+        fault = self.fences.save(event, self._position(event, event.sku, event.location))
+        if fault is not None:
+            self.blame("I4", event.seq, subject, fault)
+        if event.quantity is not None and event.channel not in self.settings.stored[SettingClass.CHANNEL]:
+            self.blame("I4", event.seq, subject, "the channel did not exist")
+
+    def _follow(
+        self, event: Event, terms: Terms, index: int, place: tuple[str, str], counters: Counters, step: Step
+    ) -> None:
+        """What a step on a reservation does to fences, and whether it took what is withheld."""
+        if terms == NO_TERMS and not (counters.safety_stock or counters.fenced):
+            return
+        fault = self.fences.follow(terms, index, place, counters, step)
+        if fault is not None:
+            self.blame("I3", event.seq, " at ".join(place), fault)
 
     # ---------------------------------------------------------------- facts
 
@@ -344,18 +353,20 @@ class Replay:
             parts = split_record(event.record)
             head, plan = decode_tail(parts.tail), parts.plan
             lines = positions_of(plan)
-            ttl_ms = limits.SEEK_MS
+            ttl_ms, terms = limits.SEEK_MS, terms_of(event.record[0], parts.detail)
             if not isinstance(event, events.PartHeld):
-                ttl_ms = _decode_detail(parts.detail).ttl_seconds * 1000
+                ttl_ms = decode_detail(parts.detail).ttl_seconds * 1000
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
-        ttl = parts.front[TTL]
+        ttl, is_sourced = parts.front[TTL], has_terms(parts.detail)
         if ttl != ttl_ms.to_bytes(4, "little"):
             self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld):
+        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld) and not is_sourced:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its first SKU")
-        if parts.front[FINGERPRINT] != fingerprint(ttl + parts.front[ROUTE] + plan + parts.detail):
+        if not is_sourced and parts.front[FINGERPRINT] != fingerprint(
+            ttl + parts.front[ROUTE] + plan + parts.detail
+        ):
             self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
         self._check_first(event)
         if self._is_remembered(event.id, event.at_ms):
@@ -368,15 +379,16 @@ class Replay:
         if head != expected:
             self.blame("I5", event.seq, event.reservation, f"was made as {head}, not {expected}")
         self.reservations[event.id] = Promise(
-            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail
+            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail, terms
         )
         if is_basket:
             # Its parts have the units.
             return
         blocks = []
-        for sku, location, quantity in lines:
+        for index, (sku, location, quantity) in enumerate(lines):
             counters = self._position(event, sku, location)
             counters.held += quantity
+            self._follow(event, terms, index, (sku, location), counters, Step(quantity, 0))
             blocks.append(self._claims_on(sku, location).add(event.id))
             self._check_promise(event, sku, location, counters, lowered=True)
         if parts.blocks != _pack_blocks(blocks):
@@ -394,7 +406,7 @@ class Replay:
         try:
             parts = split_record(event.record)
             head, lines = decode_tail(parts.tail), positions_of(parts.plan)
-            fault = find_unfit(head, parts.plan)
+            fault, terms = find_unfit(head, parts.plan), terms_of(event.record[0], parts.detail)
         except (ValueError, IndexError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
@@ -403,18 +415,19 @@ class Replay:
             return
         if event.id in self.reservations or self._is_remembered(event.id, event.at_ms):
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
-        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail)
+        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, terms)
         if promise.route != event.route:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its record")
         self.reservations[event.id] = promise
         units = units_of(head, parts.plan)
         blocks = []
-        for (sku, location, _), (held, committed, _, _) in zip(lines, units, strict=True):
+        for index, ((sku, location, _), (held, committed, _, _)) in enumerate(zip(lines, units, strict=True)):
             block = 0
             if promise.kind != KIND_BASKET and held + committed:
                 counters = self._position(event, sku, location)
                 counters.held += held
                 counters.allocated += committed
+                self.fences.carry(terms, index, counters, held)
                 block = self._claims_on(sku, location).add(event.id)
                 self._check_promise(event, sku, location, counters, lowered=True)
             blocks.append(block)
@@ -490,11 +503,15 @@ class Replay:
                 self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
         if event.detail:
             promise.detail_crc = crc32(event.detail)
+            if terms_of(promise.kind, event.detail) != promise.terms:
+                self.blame("I5", event.seq, event.reservation, "its terms are not those of its beginning")
 
     def _change_counters(self, event: Resolved, promise: Promise, before: Head, after: Head) -> None:
         deltas, plan = [], promise.plan
         old_units, new_units = units_of(before, plan), units_of(after, plan)
-        for (sku, location, _), old, new in zip(positions_of(plan), old_units, new_units, strict=True):
+        for index, ((sku, location, _), old, new) in enumerate(
+            zip(positions_of(plan), old_units, new_units, strict=True)
+        ):
             held, allocated, on_hand = new[0] - old[0], new[1] - old[1], old[2] - new[2]
             deltas += [held, allocated, on_hand]
             if promise.kind == KIND_BASKET or not (held or allocated or on_hand):
@@ -503,6 +520,9 @@ class Replay:
             counters.held += held
             counters.allocated += allocated
             counters.on_hand += on_hand
+            self._follow(
+                event, promise.terms, index, (sku, location), counters, Step(held, allocated, -on_hand)
+            )
             lowered = held + allocated > on_hand
             self._check_promise(event, sku, location, counters, lowered=lowered)
         if promise.kind != KIND_BASKET:

@@ -28,12 +28,14 @@ class Outcome(StrEnum):
     EXTENDED = "extended"
     FULFILLED = "fulfilled"
     CANCELLED = "cancelled"
+    REPLANNED = "replanned"
     EXPIRED = "expired"
     RECORDED = "recorded"
     SAVED = "saved"
     UNCHANGED = "unchanged"
     CARD = "card"
     CARDS = "cards"
+    PLANNED = "planned"
     FOUND = "found"
     FORGOTTEN = "forgotten"
     TAKEN_OVER = "taken_over"
@@ -45,6 +47,7 @@ class Outcome(StrEnum):
     SUPERSEDED = "superseded"
     MISSING = "missing"
     STALE = "stale"
+    FLOATING = "floating"
     PENDING = "pending"
     OVERDUE = "overdue"
     OPENED = "opened"
@@ -58,6 +61,8 @@ class Outcome(StrEnum):
     CARRIED = "carried"
     KIT_IN_ITSELF = "kit_in_itself"
     KIT_TOO_DEEP = "kit_too_deep"
+    OVERTAKEN = "overtaken"
+    INDEXED = "indexed"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
@@ -68,18 +73,22 @@ class Outcome(StrEnum):
     ITEM_NOT_FOUND = "item_not_found"
     SKU_NOT_FOUND = "sku_not_found"
     NOT_STOCKED = "not_stocked"
+    POLICY_NOT_FOUND = "policy_not_found"
+    FENCE_NOT_FOUND = "fence_not_found"
     RESERVATION_EXPIRED = "reservation_expired"
     NOT_COMMITTED = "not_committed"
     ALREADY_COMMITTED = "already_committed"
     ALREADY_RELEASED = "already_released"
     ALREADY_FULFILLED = "already_fulfilled"
     ALREADY_CANCELLED = "already_cancelled"
+    SPANS_PARTITIONS = "spans_partitions"
     EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
     INSUFFICIENT_STOCK = "insufficient_stock"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
     LOCATION_IN_USE = "location_in_use"
     POOL_IN_USE = "pool_in_use"
     ITEM_IN_USE = "item_in_use"
+    FENCE_IN_USE = "fence_in_use"
 
     # The server could not take the request: no effect.
     OVERLOADED = "overloaded"
@@ -100,18 +109,22 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.ITEM_NOT_FOUND: Retry.NEVER,
     Outcome.SKU_NOT_FOUND: Retry.NEVER,
     Outcome.NOT_STOCKED: Retry.NEVER,
+    Outcome.POLICY_NOT_FOUND: Retry.NEVER,
+    Outcome.FENCE_NOT_FOUND: Retry.NEVER,
     Outcome.RESERVATION_EXPIRED: Retry.NEVER,
     Outcome.NOT_COMMITTED: Retry.NEVER,
     Outcome.ALREADY_COMMITTED: Retry.NEVER,
     Outcome.ALREADY_RELEASED: Retry.NEVER,
     Outcome.ALREADY_FULFILLED: Retry.NEVER,
     Outcome.ALREADY_CANCELLED: Retry.NEVER,
+    Outcome.SPANS_PARTITIONS: Retry.NEVER,
     Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
     Outcome.POOL_IN_USE: Retry.NEW_KEY,
     Outcome.ITEM_IN_USE: Retry.NEW_KEY,
+    Outcome.FENCE_IN_USE: Retry.NEW_KEY,
     Outcome.OVERLOADED: Retry.SAME_KEY,
     Outcome.MEMORY_FULL: Retry.SAME_KEY,
     Outcome.REPLICAS_UNAVAILABLE: Retry.SAME_KEY,

@@ -54,7 +54,7 @@ class Known(Struct, frozen=True, gc=False):
     """When, by the monotonic clock. Once the retention has passed since, the id may have begun a new life."""
 
 
-class _Asked(Struct, frozen=True, gc=False):
+class Asked(Struct, frozen=True, gc=False):
     """A reserve, ready to be sent."""
 
     partition: int
@@ -80,7 +80,7 @@ class _Step(Struct, frozen=True, gc=False):
     mark: bytes
 
 
-_Sent = TypeVar("_Sent", Known, _Asked)
+_Sent = TypeVar("_Sent", Known, Asked)
 
 
 class Reservations(Places):
@@ -121,7 +121,7 @@ class Reservations(Places):
         """Reserves that have nothing to do with one another, in few script calls; for each, in order, what
         `reserve` would have returned or raised. Half the cost of as many calls of `reserve`.
         """
-        asked: list[_Asked | Exception] = []
+        asked: list[Asked | Exception] = []
         for one in requests:
             try:
                 asked.append(
@@ -267,7 +267,7 @@ class Reservations(Places):
         channel: str | None,
         metadata: Mapping[str, object] | None,
         caller: str,
-    ) -> _Asked:
+    ) -> Asked:
         """A reserve as it is sent. Raises `InvalidRequest`."""
         planner.check_lines(lines)
         if not 1 <= ttl_seconds <= limits.MAX_TTL_SECONDS:
@@ -291,9 +291,9 @@ class Reservations(Places):
             len(plan.positions),
             kind=KIND_BASKET if is_apart else KIND_RESERVATION,
         )
-        return _Asked(partition, operation, mark, lines, plan, detail, argument, is_apart)
+        return Asked(partition, operation, mark, lines, plan, detail, argument, is_apart)
 
-    async def _reserve_bound(self, asked: _Asked) -> Reservation:
+    async def _reserve_bound(self, asked: Asked) -> Reservation:
         """A reserve in a data set of several partitions: its operation id may have been used in another."""
         ttl_seconds = asked.detail.ttl_seconds
         async with self.baskets.bound(asked.operation, asked.mark, asked.partition, ttl_seconds=ttl_seconds):
@@ -301,7 +301,7 @@ class Reservations(Places):
                 return await self._reserve_basket(asked)
             return await self._reserved(asked, await self._send_reserve(asked))
 
-    async def _reserve_basket(self, asked: _Asked) -> Reservation:
+    async def _reserve_basket(self, asked: Asked) -> Reservation:
         found = await self.baskets.seek(Sought(asked.partition, asked.operation, asked.argument, asked.plan))
         if found.record is None:
             raise await self._refusal("reserve", found.reply, asked.plan, asked.detail.lines)
@@ -316,7 +316,7 @@ class Reservations(Places):
             replayed=not found.is_new,
         )
 
-    async def _reserve_apart(self, asked: Sequence[_Asked | Exception]) -> list[Reservation | Exception]:
+    async def _reserve_apart(self, asked: Sequence[Asked | Exception]) -> list[Reservation | Exception]:
         """Many reserves in a data set of several partitions."""
         waiting = [self._reserve_bound(one) for one in asked if not isinstance(one, Exception)]
         reserved = iter(await asyncio.gather(*waiting, return_exceptions=True))
@@ -328,10 +328,10 @@ class Reservations(Places):
             results.append(result)
         return results
 
-    def _send_reserve(self, asked: _Asked) -> Answered:
+    def _send_reserve(self, asked: Asked) -> Answered:
         return self.dataset.commands[asked.partition].reserve(asked.argument, len(asked.plan.positions))
 
-    async def _reserved(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
+    async def _reserved(self, asked: Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
         """What became of a reserve. Raises the refusal."""
         while answered[3] == _OVERDUE:
             await sweep(self.dataset.commands[asked.partition])
@@ -352,7 +352,7 @@ class Reservations(Places):
             )
         raise await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
 
-    def _new_reservation(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
+    def _new_reservation(self, asked: Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
         now_ms, epoch, _, seq = answered
         assert type(seq) is int
         public_id = reservation_id(asked.plan.route, asked.operation)

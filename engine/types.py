@@ -92,7 +92,8 @@ class Shortage(Struct, frozen=True, gc=False):
 
     line: int
     sku: str
-    location: str
+    location: str | None
+    """None where any location of a pool would have done."""
     requested: int
     available: int
 
@@ -193,9 +194,38 @@ class Position(Struct, frozen=True, gc=False):
     backorder_limit: int
     fenced: int
     low_stock: int
+    inbound: int
+    """Expected, and of that already promised."""
+    preordered: int
     available: int
     version: str
     """`epoch.seq` of the books that were read."""
+
+
+class Policy(Struct, frozen=True, gc=False):
+    """What stays out of sale at a position, what may be promised that is not there, and from how many units
+    on the stock is low. A limit of `cards.UNLIMITED` is that of an item that is not tracked.
+    """
+
+    sku: str
+    location: str
+    safety_stock: int = 0
+    backorder_limit: int = 0
+    low_stock: int = 0
+
+
+class Fence(Struct, frozen=True, gc=False):
+    """Units of a position for one channel: `quantity` in all, of which `used` are open units of the channel
+    and `remaining` are withheld from all others. With `spill` the channel may go on to what is for all.
+    """
+
+    channel: str
+    sku: str
+    location: str
+    quantity: int
+    spill: bool = False
+    remaining: int = 0
+    used: int = 0
 
 
 class LocationKind(StrEnum):

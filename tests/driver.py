@@ -27,6 +27,7 @@ from engine.errors import ExceedsOpenQuantity, InsufficientStock, ReservationNot
 from engine.ids import keeper_of, part_id, reservation_id
 from engine.script import Library, assemble, read_sources
 from tests.model import (
+    NOTHING_FURTHER,
     Answer,
     Booked,
     Call,
@@ -55,7 +56,7 @@ local function read_clock()
 end
 """
 _HEAD = "<BHH3s3s"
-_FORMATS = ("<4i", "<28s", "<8i", "<56s")
+_FORMATS = ("<4i", "<28s", "<12i", "<84s")
 _NUMBER_SIZE, _CLAIM_SIZE = 7, 12
 
 
@@ -390,7 +391,8 @@ def decode_card(packed: bytes) -> Card:
                 for cut in range(0, len(wide), _NUMBER_SIZE)
             ]
         on_hand, held, allocated, unsellable, *settings = numbers
-        positions[names[1:end].decode()] = Position(on_hand, held, allocated, Policy(unsellable, *settings))
+        policy = Policy(unsellable, *(settings[:4] or (0, 0, 0, 0)), tuple(settings[4:]) or NOTHING_FURTHER)
+        positions[names[1:end].decode()] = Position(on_hand, held, allocated, policy)
         names, at = names[end + 3 :], at + calcsize(_FORMATS[form])
     return Card(int.from_bytes(first, "little"), int.from_bytes(block, "little"), positions, packed[at:])
 
@@ -411,6 +413,7 @@ def encode_card(card: Card) -> bytes:
             position.policy.backorder_limit,
             position.policy.fenced,
             position.policy.low_stock,
+            *position.policy.further,
         )
         for position in card.positions.values()
     )

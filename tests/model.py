@@ -96,15 +96,20 @@ class RefusedError(Exception):
         self.refusal = Refusal(word, version, tuple(named))
 
 
+NOTHING_FURTHER = (0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Settings of a position that no verb writes yet."""
+    """What withholds units of a position from sale, or allows more to be sold than there are."""
 
     unsellable: int = 0
     safety_stock: int = 0
     backorder_limit: int = 0
     fenced: int = 0
     low_stock: int = 0
+    further: tuple[int, int, int, int] = NOTHING_FURTHER
+    """Inbound, flags, floating, preordered."""
 
 
 @dataclass

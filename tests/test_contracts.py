@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine import keys
-from engine.commands import Commands
+from engine.commands import Commands, Replan
 from engine.errors import REFUSAL_ERRORS
 from engine.lane import Script
 from engine.outcomes import REFUSALS, Outcome
@@ -24,7 +24,7 @@ SHARED = set.intersection(*(set(header.includes) for header in library().verbs.v
 MOST_NAMES = 200
 """How many local names Lua allows at one place."""
 
-READS = {"HEXISTS", "HGET", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
+READS = {"HEXISTS", "HGET", "HGETALL", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
 WRITES = {"HDEL", "HINCRBY", "HSET", "XADD", "ZADD", "ZREM"}
 FLAGS = {"allow-oom", "no-writes"}
 P = 7
@@ -42,6 +42,9 @@ KEYS = {
     "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "fenced": keys.fenced(P),
+    "find": keys.find(P),
+    "found": keys.found(P),
 }
 TYPES = {
     "meta": "hash",
@@ -56,17 +59,26 @@ TYPES = {
     "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
+    "fenced": "hash",
+    "find": "zset",
+    "found": "hash",
 }
-FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
 NOT_ANSWERED = {
     # Words that a verb's functions could answer and that it never does, with the reason.
+    "source": {"reservation_not_found": "a hold that lapses is there"},
+    "plan": {"insufficient_stock": "that is what the candidates tell"},
     "commit": {"not_committed": "a held reservation can be committed"},
     "release": {"not_committed": "a held reservation can be released"},
     "extend": {
         "not_committed": "a held reservation can be extended",
         "repeated": "none of its own",
         "exceeds_open_quantity": "none of its own",
+    },
+    "replan": {
+        "not_committed": "a held reservation can have other lines",
+        "already_committed": "and so can a committed one",
     },
     "fulfil": {"already_committed": "a committed reservation can be fulfilled"},
     "cancel": {"already_committed": "a committed reservation can be cancelled"},
@@ -83,7 +95,7 @@ def without_comments(source: str) -> str:
 
 
 def functions_of(source: str) -> dict[str, str]:
-    """The text of each function at the top of a file."""
+    """The text of each function at the top of a file; one that stands in a table is named with it."""
     return {found[1]: found[0] for found in FUNCTION.finditer(without_comments(source))}
 
 
@@ -93,13 +105,14 @@ def names_of(source: str) -> set[str]:
     found = {
         name for line in re.findall(r"^local ([\w, ]+)", code, re.MULTILINE) for name in line.split(", ")
     }
-    return {name.strip() for name in found} | set(functions_of(source))
+    return {name.strip() for name in found} | {name for name in functions_of(source) if "." not in name}
 
 
 def words_in(code: str) -> set[str]:
     """Every name that code mentions, strings and fields left out."""
     bare = re.sub(r"'[^'\n]*'", "''", code)
-    return set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)", bare)) - {"redis"}
+    in_tables = re.findall(r"(?<![\w.])([A-Z]+\.[a-z]\w*)", bare)
+    return {*re.findall(r"(?<![\w.])([A-Za-z_]\w*)", bare), *in_tables} - {"redis"}
 
 
 def functions_for(verb: str) -> dict[str, str]:
@@ -275,6 +288,7 @@ async def call_all() -> dict[str, Script]:
     for verb in ("commit", "release", "extend", "fulfil", "cancel"):
         await commands.resolve(verb, bytes(12), b"")
         await commands.resolve_many(verb, [(bytes(12), 0, 1)], b"")[0][1]
+    await commands.replan(Replan(bytes(12), (1, 2), bytes(3), [], b""))
     await commands.open_basket(reserve, 1)
     await commands.hold_part(reserve, 1)
     await commands.decide(bytes(12), (1, 2), hold=True)
@@ -286,9 +300,14 @@ async def call_all() -> dict[str, Script]:
     await commands.expire(1)
     await commands.forget(1)
     await commands.find(bytes(12))
+    await commands.index(b"", b"1-1", [b"a"], [b"b"])
     await commands.carry(bytes(12), 0, 0, b"", 1)
     await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
     await commands.save_setting(1, "L", b"")
+    await commands.save_policy("a", "L", (1, 2, 3))
+    await commands.save_fence("web", "a", "L", 1, spills=True, used=0)
+    await commands.source(b"", 1)
+    await commands.plan(b"", 1, swept=False)
     await commands.cards("a", swept=False)
     await commands.take_over()
     await commands.pace(0)

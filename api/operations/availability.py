@@ -1,7 +1,7 @@
 """The operations on availability."""
 
 from api import schemas
-from api.operations.model import LIMIT, LOCATION, READ, SKU_IN_PATH, Operation, Parameter
+from api.operations.model import LIMIT, LOCATION, READ, SKU_IN_PATH, TEXT, Operation, Parameter
 from api.schemas_settings import NearbyAnswer
 from engine import Capability, limits
 from engine.nearby import MAX_RADIUS_KM
@@ -22,6 +22,19 @@ AVAILABILITY = (
                 "query",
                 {"type": "integer", "minimum": 1, "maximum": limits.MAX_QUANTITY},
                 "Adds `can_reserve`: whether one location could promise so many.",
+            ),
+            Parameter(
+                "owner",
+                "query",
+                TEXT,
+                "What this owner holds counts as free: what it could reserve if it began anew.",
+                "cart-81",
+            ),
+            Parameter(
+                "explain",
+                "query",
+                {"type": "boolean", "default": False},
+                "Adds `explanation` to each location: the sum behind the number, and who holds units.",
             ),
         ),
         answers={200: schemas.AvailabilityAnswer},

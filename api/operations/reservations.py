@@ -4,7 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from api import schemas
-from api.operations.model import READ, RESERVATION, RESOLVED, WRITE, Example, Operation, Parameter
+from api.operations.model import (
+    CURSOR,
+    LIMIT,
+    LOCATION,
+    READ,
+    RESERVATION,
+    RESOLVED,
+    SKU,
+    TEXT,
+    WRITE,
+    Example,
+    Operation,
+    Parameter,
+)
+from engine import State
 
 _LINE = {"sku": "A-1", "quantity": 2, "location": "s7"}
 HELD: Example = {
@@ -86,6 +100,31 @@ RESERVATIONS = (
             "insufficient_stock",
             *WRITE,
         ),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/reservations",
+        name="list_reservations",
+        tag="Reservations",
+        summary="Find reservations",
+        description=(
+            "Those that meet everything asked, the newest first; all where nothing is asked. Whatever was "
+            "answered before is in the list. Finished reservations are listed as long as they are "
+            "remembered. Go on until `next_cursor` is null: a page may have fewer items than asked for "
+            "before that."
+        ),
+        parameters=(
+            Parameter("owner", "query", TEXT, "Of this owner.", "cart-81"),
+            Parameter("reference", "query", TEXT, "With this reference now.", "order-7"),
+            Parameter("sku", "query", SKU, "With a line of this SKU."),
+            Parameter("location", "query", LOCATION, "With a line at this location."),
+            Parameter("state", "query", {"type": "string", "enum": list(State)}, "In this state now."),
+            Parameter("limit", "query", LIMIT, "Items of a page."),
+            CURSOR,
+        ),
+        answers={200: schemas.ReservationsAnswer},
+        answer_example={"items": [HELD], "next_cursor": None},
+        problems=("invalid_request", *READ),
     ),
     Operation(
         method="GET",

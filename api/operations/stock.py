@@ -1,7 +1,16 @@
 """The operations on stock."""
 
 from api import schemas
-from api.operations.model import LOCATION_IN_PATH, READ, SKU_IN_PATH, Example, Operation
+from api.operations.model import (
+    CURSOR,
+    LIMIT,
+    LOCATION_IN_PATH,
+    READ,
+    SKU_IN_PATH,
+    Example,
+    Operation,
+    Parameter,
+)
 from api.operations.reservations import HELD
 
 _POSITION: Example = {
@@ -82,7 +91,13 @@ STOCK = (
         name="list_holders",
         tag="Stock",
         summary="Who holds units of a position",
-        parameters=(SKU_IN_PATH, LOCATION_IN_PATH),
+        description="The oldest promise first. The units of a basket's parts are shown as the basket's.",
+        parameters=(
+            SKU_IN_PATH,
+            LOCATION_IN_PATH,
+            Parameter("limit", "query", LIMIT, "Holders of a page."),
+            CURSOR,
+        ),
         answers={200: schemas.HoldersAnswer},
         answer_example={
             "holders": [
@@ -95,7 +110,8 @@ STOCK = (
                     "reference": "order-7",
                     "expires_at": "2026-11-21T10:00:00.000Z",
                 }
-            ]
+            ],
+            "next_cursor": None,
         },
         problems=("sku_not_found", "location_not_found", "not_stocked", "invalid_request", *READ),
     ),

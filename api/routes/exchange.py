@@ -7,22 +7,19 @@ the hot routes, so that both lanes refuse and answer in the same way.
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qs
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from api import hot
 from api.codec import encode
+from api.finding import read_limit as read_limit  # noqa: PLC0414 - routes find it here
+from api.finding import read_values
 from api.front import MAX_BODY_BYTES, check_media_types, problem_answer, read_body
 from api.problems import ProblemError
-from engine import InvalidRequest
 
 Handler = Callable[[Request], Awaitable[Response]]
 Decoded = TypeVar("Decoded")
-MAX_LIMIT = 1000
-DEFAULT_LIMIT = 100
-LIMIT_DIGITS = 4
 
 
 class Route(NamedTuple):
@@ -77,24 +74,7 @@ def path_value(request: Request, name: str) -> str:
 
 def query_values(request: Request, *allowed: str) -> dict[str, str]:
     """The parameters of the query. Raises `InvalidRequest` for one that is unknown or comes twice."""
-    try:
-        given = parse_qs(asked(request).query.decode("ascii"), keep_blank_values=True, errors="strict")
-    except (UnicodeError, ValueError) as error:
-        raise InvalidRequest("", "the query is percent-encoded UTF-8") from error
-    for name, values in given.items():
-        if name not in allowed:
-            raise InvalidRequest(f"?{name}", "there is no such parameter")
-        if len(values) > 1:
-            raise InvalidRequest(f"?{name}", "send it once")
-    return {name: values[0] for name, values in given.items()}
-
-
-def read_limit(query: Mapping[str, str]) -> int:
-    """How many items a page has. Raises `InvalidRequest`."""
-    limit = hot.read_number(query.get("limit", str(DEFAULT_LIMIT)), LIMIT_DIGITS)
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest("?limit", f"a whole number from 1 to {MAX_LIMIT}")
-    return limit
+    return read_values(asked(request).query, *allowed)
 
 
 def json_response(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -5,7 +5,8 @@ from math import isfinite
 
 from fastapi import Request, Response
 
-from api.hot import QUANTITY_DIGITS, read_number
+from api.finding import read_number
+from api.hot import QUANTITY_DIGITS
 from api.routes.exchange import Route, check_request, path_value, query_values, read_limit, tagged_response
 from engine import Capability, InvalidRequest, Inventory
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from api.codec import format_time
 from api.routes.exchange import (
     Route,
     check_request,
@@ -14,10 +13,9 @@ from api.routes.exchange import (
     query_values,
     tagged_response,
 )
-from api.schemas import HolderAnswer, PositionAnswer
+from api.schemas import PositionAnswer
 from engine import Inventory, Position
 from engine.errors import NotStocked
-from engine.explain import Holder, holders
 
 
 class Stock:
@@ -31,7 +29,6 @@ class Stock:
         return (
             Route(("GET", "HEAD"), "/v1/stock/{sku}", self.positions),
             Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}", self.position),
-            Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}/holders", self.holders),
         )
 
     async def positions(self, request: Request) -> Response:
@@ -54,27 +51,6 @@ class Stock:
             raise NotStocked(f"{sku} at {name}")
         answer = _as_answer(found[0])
         return tagged_response(request, answer, _counters(answer))
-
-    async def holders(self, request: Request) -> Response:
-        """Who holds the position's units, newest promise first. Reads all claims on the SKU twice."""
-        check_request(request)
-        query_values(request)
-        sku, name = path_value(request, "sku"), path_value(request, "location")
-        location = await self._inventory.location(name)
-        found = await holders(self._inventory, sku, location.id)
-        return json_response(200, {"holders": [_as_holder(holder) for holder in found]})
-
-
-def _as_holder(holder: Holder) -> HolderAnswer:
-    return HolderAnswer(
-        reservation=holder.reservation,
-        state=holder.state,
-        held=holder.held,
-        allocated=holder.allocated,
-        owner=holder.owner,
-        reference=holder.reference,
-        expires_at=None if holder.expires_ms is None else format_time(holder.expires_ms),
-    )
 
 
 def _as_answer(position: Position) -> PositionAnswer:

@@ -505,6 +505,9 @@ class Books:
         """A refusal for lack of stock names what was there."""
         self.findings.counts["refusals judged: insufficient_stock"] += 1
         for shortage in short:
+            if shortage.location is None:
+                # Of all locations of a pool: what each of them had is not told.
+                continue
             position = self.position(shortage.sku, shortage.location)
             if not self._is_judged(position):
                 continue

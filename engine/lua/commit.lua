@@ -1,7 +1,7 @@
 -- Turns held units into allocated ones, or, where the goods leave at once, into fulfilled ones.
 --@verb commit
 --@flags allow-oom
---@include builtins state clock card claims record batch steps resolve lapse
+--@include builtins state clock card claims record batch terms steps resolve lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -35,10 +35,11 @@ local function refuse_retake(reservation, chosen)
   local refusal
   for i = 1, #chosen do
     local position = reservation.positions[i]
-    if chosen[i] > 0 and not fits(position, chosen[i]) then
+    local room = TERMS.room_for(reservation.raw, i, position)
+    if chosen[i] > 0 and chosen[i] > room then
       refusal = refusal or { 'insufficient_stock', last_seq }
       local n = #refusal
-      refusal[n + 1], refusal[n + 2], refusal[n + 3] = i - 1, available_units(position), chosen[i]
+      refusal[n + 1], refusal[n + 2], refusal[n + 3] = i - 1, math_max(room, 0) - backorder_limit(position), chosen[i]
     end
   end
   return refusal

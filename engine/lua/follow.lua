@@ -1,7 +1,7 @@
 -- Brings a basket's part to where the basket is: how many of its units are held, committed, fulfilled, released.
 --@verb follow
 --@flags allow-oom
---@include builtins state clock card claims record batch steps parts
+--@include builtins state clock card claims record batch terms steps parts
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

@@ -1,7 +1,7 @@
 -- The goods of committed units leave: on_hand falls.
 --@verb fulfil
 --@flags
---@include builtins state clock card claims record batch steps resolve
+--@include builtins state clock card claims record batch terms steps resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

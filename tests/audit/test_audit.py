@@ -149,7 +149,7 @@ async def test_blocks_and_pages_are_audited(inventory: Inventory, control: "Redi
     for reservation in told:
         await inventory.commit(reservation)
     sold = await inventory.record(Movement("sold", MovementKind.SALE, "wide", explained[0].location, 9))
-    assert [broken.reservation for broken in sold.uncovered] == told[: len(sold.uncovered)]
+    assert [broken.reservation for broken in sold.uncovered] == told[::-1][: len(sold.uncovered)]
     assert sold.uncovered
     for reservation in told:
         await inventory.cancel(reservation)

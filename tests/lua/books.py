@@ -14,6 +14,7 @@ from zlib import crc32
 import hiredis
 
 from engine.script import Library, assemble, read_sources
+from engine.sourcing_plan import Group, Rules, encode_request
 
 NOW = 1_700_000_000_000
 RETENTION_MS = 86_400_000
@@ -34,7 +35,8 @@ REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
-CARRY = 15
+CARRY, REPLAN, POLICY, FENCE = 15, 16, 17, 18
+FENCED_HERE = 1
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
 _CARD_HEAD_SIZE = 11
@@ -49,6 +51,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "commit": (_EFFECTS, _TOLD),
     "release": (_EFFECTS, _TOLD),
     "extend": (_EFFECTS, _TOLD),
+    "replan": (_EFFECTS, _TOLD),
     "fulfil": (_EFFECTS, _TOLD),
     "cancel": (_EFFECTS, _TOLD),
     "expire": (_EFFECTS, _TOLD),
@@ -65,9 +68,14 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "carry": (_EFFECTS, ()),
     "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
     "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
+    "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
+    "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
+    "source": ((*_EFFECTS, *_SETTINGS[:3]), _TOLD),
+    "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
+    "index": (("meta", "find", "found"), ()),
 }
 
 
@@ -75,6 +83,7 @@ Answer: TypeAlias = Any
 """Whatever a server says."""
 
 
+_NO_RULES = Rules()
 BEHIND = {"h": 0, "p": 2**50, "r": 2**51}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
@@ -101,6 +110,10 @@ class Position(NamedTuple):
     backorder_limit: int = 0
     fenced: int = 0
     low_stock: int = 0
+    inbound: int = 0
+    flags: int = 0
+    floating: int = 0
+    preordered: int = 0
 
 
 class Card(NamedTuple):
@@ -125,7 +138,7 @@ class Card(NamedTuple):
             form = 0 if all(-(2**31) <= counter < 2**31 for counter in counters) else 1
             form += 2 if any(any(position[4:]) for position in self.positions.values()) else 0
         names = b"".join(place_of(location) + _int(index, 2) for index, location in enumerate(self.positions))
-        count, size = 8 if form > 1 else 4, 7 if form % 2 else 4
+        count, size = 12 if form > 1 else 4, 7 if form % 2 else 4
         counters = [
             counter.to_bytes(size, "little", signed=True)
             for position in self.positions.values()
@@ -141,12 +154,31 @@ class Divided(NamedTuple):
     pages: Mapping[int, Card]
 
 
+class Fence(NamedTuple):
+    """Units of a position for one channel."""
+
+    channel: str
+    remaining: int
+    used: int = 0
+    spill: int = 0
+
+    @property
+    def packed(self) -> bytes:
+        return _text(self.channel) + _int(self.remaining, 6) + _int(self.used, 6) + bytes((self.spill,))
+
+
+class Fences(NamedTuple):
+    """The fences of a position; in the place of a card, under a name that `fence_field` makes."""
+
+    fences: tuple[Fence, ...]
+
+
 class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
     `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a commit has replaced it. `kind` is also that of a basket or a part; `of` is the
-    SKU that a part's basket begins with.
+    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket
+    or a part; `of` is the SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -166,21 +198,19 @@ class Hold(NamedTuple):
     ttl_ms: int = 60_000
     blocks: tuple[int, ...] = ()
     first_detail: bytes | None = None
+    first_lines: tuple[tuple[str, str, int], ...] | None = None
     kind: int = RESERVE
     of: str | None = None
 
     @property
     def plan(self) -> bytes:
         """The packed plan, its size first."""
-        parts = [bytes((len(self.lines),))]
-        for sku, location, quantity in self.lines:
-            parts += (_int(quantity, 5), pack_place(location), pack_sku(sku))
-        return _int(sum(map(len, parts)), 2) + b"".join(parts)
+        return pack_plan(self.lines)
 
     @property
     def route(self) -> bytes:
         """Where the reservation belongs: where its first SKU does."""
-        return route_of(self.of or self.lines[0][0])
+        return route_of(self.of or (self.first_lines or self.lines)[0][0])
 
     @property
     def head(self) -> bytes:
@@ -211,13 +241,10 @@ class Hold(NamedTuple):
     def request(self, name: bytes) -> bytes:
         """What a reserve asks for; with blocks and head it is the record."""
         detail = self.detail if self.first_detail is None else self.first_detail
-        begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route + self.plan
-        return (
-            bytes((self.kind,))
-            + _int(len(begin) + len(detail) + 3 * len(self.lines) + 36, 3)
-            + begin
-            + self.detail
-        )
+        lines = self.lines if self.first_lines is None else self.first_lines
+        begin = name + self.fingerprint + _int(self.ttl_ms, 4) + self.route
+        size = len(begin) + len(pack_plan(lines)) + len(detail) + 3 * len(lines) + 36
+        return bytes((self.kind,)) + _int(size, 3) + begin + self.plan + self.detail
 
     def packed(self, name: bytes) -> bytes:
         """The stored form, which has the reservation's own id."""
@@ -239,7 +266,9 @@ def part(
 
 
 class Memory(NamedTuple):
-    """What is kept of an operation on a reservation."""
+    """What is kept of an operation on a reservation. `tail` is what it answered: where the record had a
+    revision its plan and its detail stand before the tail.
+    """
 
     verb: int
     fingerprint: bytes
@@ -318,6 +347,19 @@ class Resolved(NamedTuple):
         return self.verb, begin + progress + self.hold.tail + whole + deltas + self.rest
 
 
+class Replanned(NamedTuple):
+    """The event of other lines: the whole record."""
+
+    id: bytes
+    hold: Hold
+    operation: bytes = NO_OPERATION
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        record = self.hold.packed(self.id)
+        return REPLAN, self.id + self.operation + _int(len(record), 4) + record
+
+
 class Moved(NamedTuple):
     """The event of a movement."""
 
@@ -366,6 +408,33 @@ class Settings(NamedTuple):
         return self.locations, self.pools, self.channels, self.items
 
 
+class PolicySaved(NamedTuple):
+    """The event of a policy; all zero where it was deleted."""
+
+    sku: str
+    location: str
+    numbers: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return POLICY, save_policy(self.sku, self.location, self.numbers).packed
+
+
+class FenceSaved(NamedTuple):
+    """The event of a fence; without a quantity it was deleted."""
+
+    channel: str
+    sku: str
+    location: str
+    quantity: int | None = None
+    spill: int = 0
+    used: int | None = None
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return FENCE, save_fence(*self).packed
+
+
 class Carried(NamedTuple):
     """The event of something that another data set remembered."""
 
@@ -383,9 +452,16 @@ class Carried(NamedTuple):
         return CARRY, self.body
 
 
+class Filed(NamedTuple):
+    """The index of reservations: what it knows of the ledger, and its entries."""
+
+    cursor: bytes
+    entries: frozenset[bytes] = frozenset()
+
+
 Operation = Hold | Memory | Fact | Bound
-Event = Reserved | Resolved | Moved | Saved | Carried
-Stock = Mapping[str, Card | Divided]
+Event = Reserved | Resolved | Replanned | Moved | Saved | Carried | PolicySaved | FenceSaved
+Stock = Mapping[str, Card | Divided | Fences]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
 
@@ -463,6 +539,8 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
+        fenced: Mapping[str, int] | None = None,
+        filed: Filed | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
@@ -475,6 +553,7 @@ class Books:
             locations=locations,
             stocked=stocked,
             settings=settings,
+            fenced=fenced,
         )
         commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
         for key, fields in state.items():
@@ -485,6 +564,9 @@ class Books:
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
         for (kind, name), number in settings.changes.items() if settings else ():
             commands.append(["ZADD", self.key("changes"), number, b"%d\n%b" % (kind, name.encode())])
+        if filed is not None:
+            commands.append(["HSET", self.key("found"), "cursor", filed.cursor])
+            commands += [["ZADD", self.key("find"), 0, entry] for entry in filed.entries]
         self.pipeline(commands)
 
     def expect(
@@ -499,6 +581,8 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         settings: Settings | None = None,
+        fenced: Mapping[str, int] | None = None,
+        filed: Filed | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
@@ -513,6 +597,7 @@ class Books:
             locations=locations,
             stocked=stocked,
             settings=settings,
+            fenced=fenced,
         )
         if settings is not None and settings.changes:
             changes = settings.changes.items()
@@ -528,6 +613,10 @@ class Books:
             wanted[self.key("log")] = [
                 (f"{epoch}-{last}", now, [event.packed for event in events]) for last, events in log
             ]
+        if filed is not None:
+            wanted[self.key("found")] = {b"cursor": filed.cursor}
+            if filed.entries:
+                wanted[self.key("find")] = sorted((entry, 0) for entry in filed.entries)
         found = self.read()
         unknown = sorted(set(found) - set(wanted))
         assert not unknown, f"keys that nothing accounts for: {unknown}"
@@ -544,6 +633,7 @@ class Books:
         locations: Mapping[str, bytes] | None,
         stocked: Mapping[str, int] | None,
         settings: Settings | None,
+        fenced: Mapping[str, int] | None,
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
         hashes: dict[str, dict[bytes, bytes]] = {
@@ -552,6 +642,7 @@ class Books:
             "ops": {name: record.packed(name) for name, record in (operations or {}).items()},
             "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
             "stocked": {place.encode(): b"%d" % count for place, count in (stocked or {}).items()},
+            "fenced": {channel.encode(): b"%d" % count for channel, count in (fenced or {}).items()},
         }
         for sku, item in (stock or {}).items():
             hashes["stock"] |= fields_of(sku, item)
@@ -653,6 +744,25 @@ def resolve(
     return Request(verb, name + operation + fingerprint + _int(known, 2) + own)
 
 
+def replan(
+    name: bytes,
+    hold: Hold,
+    *,
+    version: tuple[int, int] = (1, 1),
+    operation: bytes = NO_OPERATION,
+    fingerprint: bytes = bytes(8),
+) -> Request:
+    """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
+    state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
+    units = hold.progress or tuple(
+        tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
+    )
+    rows = b"".join(_int(number, 5) for row in units for number in row)
+    return Request(
+        "replan", name + operation + fingerprint + pack_version(version) + hold.plan + rows + hold.detail
+    )
+
+
 def choose(*chosen: tuple[int, int]) -> bytes:
     """The positions that a request names; none for all."""
     return bytes((len(chosen),)) + b"".join(bytes((index,)) + _int(quantity, 5) for index, quantity in chosen)
@@ -690,6 +800,16 @@ def find(name: bytes) -> Request:
     return Request("find", name)
 
 
+def index(prior: bytes, cursor: bytes, added: Sequence[bytes] = (), gone: Sequence[bytes] = ()) -> Request:
+    """Files entries and strikes others out, for one who goes on from a cursor."""
+    lists = [
+        _int(len(entries), 2) + b"".join(bytes((len(entry),)) + entry for entry in entries)
+        for entries in (added, gone)
+    ]
+    head = bytes((len(prior),)) + prior + bytes((len(cursor),)) + cursor
+    return Request("index", b"".join((head, *lists)))
+
+
 def move(
     name: bytes,
     quantity: int,
@@ -711,6 +831,40 @@ def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 
 def setting(*names: str, rest: bytes = b"rest") -> bytes:
     """Stored settings that name others."""
     return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
+
+
+def save_policy(sku: str, location: str, numbers: tuple[int, int, int] | None) -> Request:
+    """Writes safety stock, backorder limit and low-stock band, or deletes them."""
+    text = pack_place(location) + pack_sku(sku)
+    return Request("save_policy", text + b"".join(_int(number, 7) for number in numbers or ()))
+
+
+def save_fence(
+    channel: str,
+    sku: str,
+    location: str,
+    quantity: int | None = None,
+    spill: int = 0,
+    used: int | None = None,
+) -> Request:
+    """Writes a fence, or deletes it."""
+    text = _text(channel) + pack_place(location) + pack_sku(sku)
+    if quantity is not None:
+        text += _int(quantity, 6) + bytes((spill,))
+    return Request("save_fence", text + (b"" if used is None else _int(used, 6)))
+
+
+def source(
+    name: bytes, groups: Sequence[Group], rules: Rules = _NO_RULES, *, ttl_ms: int = 900_000
+) -> Request:  # fmt: skip
+    """A reserve whose places the script chooses."""
+    start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
+    return Request("source", start + encode_request(groups, rules) + b"detail")
+
+
+def plan(groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False) -> Request:
+    """What `source` would do."""
+    return Request("plan", bytes((swept,)) + encode_request(groups, rules))
 
 
 def take_over(known: int, about: int = 0) -> Request:
@@ -742,9 +896,28 @@ def part_name(name: bytes, first: str = "shoe") -> bytes:
     return name[:9] + _int(number % 2**24, 3)
 
 
+def pack_plan(lines: Sequence[tuple[str, str, int]]) -> bytes:
+    """Lines as records have them, their size first."""
+    parts = [bytes((len(lines),))]
+    for sku, location, quantity in lines:
+        parts += (_int(quantity, 5), pack_place(location), pack_sku(sku))
+    return _int(sum(map(len, parts)), 2) + b"".join(parts)
+
+
 def pack_version(version: tuple[int, int]) -> bytes:
     """Epoch and sequence of a basket's step."""
     return _int(version[0], 2) + _int(version[1], 7)
+
+
+def pack_terms(channel: str = "", pools: tuple[str, ...] = (), bound: tuple[int, ...] = ()) -> bytes:
+    """How a reservation's units were chosen, as it stands before its detail."""
+    body = _text(channel) + _text("\n".join(pools)) + bytes((len(bound), *bound))
+    return bytes((193, len(body))) + body
+
+
+def fence_field(sku: str, location: str) -> str:
+    """The field of the stock hash that has a position's fences."""
+    return place_of(location).decode() + sku
 
 
 def place_of(location: str) -> bytes:
@@ -775,10 +948,12 @@ def page_of(location: str) -> int:
     return number % _PAGES
 
 
-def fields_of(sku: str, item: Card | Divided) -> dict[bytes, bytes]:
+def fields_of(sku: str, item: Card | Divided | Fences) -> dict[bytes, bytes]:
     """The fields of the stock hash that a SKU has."""
     if isinstance(item, Card):
         return _card_fields(sku.encode(), item)
+    if isinstance(item, Fences):
+        return {sku.encode(): b"".join(fence.packed for fence in item.fences)}
     fields = {sku.encode(): _DIVIDER}
     for page, card in item.pages.items():
         fields |= _card_fields(b"%b\n%d" % (sku.encode(), page), card)
@@ -794,7 +969,7 @@ def read_card(packed: bytes) -> Card:
     """The card of a stored form, without its blocks."""
     form, count, names_size = _CARD_HEAD.unpack_from(packed)
     names, at = packed[_CARD_HEAD_SIZE : _CARD_HEAD_SIZE + names_size], _CARD_HEAD_SIZE + names_size
-    columns, size = 8 if form > 1 else 4, 7 if form % 2 else 4
+    columns, size = 12 if form > 1 else 4, 7 if form % 2 else 4
     positions: dict[str, Position] = {}
     while names:
         location, _, names = names[1:].partition(b"=")
@@ -836,6 +1011,10 @@ def read_library() -> Library:
 def _encode(words: Sequence[str | bytes | int]) -> bytes:
     parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def _text(text: str) -> bytes:
+    return bytes((len(text.encode()),)) + text.encode()
 
 
 def _int(number: int, size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.sourcing_plan import Group
 from tests.lua.books import (
     CALLS,
     NOW,
@@ -25,17 +26,21 @@ from tests.lua.books import (
     follow,
     forget,
     hold_part,
+    index,
     move,
     name,
     open_basket,
     pace,
     part,
+    plan,
     repair,
+    replan,
     reserve,
     resolve,
     save_setting,
     setting,
     settle,
+    source,
     take_over,
     unbind,
 )
@@ -64,6 +69,10 @@ VERBS: dict[str, Request] = {
     "movement": move(A, 1),
     "save_setting": save_setting("W", setting()),
     "cards": cards("shoe"),
+    "source": source(A, (Group(1, "W", (("shoe", 1),)),)),
+    "plan": plan((Group(1, "W", (("shoe", 1),)),)),
+    "replan": replan(A, SHOE._replace(lines=(("shoe", "W", 4),))),
+    "index": index(b"", b"1-5", [b"o\0entry"]),
     "take_over": take_over(0),
     "pace": pace(0, ahead=5),
 }

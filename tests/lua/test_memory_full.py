@@ -23,6 +23,7 @@ TAKEN = {
     # What only reads.
     "find",
     "cards",
+    "plan",
 }
 
 

@@ -30,7 +30,7 @@ from tests.lua.books import (
 from tests.lua.test_errors import SHOE, VERBS
 
 A = name(1)
-MAKERS = {"reserve", "movement", "open_basket", "hold_part", "bind"}
+MAKERS = {"source", "reserve", "movement", "open_basket", "hold_part", "bind"}
 """Verbs whose id is new."""
 WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "HINCRBY"}
 
@@ -90,7 +90,7 @@ def seed(books: Books, verb: str) -> None:
         stock={"shoe": Card({"S": Position(1), "W": Position(20, 5, 5)}, (name(9),), 1, 0, {0: (A,)})},
         operations=operations,
         due={(NOW, filed[verb], (A,))} if verb in filed else set(),
-        locations={"W": setting(rest=b"old")},
+        locations={"W": setting(rest=b"\x80")},
     )
     if verb == "take_over":
         books.raw("HDEL", books.key("meta"), "run")
