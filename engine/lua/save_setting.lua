@@ -104,7 +104,7 @@ local function check_kit(keys, id, names)
   local below, meets = count_levels(keys, first, list_components, id)
   if meets then
     return { 'kit_in_itself', last_seq }
-  elseif #names > 0 and below + count_levels(keys, { [id] = true }, list_users, nil) - 1 > MOST_LEVELS then
+  elseif below + count_levels(keys, { [id] = true }, list_users, nil) - 1 > MOST_LEVELS then
     return { 'kit_too_deep', last_seq }
   end
 end
