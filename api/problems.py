@@ -66,6 +66,7 @@ PROBLEMS: dict[str, Problem] = {
             _engine(409, Outcome.QUANTITY_OUT_OF_RANGE, "The count would leave its range"),
             _engine(409, Outcome.LOCATION_IN_USE, "The location holds stock or promises"),
             _engine(409, Outcome.POOL_IN_USE, "A channel sells from the pool"),
+            _engine(409, Outcome.CHANNEL_IN_USE, "The channel has fences"),
             _engine(409, Outcome.ITEM_IN_USE, "The item is stocked, or part of a kit"),
             _engine(410, Outcome.RESERVATION_EXPIRED, "The reservation has expired"),
             _engine(422, Outcome.IDEMPOTENCY_MISMATCH, "The key was used with other content"),

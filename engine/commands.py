@@ -120,7 +120,9 @@ class Commands:
         self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
         self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
         self._save_setting = script(
-            "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
+            "save_setting",
+            (meta, log, stock, stocked, named, changes, *settings, keys.fenced(partition)),
+            COMMIT,
         )
         self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
         self._save_fence = script(

@@ -12,7 +12,7 @@ BincardError
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
 │   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions
 │   ├── SettingInUse
-│   │   └── LocationInUse · PoolInUse · ItemInUse
+│   │   └── LocationInUse · PoolInUse · ChannelInUse · ItemInUse
 │   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
@@ -174,6 +174,10 @@ class PoolInUse(SettingInUse):
     outcome = Outcome.POOL_IN_USE
 
 
+class ChannelInUse(SettingInUse):
+    outcome = Outcome.CHANNEL_IN_USE
+
+
 class ItemInUse(SettingInUse):
     outcome = Outcome.ITEM_IN_USE
 
@@ -238,6 +242,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         QuantityOutOfRange,
         LocationInUse,
         PoolInUse,
+        ChannelInUse,
         ItemInUse,
         FenceInUse,
     )

@@ -14,6 +14,7 @@
 --@key pools inv:{p}:pools hash rw
 --@key channels inv:{p}:channels hash rw
 --@key items inv:{p}:items hash rw
+--@key fenced inv:{p}:fenced hash r
 --@arg request... class(B) at(I6) to(I6) id(2 + n), then its settings, none to delete: names(H) { name(2 + n) } and
 --  what only the caller reads. To decide, `at` and `to` are 0; a copy leads from the number `at` to the number `to`
 --@answer stale [word, seq, number]: the copy does not follow from the number that this partition is at
@@ -25,6 +26,7 @@
 --@answer item_not_found [word, seq, the same]
 --@answer location_in_use [word, seq]: positions exist there, or a pool names it
 --@answer pool_in_use [word, seq]: a channel names it
+--@answer channel_in_use [word, seq]: it has fences
 --@answer item_in_use [word, seq]: positions of it exist, or a kit has it
 --@answer unchanged [word, seq, number]
 --@answer saved [seq, number]
@@ -138,6 +140,8 @@ local function check_use(keys, class, id, is_copy)
     return { 'location_in_use', last_seq }
   elseif class == CLASS.POOL and is_named then
     return { 'pool_in_use', last_seq }
+  elseif class == CLASS.CHANNEL and redis.call('HEXISTS', keys[11], id) == 1 then
+    return { 'channel_in_use', last_seq }
   elseif class == CLASS.ITEM and (is_named or redis.call('HEXISTS', keys[3], id) == 1) then
     return { 'item_in_use', last_seq }
   end
