@@ -209,7 +209,7 @@ local function decide_setting(keys, request)
 end
 
 local function save_setting(keys, args)
-  begin_batch(keys[1], nil, nil, keys[2], keys[3])
+  begin_batch(keys[1], nil, nil, keys[2])
   number_now = tonumber(redis.call('HGET', keys[1], 'settings') or 0)
   saved, users_changed, changed_at = { {}, {}, {}, {} }, {}, {}
   local answer = begin_answer(#args)

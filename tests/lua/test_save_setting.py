@@ -291,3 +291,19 @@ def test_copies_ask_for_goods_alone(books: Books) -> None:
         save_setting("lace", b"", ITEM, at=3, to=4),
         save_setting("web", setting("unknown"), CHANNEL, at=4, to=5),
     ) == [[b"location_in_use", 1], [b"item_in_use", 1], [b"channel_in_use", 1], [2, 3], [3, 4], [4, 5]]
+
+
+def test_one_of_several_no_longer_names(books: Books) -> None:
+    """The first, one in the middle, the last: the others keep their order."""
+    pools = {name: setting("W") for name in ("ab", "b", "c", "d")}
+    settings = Settings(5, locations={"W": PLAIN, "S": PLAIN}, pools=pools)
+    books.seed(settings=settings._replace(named={(LOCATION, "W"): tuple(pools)}))
+    for name, left in (("b", b"ab\nc\nd\n"), ("d", b"ab\nc\n"), ("ab", b"c\n")):
+        books.one(save_setting(name, setting("S"), POOL))
+        assert books.raw("HGET", "inv:{0}:named", "1\nW") == left
+
+
+def test_the_first_copy_and_the_last_one_again(books: Books) -> None:
+    books.seed()
+    first = save_setting("W", PLAIN, at=0, to=1)
+    assert books.batch(first, first) == [[2, 1], [b"unchanged", 2, 1]]
