@@ -75,6 +75,7 @@ PROBLEMS: dict[str, Problem] = {
             _engine(412, Outcome.VERSION_MISMATCH, "The position has changed"),
             _engine(409, Outcome.LOCATION_IN_USE, "The location holds stock or promises"),
             _engine(409, Outcome.POOL_IN_USE, "A channel sells from the pool"),
+            _engine(409, Outcome.CHANNEL_IN_USE, "The channel has fences"),
             _engine(409, Outcome.ITEM_IN_USE, "The item is stocked, or part of a kit"),
             _engine(409, Outcome.FENCE_IN_USE, "The channel has promised units of the fence"),
             _engine(410, Outcome.RESERVATION_EXPIRED, "The reservation has expired"),

@@ -137,7 +137,9 @@ class Commands:
         self._trim = script("trim", (meta, moves), READ, (history,))
         self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
         self._save_setting = script(
-            "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
+            "save_setting",
+            (meta, log, stock, stocked, named, changes, *settings, keys.fenced(partition)),
+            COMMIT,
         )
         self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
         self._save_fence = script(

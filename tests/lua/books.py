@@ -74,7 +74,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "record_count": (_FACTS, (*_TOLD, HISTORY_MS)),
     "opening": ((*_FACTS, "conditions"), ()),
     "trim": (("meta", "moves"), (HISTORY_MS,)),
-    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
+    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS, "fenced"), ()),
     "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
     "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
