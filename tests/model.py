@@ -151,7 +151,9 @@ class Position:
             return "in_stock"
         if self.available > 0:
             return "low_stock"
-        return "backorder" if self.promisable > 0 else "out_of_stock"
+        if self.promisable > 0:
+            return "backorder"
+        return "preorder" if self.policy.further[0] > self.policy.further[3] else "out_of_stock"
 
 
 @dataclass
@@ -257,6 +259,8 @@ class Model:
     requests: dict[tuple[int, str], Memory] = field(default_factory=dict)
     facts: dict[tuple[int, str], Memory] = field(default_factory=dict)
     sequences: dict[int, int] = field(default_factory=dict)
+    expected: dict[Place, dict[bytes, int]] = field(default_factory=dict)
+    """Position → source → units that it will bring."""
     bonds: dict[tuple[bool, str], Bond] = field(default_factory=dict)
 
     # ---------------------------------------------------------------- what callers do
@@ -728,6 +732,16 @@ class Model:
     def _next(self, partition: int) -> int:
         self.sequences[partition] = self.sequence(partition) + 1
         return self.sequences[partition]
+
+
+def expect(model: Model, place: Place, source: bytes, units: int) -> None:
+    """A source will bring so many units to a position, which is made if it is not there."""
+    position = model.positions.setdefault(place, Position())
+    expected = model.expected.setdefault(place, {})
+    expected[source] = units
+    further = sum(expected.values()), *position.policy.further[1:]
+    position.policy = replace(position.policy, further=further)
+    model._next(model.partition(place[0]))
 
 
 def _sum_lines(lines: Lines) -> dict[Place, int]:

@@ -19,8 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from engine.types import Supply, SupplyKind
 from tests.driver import LOCATIONS, RETENTION_SECONDS, Shop, open_shop, send_together, skus_in
-from tests.model import Answer, Booked, Call, Lines, Policy, Refusal, Told, Verb
+from tests.model import Answer, Booked, Call, Lines, Policy, Refusal, Told, Verb, expect
 from tests.servers import Control, Server
 
 PLACES = LOCATIONS[:2]
@@ -160,7 +161,19 @@ class ShopMachine(RuleBasedStateMachine):
         self, pick: int, unsellable: int, safety: int, backorder: int, fenced: int, low: int
     ) -> None:
         places = list(self.shop.model.positions)
-        self.shop.set_policy(places[pick % len(places)], Policy(unsellable, safety, backorder, fenced, low))
+        place = places[pick % len(places)]
+        further = self.shop.model.positions[place].policy.further
+        self.shop.set_policy(place, Policy(unsellable, safety, backorder, fenced, low, further))
+
+    @rule(pick=picks, place=st.sampled_from(PLACES), units=st.integers(0, 9))
+    def expect_goods(self, pick: int, place: str, units: int) -> None:
+        """What is expected makes nothing available, whatever is promised meanwhile."""
+        sku, self.number = self.skus[pick % len(self.skus)], self.number + 1
+        source, operation = b"source%06d" % (pick % 3), b"supply%06d" % self.number
+        supply = Supply(source, units, self.shop.model.now_ms, SupplyKind.PURCHASE)
+        type(self).run(self.shop.inventory.set_supply(operation, supply, sku=sku, location=place))
+        expect(self.shop.model, (sku, place), source, units)
+        self.seen["expected"] += 1
 
     # ---------------------------------------------------------------- promises
 
@@ -407,21 +420,26 @@ WANTED_OVER_PARTITIONS = (
 )
 
 
-def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901 - one branch a step
+def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901, PLR0912 - one branch a step
     """One thing that happens in a busy shop."""
     pick, whom, place = random.randrange(10**6), random.randrange(10**6), random.choice(PLACES)
     sending = random.choices(("once", "together", "again"), (6, 1, 1))[0]
     parts = [random.randrange(4) for _ in range(random.choice((0, 0, 2, 3)))]
     coin = [random.random() < chance for chance in (0.5, 0.3, 0.6, 0.5, 0.2)]
     step = random.choices(
-        ("move", "policy", "reserve", "commit", "resolve", "extend", "batch", "old", "key", "wait", "read"),
-        (3, 1, 8, 6, 6, 2, 1, 2, 2, 2, 2),
+        (
+            *("move", "policy", "expect", "reserve", "commit", "resolve", "extend", "batch", "old", "key"),
+            *("wait", "read"),
+        ),
+        (3, 1, 1, 8, 6, 6, 2, 1, 2, 2, 2, 2),
     )[0]
     if step == "move" or not machine.reservations:
         verb: Verb = random.choice(("receive", "receive", "sale", "adjust"))
         machine.move_goods(verb, pick, place, random.randint(1, 8), random.choice((1, -1)), sending)
     if step == "policy":
         machine.change_policy(pick, *(random.randrange(3) for _ in range(5)))
+    elif step == "expect":
+        machine.expect_goods(pick, place, random.randrange(9))
     elif step == "reserve" or not machine.reservations:
         lines = [
             (random.randrange(9), random.randint(1, 4), random.choice(PLACES))
@@ -471,7 +489,7 @@ def test_a_morning_on_every_topology(
 ) -> None:
     """Engine and model agree wherever the partitions lie."""
     machine = machine_on(server, control, partitions, runner)
-    live_a_day(machine(), Random(1), 150)
+    live_a_day(machine(), Random(5), 150)
     for word in ("replayed", "insufficient_stock", "expired by a sweep"):
         assert machine.seen[word], machine.seen
     assert bool(machine.seen["over partitions"]) == (partitions > 1)
