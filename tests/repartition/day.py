@@ -14,6 +14,7 @@ from engine import (
     Buffer,
     Channel,
     Component,
+    Count,
     Inventory,
     Item,
     Line,
@@ -121,8 +122,13 @@ class Day:
             await self._reserve()
         elif choice < 0.5:
             kind = pick.choice((MovementKind.RECEIVE, MovementKind.SALE, MovementKind.SALE))
-            place = pick.choice(PLACES)
-            await self.move(Movement(f"m{self.count}", kind, pick.choice(SKUS), place, pick.randint(1, 25)))
+            place, sku, units = pick.choice(PLACES), pick.choice(SKUS), pick.randint(1, 25)
+            late_ms = pick.choice((None, self.now_ms - pick.randrange(1, 10**6)))
+            condition = pick.choice((None, None, None, "damaged"))
+            name = f"m{self.count}"
+            await self.move(Movement(name, kind, sku, place, units, None, None, late_ms, condition))
+            if late_ms is not None and pick.random() < 0.3:
+                await self.inventory.count(Count(f"c{self.count}", sku, place, units, late_ms))
         elif choice < 0.55:
             await self.inventory.sweep()
         else:
