@@ -44,6 +44,10 @@ REMEDIES: Mapping[str, str] = {
     "already_released": "Its units were given back. Reserve anew.",
     "already_fulfilled": "The goods have left. Record a movement if they come back.",
     "already_cancelled": "Its units were given back. Reserve anew.",
+    "spans_partitions": (
+        "Its lines lie in partitions that cannot be changed in one step, or would. Reserve anew, and release "
+        "it."
+    ),
     "exceeds_open_quantity": "`excess` names the positions, and how many units are still open there.",
     "quantity_out_of_range": "A count beyond 10^15 units is taken for a mistake. Check the quantity.",
     "channel_not_found": "Name a channel that exists, or create it first.",
@@ -54,6 +58,13 @@ REMEDIES: Mapping[str, str] = {
     "fence_in_use": (
         "Wait until the channel's reservations have ended, or save the fence with a quantity of 0: then no "
         "more is withheld than the channel has promised."
+    ),
+    "transfer_not_found": "Check the id: it begins with t_.",
+    "inbound_not_found": "Check the id: it begins with i_.",
+    "not_shipped": "Ship the transfer first: goods of a draft cannot come.",
+    "already_closed": (
+        "Everything came, or it was closed short. Record goods that come later as movements; make a new "
+        "transfer to send some back."
     ),
     "reservation_expired": (
         'Its units were given back when its time was up. Commit with "if_expired": "retake" to take them '

@@ -26,7 +26,7 @@ from engine.cards import (
     without_holds,
 )
 from engine.errors import NotStocked, SkuNotFound
-from engine.events import Reserved, Resolved, parse_version, read_events
+from engine.events import Replanned, Reserved, Resolved, parse_version, read_events
 from engine.holders import Holder, hold_of, read_baskets
 from engine.inventory import Inventory
 from engine.records import WITH_UNITS, Head, Record, decode_record
@@ -37,8 +37,9 @@ BLOCKS_AHEAD = 8
 
 
 class Explanation(Struct, frozen=True):
-    """A position's availability as a sum: `available` is on_hand less all the others, but not below
-    `-backorder_limit`. `holders` come oldest promise first. All of one moment, `version`.
+    """A position's availability as a sum: `available` is on_hand less what is taken off and with what is
+    added again, but not below `-backorder_limit`. `holders` come oldest promise first. All of one moment,
+    `version`.
     """
 
     sku: str
@@ -218,16 +219,20 @@ async def _read_books(
         before = version if is_complete else ""
         asked = [*dict.fromkeys((*needed, *likely))]
     if newcomers:
-        heads: dict[bytes, Head] = {}
+        heads, changed = dict[bytes, Head](), dict[bytes, Record]()
         since, until = parse_version(before), parse_version(version)
         async for event in read_events(inventory.dataset.topology, partition, after=since, until=until):
             if isinstance(event, Reserved):
                 heads[event.id] = event.read_record().head
             elif isinstance(event, Resolved):
                 heads[event.id] = event.read_head()
+            elif isinstance(event, Replanned):
+                changed[event.id] = record = event.read_record()
+                heads[event.id] = record.head
         _, _, late = await _read_once(inventory, partition, asked, newcomers)
         for claimant, record in late.items():
-            records[claimant] = structs.replace(record, head=heads.get(claimant, record.head))
+            known = changed.get(claimant, record)
+            records[claimant] = structs.replace(known, head=heads.get(claimant, known.head))
     return version, stored, records
 
 

@@ -16,16 +16,22 @@ from engine import planner, refusals
 from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
+from engine.document_kinds import decode_document
+from engine.documents import Document
 from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
 from engine.finding import Finding
 from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
+from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
+from engine.supply import Supplies
 from engine.sweep import sweep_all
+from engine.transfers import Transfers
 from engine.types import (
+    Alternative,
     Availability,
     Capability,
     LocationAvailability,
@@ -52,7 +58,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Finding, Policies, Sourcing):
+class Inventory(Transfers, Supplies, Finding, Policies, Sourcing, Pickups):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -144,6 +150,12 @@ class Inventory(Finding, Policies, Sourcing):
         reply = Reply(now_ms, epoch, seq, answer)
         raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
 
+    # ---------------------------------------------------------------- documents
+
+    @staticmethod
+    def decode_document(content: bytes) -> Document:
+        return decode_document(content)
+
     # ---------------------------------------------------------------- reading
 
     async def availability(
@@ -166,7 +178,7 @@ class Inventory(Finding, Policies, Sourcing):
 
     async def _availability_to(self, owner: str, sku: str, locations: Sequence[str]) -> Availability:
         await self.stock(sku, locations=locations)  # gives back what has lapsed
-        version, cards = await self.cards_without(sku, owner)
+        version, cards = await self._cards_without(sku, owner)
         places = [place for card in cards for place in read_availability(card)]
         if locations:
             places = await self._choose_places(locations, places)
@@ -198,6 +210,13 @@ class Inventory(Finding, Policies, Sourcing):
                 places = await self._choose_places(locations, places)
             found.append(planner.sum_availability(sku, version, places))
         return found
+
+    async def alternatives(self, sku: str, location: str) -> list[Alternative]:
+        """Other active locations that have a SKU: the nearest first where coordinates tell, then those that
+        have the most.
+        """
+        (found,) = await self.availability_of((sku,))
+        return rank_alternatives(location, found, await self.locations())
 
     async def nearby(
         self,
@@ -282,6 +301,8 @@ class Inventory(Finding, Policies, Sourcing):
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
             await self._align_sometimes()
+        # Before anything is forgotten: what an outbox began must be remembered until it is done.
+        await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired

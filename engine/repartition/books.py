@@ -22,8 +22,10 @@ from engine.cards import (
     split_claims,
     split_fence_field,
 )
+from engine.document_kinds import decode_document
+from engine.documents import split_document
 from engine.errors import DatasetUnfit
-from engine.events import Carried, Moved, Resolved, read_events
+from engine.events import Carried, DocumentSaved, Moved, Replanned, Resolved, Supplied, read_events
 from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
 from engine.records import (
@@ -43,8 +45,9 @@ from engine.records import (
     split_record,
 )
 from engine.setting_forms import FORMS, SettingClass
+from engine.supplies import unpack_supplies
 from engine.topology import Topology
-from engine.types import Fence
+from engine.types import Fence, Supply
 
 Key = tuple[int, bytes]
 """A reservation's route and operation id: what its public id is made of."""
@@ -129,6 +132,10 @@ class Books(Struct):
     """SKU and location: safety stock, backorder limit and low-stock band, where there is a policy."""
     fences: dict[tuple[str, str], list[Fence]] = msgspec.field(default_factory=dict)
     """SKU and location: fences in the order in which they were made."""
+    supplies: dict[tuple[str, str], list[Supply]] = msgspec.field(default_factory=dict)
+    """SKU and location → what is expected there, the earliest first."""
+    documents: dict[tuple[int, bytes], tuple[bool, bytes]] = msgspec.field(default_factory=dict)
+    """Route and id → whether effects are to follow, and the content."""
     promises: dict[Key, Promise] = msgspec.field(default_factory=dict)
     memories: list[Memory] = msgspec.field(default_factory=list)
     bonds: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
@@ -237,6 +244,7 @@ class _Reading:
         }
         self._read_records(stored)
         await self._read_memories(stored)
+        await self._read_supplies()
         await self._read_stock(stored)
 
     def _read_records(self, stored: Mapping[bytes, bytes]) -> None:
@@ -268,11 +276,15 @@ class _Reading:
             if isinstance(item, Moved):
                 if item.id in wanted:
                     routes[item.id] = keys.route_of(item.sku)
-            elif isinstance(item, Resolved):
+            elif isinstance(item, Resolved | Replanned):
                 if item.operation != NO_OPERATION:
                     routes[item.operation] = item.route
             elif isinstance(item, Carried):
                 routes[item.id] = item.route
+            elif isinstance(item, Supplied):
+                routes[item.id] = keys.route_of(item.sku)
+            elif isinstance(item, DocumentSaved):
+                routes[item.operation] = decode_document(item.content).route
         for operation in sorted(wanted, key=lambda name: (until.get(name, 0), name)):
             until_ms = until.get(operation, self._books.now_ms)
             self._books.memories.append(
@@ -288,6 +300,14 @@ class _Reading:
                     operation = entry[at : at + OPERATION_ID_SIZE]
                     found[operation] = max(int(place) - MEMORIES_FROM, found.get(operation, 0))
         return found
+
+    async def _read_supplies(self) -> None:
+        async for field, packed in self._topology.scan_hash(keys.inbound(self._partition)):
+            place, _, sku = field.partition(b"=")
+            self._books.supplies[sku.decode(), place[1:].decode()] = unpack_supplies(packed)
+        async for own, raw in self._topology.scan_hash(keys.documents(self._partition)):
+            _, is_pending, content = split_document(raw)
+            self._books.documents[decode_document(content).route, own] = is_pending, content
 
     async def _read_stock(self, stored: Mapping[bytes, bytes]) -> None:
         fields = {

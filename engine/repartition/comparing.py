@@ -9,6 +9,8 @@ from engine.repartition.layout import Layout
 
 STEPS = (1, 2)
 """With so many movements a position begins at the most."""
+SUPPLIES_FROM = 3
+"""Where the numbers begin of what a position expects."""
 
 
 def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
@@ -18,6 +20,8 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
         ("on_hand", source.on_hand, target.on_hand),
         ("policies", source.policies, target.policies),
         ("fences", source.fences, target.fences),
+        ("expected units", source.supplies, target.supplies),
+        ("documents", source.documents, target.documents),
         ("reservations", _reservations(source), _reservations(target)),
         ("answers", _answers_before(source, layout), _answers_after(source, target)),
     ]
@@ -77,7 +81,13 @@ def _answers_after(source: Books, target: Books) -> dict[Any, object]:
 def _begun(source: Books) -> set[bytes]:
     """The ids of the movements with which positions begin; nobody can ask for them again."""
     ids = OperationIds(source.secret)
-    return {ids.of_opening(source.epoch, *place, step) for place in source.on_hand for step in STEPS}
+    begun = {ids.of_opening(source.epoch, *place, step) for place in source.on_hand for step in STEPS}
+    supplies = {
+        ids.of_opening(source.epoch, *place, SUPPLIES_FROM + number)
+        for place, found in source.supplies.items()
+        for number in range(len(found))
+    }
+    return begun | supplies
 
 
 def _orders(books: Books) -> dict[Any, object]:

@@ -16,6 +16,7 @@ from engine.errors import DatasetUnfit
 from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.repartition.books import Books, Tell, open_units
+from engine.repartition.comparing import SUPPLIES_FROM
 from engine.repartition.layout import Layout
 from engine.types import Movement, MovementKind
 
@@ -30,6 +31,7 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
     server does not take something, `Unavailable`, `Unconfirmed`.
     """
     await _send(_settings(target, books))
+    await _send(_documents(target, books))
     promised = open_units(books)
     opening = {place: max(units, promised.get(place, 0)) for place, units in books.on_hand.items()}
     short = {
@@ -45,6 +47,7 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
         for commands, filed in zip(target.commands, layout.filed, strict=True)
         for one in filed
     )
+    await _send(_supplies(target, books))
     carried = sum(map(len, layout.filed))
     tell(f"carried {carried:,} reservations, parts and answers")
     # Last, what facts took away that was promised: the movement names the promises, as the fact did.
@@ -84,6 +87,21 @@ def _fences(target: Dataset, books: Books) -> Iterator[_Call]:
                 spills=fence.spill,
                 used=fence.used,
             )
+
+
+def _documents(target: Dataset, books: Books) -> Iterator[_Call]:
+    for (route, own), (is_pending, content) in books.documents.items():
+        commands = target.commands[route % target.partitions]
+        yield partial(commands.save_document, own, content, version=0, is_pending=is_pending)
+
+
+def _supplies(target: Dataset, books: Books) -> Iterator[_Call]:
+    for (sku, location), found in books.supplies.items():
+        commands = target.commands[partition_of(sku, target.partitions)]
+        for number, supply in enumerate(found, SUPPLIES_FROM):
+            operation = target.ids.of_opening(books.epoch, sku, location, number)
+            mark = fingerprint(b"%d" % number)
+            yield partial(commands.supply, operation, mark, supply, location, sku, received=0)
 
 
 def _movement(target: Dataset, books: Books, place: tuple[str, str], units: int, step: int) -> _Call:

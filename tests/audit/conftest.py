@@ -10,6 +10,7 @@ import pytest
 import engine
 from engine import BincardError, Inventory, Line, Location, LocationKind, Movement, MovementKind, Reservation
 from engine.topology.embedded import EmbeddedServer
+from engine.types import Move
 
 PLACES = ("s1", "s2")
 SKUS = tuple(f"sku {number}/é{{:}}" for number in range(12))
@@ -25,6 +26,10 @@ VERBS = (
     "cancel_some",
     "retake",
     "record",
+    "move",
+    "replace",
+    "ready",
+    "short",
 )
 
 
@@ -119,8 +124,27 @@ class Shopper:
             await inventory.cancel(name, lines=some, op_id=key)
         elif verb == "retake":
             await inventory.commit(name, if_expired="retake")
+        elif verb in {"move", "replace", "ready", "short"}:
+            await self._change(verb, reservation, some, movement.quantity)
         else:
             await inventory.record(movement)
+
+    async def _change(self, verb: str, reservation: Reservation, some: Sequence[Line], quantity: int) -> None:
+        inventory, name, key = self.inventory, reservation.id, f"step-{self.seed}-{self.step}"
+        if verb == "move":
+            line = reservation.lines[0]
+            target = next(place for place in PLACES if place != line.location)
+            moved = abs(quantity) % line.quantity + 1
+            await inventory.move(name, [Move(line.sku, line.location, target, moved)], op_id=key)
+        elif verb == "replace":
+            first = self.step % len(self.skus)
+            skus = (self.skus[first], self.skus[first - 1], reservation.lines[0].sku)
+            lines = [Line(sku, abs(quantity), PLACES[at % 2]) for at, sku in enumerate(skus)]
+            await inventory.replace_lines(name, lines, op_id=key)
+        elif verb == "ready":
+            await inventory.mark_ready(name)
+        else:
+            await inventory.report_short(name, some, op_id=key)
 
 
 async def shop_at_random(inventory: Inventory, *, shoppers: int, steps: int, seed: int = 1) -> None:

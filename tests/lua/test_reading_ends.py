@@ -30,7 +30,7 @@ from tests.lua.books import (
 from tests.lua.test_errors import SHOE, VERBS
 
 A = name(1)
-MAKERS = {"source", "reserve", "movement", "open_basket", "hold_part", "bind"}
+MAKERS = {"source", "save_document", "supply", "reserve", "movement", "open_basket", "hold_part", "bind"}
 """Verbs whose id is new."""
 WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "HINCRBY"}
 
@@ -92,8 +92,7 @@ def seed(books: Books, verb: str) -> None:
         due={(NOW, filed[verb], (A,))} if verb in filed else set(),
         locations={"W": setting(rest=b"\x80")},
     )
-    if verb == "save_fence":
-        books.raw("HSET", books.key("channels"), "web", setting())
+    books.raw("HSET", books.key("channels"), "web", setting(rest=b"\x80"))
     if verb == "take_over":
         books.raw("HDEL", books.key("meta"), "run")
         books.epoch = 2
