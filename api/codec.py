@@ -15,6 +15,7 @@ from api.schemas import (
     CountsBody,
     ExtendBody,
     MovementsBody,
+    PlanBody,
     QueryBody,
     ReservationAnswer,
     ReservationLineAnswer,
@@ -31,6 +32,7 @@ decode_choice = msgspec.json.Decoder(ChooseBody).decode
 decode_extend = msgspec.json.Decoder(ExtendBody).decode
 decode_batch = msgspec.json.Decoder(BatchBody).decode
 decode_reserves = msgspec.json.Decoder(ReservesBody).decode
+decode_plan = msgspec.json.Decoder(PlanBody).decode
 decode_query = msgspec.json.Decoder(QueryBody).decode
 decode_movements = msgspec.json.Decoder(MovementsBody).decode
 decode_counts = msgspec.json.Decoder(CountsBody).decode

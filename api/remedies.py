@@ -35,6 +35,8 @@ REMEDIES: Mapping[str, str] = {
     "location_not_found": "Create the location first, or correct its id.",
     "sku_not_found": "A SKU is known from its first movement on; check its spelling.",
     "not_stocked": "The location and the SKU exist, but the SKU never was at this location.",
+    "policy_not_found": "Save a policy first. A policy of zeros is none.",
+    "fence_not_found": "Check channel, SKU and location, or save the fence first.",
     "insufficient_stock": (
         "`shortages` names every line that is short, and what is available. Ask for less or elsewhere; "
         "nothing was held."
@@ -44,6 +46,10 @@ REMEDIES: Mapping[str, str] = {
     "already_released": "Its units were given back. Reserve anew.",
     "already_fulfilled": "The goods have left. Record a movement if they come back.",
     "already_cancelled": "Its units were given back. Reserve anew.",
+    "spans_partitions": (
+        "Its lines lie in partitions that cannot be changed in one step, or would. Reserve anew, and release "
+        "it."
+    ),
     "exceeds_open_quantity": "`excess` names the positions, and how many units are still open there.",
     "quantity_out_of_range": "A count beyond 10^15 units is taken for a mistake. Check the quantity.",
     "channel_not_found": "Name a channel that exists, or create it first.",
@@ -51,6 +57,17 @@ REMEDIES: Mapping[str, str] = {
     "location_in_use": "Take it out of its pools. Once it was stocked it stays: set it inactive instead.",
     "pool_in_use": "Take the pool out of its channels first.",
     "item_in_use": "Take the item out of its kits. What was ever stocked keeps its settings.",
+    "fence_in_use": (
+        "Wait until the channel's reservations have ended, or save the fence with a quantity of 0: then no "
+        "more is withheld than the channel has promised."
+    ),
+    "transfer_not_found": "Check the id: it begins with t_.",
+    "inbound_not_found": "Check the id: it begins with i_.",
+    "not_shipped": "Ship the transfer first: goods of a draft cannot come.",
+    "already_closed": (
+        "Everything came, or it was closed short. Record goods that come later as movements; make a new "
+        "transfer to send some back."
+    ),
     "reservation_expired": (
         'Its units were given back when its time was up. Commit with "if_expired": "retake" to take them '
         "anew if they are still there."

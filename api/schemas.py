@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from engine import limits
+from engine.sourcing_plan import Reason
 from engine.types import Ignored, Line, MovementKind, State, Status
 
 SKU_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
@@ -47,14 +48,49 @@ class LineBody(Body, frozen=True):
 Lines = Annotated[list[LineBody], Meta(min_length=1, max_length=limits.MAX_LINES)]
 
 
-class ReserveBody(Body, frozen=True):
-    """A reservation to be made: all lines or none."""
+class WantedBody(Body, frozen=True):
+    """Units of a SKU, at a location or wherever the pool or channel of the request has them."""
 
-    lines: Lines
+    sku: Sku
+    quantity: Quantity
+    location: LocationId | None = None
+
+
+class NearBody(Body, frozen=True):
+    """A place on earth."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
+Wants = Annotated[list[WantedBody], Meta(min_length=1, max_length=limits.MAX_LINES)]
+
+
+class PlanBody(Body, frozen=True):
+    """A reserve that one wants to know the outcome of."""
+
+    lines: Wants
+    channel: LocationId | None = None
+    pool: LocationId | None = None
+    sourcing: Sourcing = "priority"
+    near: NearBody | None = None
+    capability: Literal["pickup", "ship", "curbside"] | None = None
+    allow_partial: bool = False
+    allow_split: bool = True
+
+
+class ReserveBody(Body, frozen=True):
+    """A reservation to be made: all lines or none, unless `allow_partial`. A line without a location is for
+    the pool or the channel.
+    """
+
+    lines: Wants
     ttl_seconds: TtlSeconds = limits.DEFAULT_TTL_SECONDS
     channel: LocationId | None = None
     pool: LocationId | None = None
     sourcing: Sourcing = "priority"
+    near: NearBody | None = None
+    capability: Literal["pickup", "ship", "curbside"] | None = None
     allow_partial: bool = False
     allow_split: bool = True
     owner: Text | None = None
@@ -76,6 +112,10 @@ class ChooseBody(Body, frozen=True):
     """What of a reservation to release, fulfil or cancel; nothing named: all of it."""
 
     lines: Lines | None = None
+
+
+class NoBody(Body, frozen=True):
+    """Nothing is to be told."""
 
 
 class ExtendBody(Body, frozen=True):
@@ -351,6 +391,33 @@ class HolderAnswer(Struct, frozen=True):
     expires_at: str | None
 
 
+class PlannedPlaceAnswer(Struct, frozen=True):
+    """What a plan does with a location: `available` is what it could give, `quantity` what it would."""
+
+    location: str
+    quantity: int
+    available: int
+    reason: Reason
+    distance_km: float | None
+
+
+class PlannedLineAnswer(Struct, frozen=True):
+    """What a plan does for a line: how many of its units it finds, and where."""
+
+    sku: str
+    requested: int
+    quantity: int
+    locations: list[PlannedPlaceAnswer]
+
+
+class PlanAnswer(Struct, frozen=True):
+    """What a reserve would do at this moment."""
+
+    can_reserve: bool
+    version: str
+    lines: list[PlannedLineAnswer]
+
+
 class HoldersAnswer(Struct, frozen=True):
     """Who holds units of a position, oldest promise first; there are more unless `next_cursor` is null."""
 
@@ -368,8 +435,9 @@ class ReservationsAnswer(Struct, frozen=True):
 
 
 class ExplanationAnswer(Struct, frozen=True):
-    """Why a location can promise what it does: `on_hand` less the others, plus what of `held` is the asking
-    owner's own, but not below `-backorder_limit`. `holders` are the first few, the oldest promise first.
+    """Why a location can promise what it does: `on_hand` less the others, plus what of them is promised from
+    expected goods (`preordered`) and what of `held` is the asking owner's own, but not below
+    `-backorder_limit`. `holders` are the first few, the oldest promise first.
     """
 
     text: str
@@ -380,6 +448,7 @@ class ExplanationAnswer(Struct, frozen=True):
     safety_stock: int
     fenced: int
     backorder_limit: int
+    preordered: int
     own_held: int
     holders: list[HolderAnswer]
     more_holders: int

@@ -29,6 +29,7 @@ from engine.cards import (
     encode_fences,
     fence_field,
     page_field,
+    place_of,
     split_claims,
     split_fence_field,
 )
@@ -41,6 +42,7 @@ from engine.ledger_counters import COUNTERS
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
 from engine.setting_forms import FORMS
+from engine.supplies import pack_supplies
 from engine.topology import Topology
 from engine.types import State
 
@@ -87,7 +89,7 @@ async def audit_partitions(
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
     names = (
         *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
-        *(keys.named, keys.changes),
+        *(keys.named, keys.changes, keys.inbound, keys.documents, keys.wanted),
         *(keys.find, keys.found),
         *(keys.moves, keys.counts, keys.conditions),
         *(form.key for form in FORMS.values()),
@@ -128,9 +130,12 @@ class _PartitionAudit:
             )
         else:
             await self._compare_settings()
+            await self._compare_wanted()
             await self._compare_stock()
             await self._compare_counts(keys.stocked, self.replay.stocked, "positions of location")
             await self._compare_counts(keys.fenced, self.replay.fences.counts, "fences of channel")
+            await self._compare_inbound()
+            await self._compare_documents()
             await self._compare_records()
             await compare_facts(self)
         self.report.events += replay.events
@@ -210,6 +215,17 @@ class _PartitionAudit:
             ours, theirs = stored.get(name), wanted.get(name)
             if ours != theirs:
                 self.differ(f"{subject} {name}".strip(), _show(ours), _show(theirs))
+
+    async def _compare_wanted(self) -> None:
+        (found,) = await self.read(("HGETALL", keys.wanted(self.partition)))
+        stored = {
+            field.decode(): int.from_bytes(raw, "little")
+            for field, raw in cast("dict[bytes, bytes]", found).items()
+        }
+        for field in sorted(stored.keys() | self.replay.wanted.keys()):
+            ours, theirs = stored.get(field), self.replay.wanted.get(field)
+            if ours != theirs:
+                self.differ(f"a count that is wanted, {_show(field.encode())}", ours, theirs)
 
     async def _compare_stock(self) -> None:
         await self._compare_strangers()
@@ -368,6 +384,56 @@ class _PartitionAudit:
             ours, theirs = stored.get(name, _NOT_THERE), replayed.get(name, _NOT_THERE)
             if ours != theirs:
                 self.differ(f"{subject} {name}", ours, theirs)
+
+    # ---------------------------------------------------------------- supply
+
+    async def _compare_inbound(self) -> None:
+        await self._compare_hash(
+            keys.inbound(self.partition),
+            lambda: [place_of(location) + sku.encode() for sku, location in self.replay.expected.supplies],
+            self._replayed_supplies,
+            "inbound",
+        )
+
+    def _replayed_supplies(self, field: bytes) -> bytes | None:
+        place, _, sku = field.partition(b"=")
+        found = self.replay.expected.supplies.get((sku.decode(), place[1:].decode()))
+        return pack_supplies(list(found.values())) if found else None
+
+    async def _compare_documents(self) -> None:
+        documents = self.replay.expected.documents
+        compared = await self._compare_hash(
+            keys.documents(self.partition), lambda: list(documents), documents.get, "document"
+        )
+        for group in _groups(compared, GROUP_RECORDS):
+            await self._compare_outboxes(group)
+
+    async def _compare_outboxes(self, group: Sequence[bytes]) -> None:
+        """A document is in the deadline index while its effects are to follow."""
+        documents = self.replay.expected.documents
+        entries = await self.read(*(("ZSCORE", keys.due(self.partition), b"d" + own) for own in group))
+        for own, entry in zip(group, entries, strict=True):
+            if (entry is not None) != (documents[own][4] == 1):
+                stored = _NOT_THERE if entry is None else "an entry in the index"
+                self.differ(f"outbox of document {own.hex()}", stored, "what its last step left to do")
+
+    async def _compare_hash(
+        self,
+        key: str,
+        list_known: Callable[[], Sequence[bytes]],
+        replayed: Callable[[bytes], bytes | None],
+        subject: str,
+    ) -> Sequence[bytes]:
+        """Compares each field of a hash with what the ledger makes of it; the fields that are known."""
+        known = list_known()
+        seen = set(known)
+        strangers = [field async for field, _ in self.topology.scan_hash(key) if field not in seen]
+        for group in _groups([*known, *dict.fromkeys(strangers)], GROUP_RECORDS):
+            (found,) = await self.read(("HMGET", key, *group))
+            for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
+                if stored != replayed(field):
+                    self.differ(f"{subject} {_show(field)}", _show(stored), _show(replayed(field)))
+        return known
 
     # ---------------------------------------------------------------- records
 

@@ -19,10 +19,15 @@ from engine.lane import Answer, Home, Script, bulk, encode_known
 from engine.pace import Watch
 from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION, encode_version
 from engine.script import Library
+from engine.supplies import encode_supply
+from engine.types import Supply
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
 UNCONFIRMED = frozenset(
-    ("cards", "expire", "find", "forget", "index", "pace", "repair", "settle", "trim", "unbind")
+    {
+        *("cards", "expire", "find", "forget", "index", "outbox", "pace", "repair", "settle", "supplies"),
+        *("trim", "unbind"),
+    }
 )
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
@@ -60,12 +65,14 @@ class Replan(Struct, frozen=True, gc=False):
     rest: bytes
     operation: bytes = NO_OPERATION
     fingerprint: bytes = bytes(FINGERPRINT_SIZE)
+    is_short: bool = False
+    """Whether the positions that lose committed units are to be counted."""
 
 
 class Commands:
     """The verbs of one partition."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one line a verb
         self,
         link: HotLink,
         library: Library,
@@ -84,6 +91,7 @@ class Commands:
         moves, history = keys.moves(partition), str(limits.HISTORY_SECONDS * 1000)
         settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
         named, changes = keys.named(partition), keys.changes(partition)
+        inbound, documents = keys.inbound(partition), keys.documents(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
         leaving, facts = (*effects, moves), (*effects, locations, stocked, moves, keys.counts(partition))
 
@@ -110,7 +118,7 @@ class Commands:
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
         }
-        self._replan = script("replan", effects, RESERVE, retention)
+        self._replan = script("replan", (*effects, keys.wanted(partition)), RESERVE, retention)
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
         self._decide = script("decide", effects, COMMIT)
@@ -140,6 +148,13 @@ class Commands:
         self._cards = script("cards", (meta, due, stock), READ)
         self._source = script("source", (*effects, *settings[:3]), RESERVE, retention)
         self._plan = script("plan", (meta, operations, due, stock, *settings[:3]), READ)
+        self._supply = script("supply", (*effects, locations, stocked, inbound), COMMIT, retention)
+        self._supplies = script("supplies", (meta, due, stock, inbound), READ)
+        self._save_document = script(
+            "save_document", (meta, operations, due, log, documents), COMMIT, retention
+        )
+        self._find_document = script("find_document", (meta, operations, documents), COMMIT)
+        self._outbox = script("outbox", (meta, due), READ)
         self._pace = script("pace", (meta,), COMMIT)
         self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
 
@@ -206,6 +221,7 @@ class Commands:
                 asked.operation,
                 asked.fingerprint,
                 encode_version(asked.version),
+                bytes((asked.is_short,)),
                 asked.plan,
                 units,
                 asked.rest,
@@ -350,6 +366,57 @@ class Commands:
     def plan(self, request: bytes, positions: int, *, swept: bool) -> Answered:
         """`lua/plan.lua`: `[seq, fits, candidates, …]`."""
         return self._submit(self._plan, bulk(bytes((swept,)) + request), positions)
+
+    def supply(
+        self,
+        operation: bytes,
+        fingerprint: bytes,
+        supply: Supply,
+        location: str,
+        sku: str,
+        *,
+        received: int,
+    ) -> Answered:
+        """`lua/supply.lua`: the result. `received` came with this step."""
+        place, name = place_of(location), sku.encode()
+        packed = b"".join(
+            (
+                operation,
+                fingerprint,
+                encode_supply(supply, received=received),
+                bytes((len(place),)),
+                place,
+                len(name).to_bytes(2, "little"),
+                name,
+            )
+        )
+        return self._submit(self._supply, bulk(packed), 2)
+
+    def supplies(self, sku: str, *, swept: bool) -> Answered:
+        """`lua/supplies.lua`: `[cards, [place, supplies, …]]`."""
+        return self._submit(self._supplies, _ask_cards(sku, swept))
+
+    def save_document(
+        self,
+        document: bytes,
+        content: bytes,
+        *,
+        version: int,
+        is_pending: bool,
+        operation: bytes = NO_OPERATION,
+        fingerprint: bytes = bytes(FINGERPRINT_SIZE),
+    ) -> Answered:
+        """`lua/save_document.lua`; `version` is the one to be replaced, 0 for none."""
+        head = document + operation + fingerprint + version.to_bytes(4, "little") + bytes((is_pending,))
+        return self._submit(self._save_document, bulk(head + content))
+
+    def find_document(self, document: bytes, operation: bytes) -> Answered:
+        """`lua/find_document.lua`: `[seq, document, memory]`."""
+        return self._submit(self._find_document, bulk(document + operation))
+
+    def outbox(self, limit: int, offset: int) -> Answered:
+        """`lua/outbox.lua`: the ids of documents."""
+        return self._submit(self._outbox, bulk(limit.to_bytes(2, "little") + offset.to_bytes(4, "little")))
 
     def cards(self, sku: str, *, swept: bool) -> Answered:
         """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""

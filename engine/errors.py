@@ -7,13 +7,14 @@ BincardError
 │   ├── IdempotencyMismatch
 │   ├── NotFound
 │   │   └── ReservationNotFound · LocationNotFound · PoolNotFound · ChannelNotFound · ItemNotFound ·
-│   │       SkuNotFound · NotStocked
+│   │       PolicyNotFound · FenceNotFound · SkuNotFound · NotStocked · TransferNotFound ·
+│   │       InboundNotFound
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions
+│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
 │   ├── SettingInUse
 │   │   └── LocationInUse · PoolInUse · ItemInUse
-│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
+│   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
 └── Unconfirmed                 the answer was lost: send it again with the same operation id
@@ -109,7 +110,7 @@ class FenceNotFound(NotFound):
 
 
 class StateConflict(Refused):
-    """The reservation is in a state in which this cannot be done."""
+    """The reservation, transfer or inbound order is in a state in which this cannot be done."""
 
 
 class ReservationExpired(StateConflict):
@@ -188,6 +189,22 @@ class FenceInUse(Refused):
     outcome = Outcome.FENCE_IN_USE
 
 
+class TransferNotFound(NotFound):
+    outcome = Outcome.TRANSFER_NOT_FOUND
+
+
+class InboundNotFound(NotFound):
+    outcome = Outcome.INBOUND_NOT_FOUND
+
+
+class NotShipped(StateConflict):
+    outcome = Outcome.NOT_SHIPPED
+
+
+class AlreadyClosed(StateConflict):
+    outcome = Outcome.ALREADY_CLOSED
+
+
 class Unavailable(OutcomeError):
     """The server could not take the request; nothing happened. Send it again after a while."""
 
@@ -247,6 +264,10 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         PoolInUse,
         ItemInUse,
         FenceInUse,
+        TransferNotFound,
+        InboundNotFound,
+        NotShipped,
+        AlreadyClosed,
     )
 }
-"""The exception of each word with which a script refuses."""
+"""The exception of each word with which a request is refused."""

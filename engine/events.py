@@ -18,8 +18,9 @@ from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
 from engine.setting_forms import Setting, SettingClass, decode_names, decode_setting
+from engine.supplies import CHANGE_SIZE, decode_change
 from engine.topology import Topology
-from engine.types import Happening, State, Uncovered
+from engine.types import Happening, State, Supply, Uncovered
 
 PAGE_ENTRIES = 200
 """Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
@@ -31,6 +32,7 @@ _ROUTE_AT = 2 * OPERATION_ID_SIZE
 _PLAN_AT = _ROUTE_AT + 2
 _CARRIED_AT = OPERATION_ID_SIZE + 8
 _SETTING_ID_AT = 9
+_SUPPLY_RESULT_SIZE = 21
 _MOVEMENT, _COUNT = 8, 21
 
 
@@ -207,6 +209,18 @@ class Followed(Resolved, frozen=True, gc=False):
         return records.decode_version(self.detail)
 
 
+class Replanned(_OfReservation, frozen=True, gc=False):
+    """A reservation has other lines, or its caller's part says something else. `record` is what it is from
+    then on; `operation` is `NO_OPERATION` where none was named.
+    """
+
+    operation: bytes
+    record: bytes
+
+    def read_record(self) -> Record:
+        return records.decode_record(self.record)
+
+
 class _Fact(Event, frozen=True, gc=False):
     """A fact. `result` is the answer that the caller got, packed; `occurred_ms` the moment it is true of."""
 
@@ -282,6 +296,41 @@ class Carried(_OfReservation, frozen=True, gc=False):
 
     def read_record(self) -> Record:
         return records.decode_record(self.record)
+
+
+class Supplied(Event, frozen=True, gc=False):
+    """What a document will still bring to a position was set; `received` units of it came with that. `result`
+    is sequence, epoch, and the position's inbound and available units from then on.
+    """
+
+    id: bytes
+    result: bytes
+    supply: Supply
+    received: int
+    location: str
+    sku: str
+
+    def read_result(self) -> tuple[int, int, int]:
+        """Sequence, inbound and available, as the answer gave them."""
+        raw = self.result
+        return int.from_bytes(raw[:5], "little"), _signed(raw[7:14]), _signed(raw[14:21])
+
+
+class DocumentSaved(Event, frozen=True, gc=False):
+    """A step of a transfer or an inbound order; `is_pending` while its effects on positions are to follow.
+    `operation` is `NO_OPERATION` where none was named.
+    """
+
+    id: bytes
+    operation: bytes
+    number: int
+    is_pending: bool
+    content: bytes
+
+    @property
+    def stored(self) -> bytes:
+        """The document as it is stored from then on."""
+        return self.number.to_bytes(4, "little") + bytes((self.is_pending,)) + self.content
 
 
 class SettingSaved(Event, frozen=True, gc=False):
@@ -538,6 +587,38 @@ def _read_position(body: bytes, at: int) -> tuple[str, str, int]:
     return location, body[place_end + 2 : end].decode(), end
 
 
+def _decode_supplied(common: tuple[int, int, int, int], body: bytes) -> Supplied:
+    result_end = OPERATION_ID_SIZE + _SUPPLY_RESULT_SIZE
+    at = result_end + CHANGE_SIZE
+    location, sku, end = _read_position(body, at)
+    if end != len(body):
+        raise ValueError("a supply does not fill its event")
+    supply, received = decode_change(body[result_end:at])
+    return Supplied(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        body[OPERATION_ID_SIZE:result_end],
+        supply,
+        received,
+        location,
+        sku,
+    )
+
+
+def _decode_document(common: tuple[int, int, int, int], body: bytes) -> DocumentSaved:
+    at = 2 * OPERATION_ID_SIZE
+    if len(body) <= at + 5 or body[at + 4] > 1:
+        raise ValueError("a document is cut short")
+    return DocumentSaved(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        body[OPERATION_ID_SIZE:at],
+        int.from_bytes(body[at : at + 4], "little"),
+        body[at + 4] == 1,
+        body[at + 5 :],
+    )
+
+
 def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
     if len(body) <= _CARRIED_AT:
         raise ValueError("an event carries nothing")
@@ -551,12 +632,24 @@ def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
     )
 
 
+def _decode_replanned(common: tuple[int, int, int, int], body: bytes) -> Replanned:
+    at = _ROUTE_AT + 4
+    record = body[at:]
+    if int.from_bytes(body[_ROUTE_AT:at], "little") != len(record):
+        raise ValueError("an event's record does not fit it")
+    route = int.from_bytes(record[records.ROUTE], "little")
+    return Replanned(*common, body[:OPERATION_ID_SIZE], route, body[OPERATION_ID_SIZE:_ROUTE_AT], record)
+
+
 _OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
     _MOVEMENT: partial(_decode_fact, _MOVEMENT),
     9: _decode_saved,
     15: _decode_carried,
+    16: _decode_replanned,
     17: _decode_policy,
     18: _decode_fence,
+    19: _decode_supplied,
+    20: _decode_document,
     _COUNT: partial(_decode_fact, _COUNT),
     22: _decode_opening,
 }

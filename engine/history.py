@@ -40,7 +40,27 @@ log = getLogger("bincard.history")
 FORMAT: Final = 1
 CHUNK_BYTES: Final = 1 << 22
 """How much of the file is mapped at a time; a multiple of the page size."""
-NOT_RECORDED: Final = frozenset({"close"})
+NOT_RECORDED: Final = frozenset(
+    {
+        "close",
+        # Each of these is made of others, which are recorded: documents, supplies and facts.
+        "atp",
+        "cancel_inbound",
+        "cancel_transfer",
+        "create_transfer",
+        "deliver_documents",
+        "expect",
+        "inbound",
+        "inbounds",
+        "receive_inbound",
+        "receive_transfer",
+        # A list says nothing that reading each reservation would not say, and it is long.
+        "reservations",
+        "ship_transfer",
+        "transfer",
+        "transfers",
+    }
+)
 OF_MANY: Final = {
     "reserve_many": "reserve",
     "commit_many": "commit",
@@ -209,6 +229,7 @@ class RecordedInventory(Inventory):
         super().__init__(dataset)
         # Operations that are made of others are one operation: the inner one records nothing.
         self.inner = Inventory(dataset)
+        self.index = self.inner.index
         self.file = file
         self.numbers = count()
 

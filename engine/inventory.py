@@ -17,15 +17,21 @@ from engine import limits, planner
 from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands
 from engine.dataset import Dataset
+from engine.document_kinds import decode_document
+from engine.documents import Document
 from engine.errors import LocationNotFound, SkuNotFound, Unavailable, Unconfirmed
 from engine.facts import Facts
 from engine.finding import Finding
 from engine.keys import partition_of
 from engine.outcomes import Outcome
+from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
+from engine.supply import Supplies
 from engine.sweep import sweep_all, trim_some
+from engine.transfers import Transfers
 from engine.types import (
+    Alternative,
     Availability,
     Capability,
     LocationAvailability,
@@ -39,7 +45,7 @@ ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class Inventory(Facts, Finding, Policies, Sourcing):
+class Inventory(Facts, Transfers, Supplies, Finding, Policies, Sourcing, Pickups):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -64,6 +70,12 @@ class Inventory(Facts, Finding, Policies, Sourcing):
         """How many requests wait for a server that has stopped to answer."""
         return self.dataset.link.requests_stuck
 
+    # ---------------------------------------------------------------- documents
+
+    @staticmethod
+    def decode_document(content: bytes) -> Document:
+        return decode_document(content)
+
     # ---------------------------------------------------------------- reading
 
     async def availability(
@@ -86,7 +98,7 @@ class Inventory(Facts, Finding, Policies, Sourcing):
 
     async def _availability_to(self, owner: str, sku: str, locations: Sequence[str]) -> Availability:
         await self.stock(sku, locations=locations)  # gives back what has lapsed
-        version, cards = await self.cards_without(sku, owner)
+        version, cards = await self._cards_without(sku, owner)
         places = [place for card in cards for place in read_availability(card)]
         if locations:
             places = await self._choose_places(locations, places)
@@ -118,6 +130,13 @@ class Inventory(Facts, Finding, Policies, Sourcing):
                 places = await self._choose_places(locations, places)
             found.append(planner.sum_availability(sku, version, places))
         return found
+
+    async def alternatives(self, sku: str, location: str) -> list[Alternative]:
+        """Other active locations that have a SKU: the nearest first where coordinates tell, then those that
+        have the most.
+        """
+        (found,) = await self.availability_of((sku,))
+        return rank_alternatives(location, found, await self.locations())
 
     async def nearby(
         self,
@@ -216,6 +235,8 @@ class Inventory(Facts, Finding, Policies, Sourcing):
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
             await self._align_sometimes()
+        # Before anything is forgotten: what an outbox began must be remembered until it is done.
+        await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         await self._trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)

@@ -12,6 +12,7 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | | | line feed, location, `=`, SKU → fences of the position |
+| `inv:{p}:wanted` | hash | line feed, location, `=`, SKU → since when the position is to be counted, in ms |
 | `inv:{p}:locations`, `pools`, `channels`, `items` | hash | id → settings; the same in every partition |
 | `inv:{p}:named` | hash | class, line feed, id → who names it: ids, each with a line feed behind it |
 | `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
@@ -22,6 +23,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:fenced` | hash | channel id → how many fences it has |
 | `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
 | `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
+| `inv:{p}:inbound` | hash | place and SKU → what is expected there: see `lua/supply.lua` |
+| `inv:{p}:documents` | hash | document id (12 bytes) → a transfer or an inbound order, packed |
 """
 
 from zlib import crc32
@@ -61,6 +64,10 @@ def log(partition: int) -> str:
 
 def stock(partition: int) -> str:
     return f"inv:{{{partition}}}:stock"
+
+
+def wanted(partition: int) -> str:
+    return f"inv:{{{partition}}}:wanted"
 
 
 def locations(partition: int) -> str:
@@ -113,3 +120,11 @@ def find(partition: int) -> str:
 
 def found(partition: int) -> str:
     return f"inv:{{{partition}}}:found"
+
+
+def inbound(partition: int) -> str:
+    return f"inv:{{{partition}}}:inbound"
+
+
+def documents(partition: int) -> str:
+    return f"inv:{{{partition}}}:documents"

@@ -11,9 +11,10 @@ from zlib import crc32
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine import events, limits, moves
-from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
+from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
 from engine.events import (
     Carried,
     Counted,
@@ -23,6 +24,7 @@ from engine.events import (
     LedgerItem,
     Moved,
     Opening,
+    Replanned,
     Reserved,
     Resolved,
     Version,
@@ -32,7 +34,17 @@ from engine.keys import route_of
 from engine.ledger_counters import Counters
 from engine.ledger_facts import Effect, FactBooks
 from engine.ledger_terms import FenceBooks, Step, terms_of
-from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, find_unfit, positions_of, units_of
+from engine.lifecycle import (
+    OPEN_STATES,
+    REPLANNED,
+    VERBS,
+    Line,
+    find_fault,
+    find_replan_fault,
+    find_unfit,
+    positions_of,
+    units_of,
+)
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
@@ -51,6 +63,7 @@ from engine.records import (
     split_record,
 )
 from engine.replayed_settings import ReplayedSettings
+from engine.replayed_supply import ReplayedSupply
 from engine.setting_forms import SettingClass
 from engine.types import State
 
@@ -70,6 +83,8 @@ class Violation(Struct, frozen=True):
     detail: str
 
 
+_Units = dict[tuple[str, str], Line]
+_NO_UNITS: Line = (0, 0, 0, 0)
 _STATE_AT, _DEADLINE = -3, slice(-22, -16)
 
 
@@ -115,6 +130,8 @@ class Promise(Struct, gc=False):
     blocks: bytes
     tail: bytes
     terms: Terms = NO_TERMS
+    detail: bytes = b""
+    """Where the record has a revision, or terms: what is remembered of its steps then has it, too."""
 
     def read_head(self) -> Head:
         return decode_tail(self.tail)
@@ -173,6 +190,9 @@ class Replay:
         self.settings = ReplayedSettings(partition)
         self.fences = FenceBooks()
         self.facts = FactBooks()
+        self.expected = ReplayedSupply()
+        self.wanted: dict[str, int] = {}
+        """Positions that are to be counted, as their fields have them, and since when."""
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -205,14 +225,25 @@ class Replay:
                 self._take_fact(item)
             elif isinstance(item, Opening):
                 self._open(item)
+            elif isinstance(item, Replanned):
+                self._replan(item)
             elif isinstance(item, Carried):
                 self._carry(item)
-            elif isinstance(item, events.SettingSaved):
-                self._save_setting(item)
-            elif isinstance(item, events.PolicySaved):
-                self._save_policy(item)
-            elif isinstance(item, events.FenceSaved):
-                self._save_fence(item)
+            else:
+                self._apply_other(item)
+
+    def _apply_other(self, item: Event) -> None:
+        """Takes an event that is about no reservation and no goods."""
+        if isinstance(item, events.SettingSaved):
+            self._save_setting(item)
+        elif isinstance(item, events.PolicySaved):
+            self._save_policy(item)
+        elif isinstance(item, events.FenceSaved):
+            self._save_fence(item)
+        elif isinstance(item, events.Supplied):
+            self._supply(item)
+        elif isinstance(item, events.DocumentSaved):
+            self._save_document(item)
 
     def remembered_until_ms(self, operation: bytes) -> int:
         """Until when a remembered operation must not be forgotten."""
@@ -333,6 +364,35 @@ class Replay:
         if named != broken:
             self.blame("I3", event.seq, subject, f"uncovered promises {named} were named, {broken} are")
 
+    # ---------------------------------------------------------------- supply
+
+    def _supply(self, event: events.Supplied) -> None:
+        subject = f"inbound of {event.sku} at {event.location}"
+        self._claim(event.id, event, MOVEMENT_KIND + event.result, subject)
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        counters.inbound = self.expected.supply(event)
+        counters.preordered = min(max(0, counters.preordered - event.received), counters.inbound)
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
+            self.blame("I4", event.seq, subject, "the location did not exist")
+        told, found = event.read_result(), (event.seq, counters.inbound, counters.available)
+        if told != found:
+            self.blame(
+                "I4",
+                event.seq,
+                subject,
+                f"the answer says seq, inbound, available {told}, the ledger adds up to {found}",
+            )
+
+    def _save_document(self, event: events.DocumentSaved) -> None:
+        subject = f"document {event.id.hex()}"
+        if event.operation != NO_OPERATION:
+            self._claim(event.operation, event, MOVEMENT_KIND + event.content, subject)
+        fault = self.expected.save(event)
+        if fault is not None:
+            self.blame("I5", event.seq, subject, fault)
+
     # ---------------------------------------------------------------- cards
 
     def field_of(self, sku: str, location: str) -> str:
@@ -416,8 +476,9 @@ class Replay:
         )  # fmt: skip
         if head != expected:
             self.blame("I5", event.seq, event.reservation, f"was made as {head}, not {expected}")
+        detail = _kept_detail(parts.detail, head, terms)
         self.reservations[event.id] = Promise(
-            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail, terms
+            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail, terms, detail
         )
         if is_basket:
             # Its parts have the units.
@@ -453,7 +514,10 @@ class Replay:
             return
         if event.id in self.reservations or self._is_remembered(event.id, event.at_ms):
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
-        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, terms)
+        detail = _kept_detail(parts.detail, head, terms)
+        promise = Promise(
+            parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, terms, detail
+        )
         if promise.route != event.route:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its record")
         self.reservations[event.id] = promise
@@ -524,9 +588,12 @@ class Replay:
         if len(after.progress) not in {0, len(positions_of(promise.plan))}:
             self.blame("I5", event.seq, event.reservation, "its progress is not that of its lines")
             return
-        if event.operation != NO_OPERATION:
-            content = OPERATION_KIND + bytes((VERBS[type(event)],)) + event.id + event.tail
-            self._claim(event.operation, event, content, "operation")
+        if event.detail:
+            promise.detail_crc = crc32(event.detail)
+            promise.detail = _kept_detail(event.detail, after, promise.terms)
+            if terms_of(promise.kind, event.detail) != promise.terms:
+                self.blame("I5", event.seq, event.reservation, "its terms are not those of its beginning")
+        self._remember_step(event, VERBS[type(event)], event.operation, promise, event.tail)
         fault = find_fault(event, promise.plan, before, after)
         if fault is not None:
             self.blame(fault[0], event.seq, event.reservation, f"{type(event).__name__.lower()}: {fault[1]}")
@@ -539,10 +606,117 @@ class Replay:
             ttl_ms = int.from_bytes(promise.front[TTL], "little")
             if after.deadline_ms != event.at_ms + ttl_ms:
                 self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.detail:
-            promise.detail_crc = crc32(event.detail)
-            if terms_of(promise.kind, event.detail) != promise.terms:
+
+    def _remember_step(
+        self, event: Resolved | Replanned, verb: int, operation: bytes, promise: Promise, tail: bytes
+    ) -> None:
+        """What a step answered is remembered under its operation id; where the lines may change, with the
+        lines and the caller's part as they were then.
+        """
+        if operation != NO_OPERATION:
+            lines = promise.plan + promise.detail if promise.detail else b""
+            content = OPERATION_KIND + bytes((verb,)) + event.id + lines + tail
+            self._claim(operation, event, content, "operation")
+
+    def _replan(self, event: Replanned) -> None:
+        """Other lines: what the counters and claims become is worked out from the units before and after."""
+        promise = self.reservations.get(event.id)
+        if promise is None:
+            self.blame("I5", event.seq, event.reservation, "other lines for a reservation never made")
+            return
+        try:
+            parts = split_record(event.record)
+            before, after = promise.read_head(), decode_tail(parts.tail)
+            if parts.front != promise.front:
+                raise ValueError("it does not begin as the one that was made")
+            fault = find_replan_fault(event, (promise.plan, parts.plan), before, after)
+            decode_detail(parts.detail)
+        except (ValueError, IndexError, msgspec.DecodeError) as error:
+            self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
+            return
+        if fault is not None:
+            self.blame(fault[0], event.seq, event.reservation, f"replanned: {fault[1]}")
+        if len(units_of(after, parts.plan)) != len(positions_of(parts.plan)):
+            return
+        old, new = _units_by_position(before, promise.plan), _units_by_position(after, parts.plan)
+        if _count_short(parts.detail) > _count_short(promise.detail):
+            self._want_counts(event, old, new)
+        if promise.kind == KIND_BASKET:
+            if list(old) != list(new) or any(sum(new[place][:2]) > sum(old[place][:2]) for place in old):
+                self.blame("I5", event.seq, event.reservation, "a basket over partitions got other lines")
+            blocks = bytes(len(parts.blocks))
+        else:
+            terms = terms_of(promise.kind, parts.detail)
+            if replace(terms, bound=()) != replace(promise.terms, bound=()):
                 self.blame("I5", event.seq, event.reservation, "its terms are not those of its beginning")
+            self._shift_units(event, (promise.terms, terms), old, new)
+            blocks = self._shift_claims(event.id, promise, old, new)
+        if parts.blocks != blocks:
+            self.blame("I5", event.seq, event.reservation, "its claims do not say where they are")
+        changed = Promise(
+            parts.front,
+            parts.plan,
+            crc32(parts.detail),
+            blocks,
+            parts.tail,
+            terms_of(promise.kind, parts.detail),
+            parts.detail,
+        )
+        self.reservations[event.id] = changed
+        self._remember_step(event, REPLANNED, event.operation, changed, parts.tail)
+        if after.state not in OPEN_STATES:
+            kept_ms = after.deadline_ms - event.at_ms
+            self._seen_retention_ms = min(self._seen_retention_ms or kept_ms, kept_ms)
+
+    def _want_counts(self, event: Replanned, old: _Units, new: _Units) -> None:
+        for (sku, location), line in old.items():
+            if new.get((sku, location), _NO_UNITS)[1] < line[1]:
+                self.wanted[place_of(location).decode() + sku] = event.at_ms
+
+    def _shift_units(self, event: Replanned, terms: tuple[Terms, Terms], old: _Units, new: _Units) -> None:
+        """The counters of all positions that were or are in the plan, with the terms of before and after."""
+        indexes = ({place: index for index, place in enumerate(units)} for units in (old, new))
+        before, after = indexes
+        for place in {**old, **new}:
+            was, now = old.get(place, _NO_UNITS), new.get(place, _NO_UNITS)
+            counters = self._position(event, *place)
+            # What floated floats no more, or what was bound does.
+            floated = place in before and _floats(terms[0], before[place])
+            floats = place in after and _floats(terms[1], after[place])
+            if place in before and place in after and floated != floats:
+                counters.floating += was[0] if floats else -was[0]
+            held, allocated = now[0] - was[0], now[1] - was[1]
+            if held or allocated:
+                counters.held += held
+                counters.allocated += allocated
+                known = (terms[1], after[place]) if place in after else (terms[0], before[place])
+                self._follow(event, *known, place, counters, Step(held, allocated))
+                self._check_promise(event, *place, counters, lowered=held + allocated > 0)
+
+    def _shift_claims(self, reservation: bytes, promise: Promise, old: _Units, new: _Units) -> bytes:
+        """A card on which units open anew gets the claim, one on which none is left loses it; the blocks."""
+        named = {
+            place: int.from_bytes(promise.blocks[at * BLOCK_SIZE : (at + 1) * BLOCK_SIZE], "little")
+            for at, place in enumerate(old)
+        }
+        claimed: dict[str, int] = {}
+        for place, line in old.items():
+            if line[0] + line[1]:
+                claimed.setdefault(self.field_of(*place), named[place])
+        opened, blocks = set(), []
+        for place, line in new.items():
+            block = named.get(place, 0)
+            if line[0] + line[1]:
+                field = self.field_of(*place)
+                opened.add(field)
+                if field not in claimed:
+                    claimed[field] = self._claims_on(*place).add(reservation)
+                was = old.get(place, _NO_UNITS)
+                block = block if was[0] + was[1] else claimed[field]
+            blocks.append(block)
+        for field in claimed.keys() - opened:
+            self.claims_of(field).end(reservation)
+        return _pack_blocks(blocks)
 
     def _change_counters(self, event: Resolved, promise: Promise, before: Head, after: Head) -> None:
         deltas, plan = [], promise.plan
@@ -598,6 +772,27 @@ class Replay:
         promise.blocks = b"".join(blocks)
         for field in closed - opened:
             self.claims_of(field).end(reservation)
+
+
+def _kept_detail(detail: bytes, head: Head, terms: Terms) -> bytes:
+    return detail if head.revision or terms != NO_TERMS else b""
+
+
+def _floats(terms: Terms, index: int) -> bool:
+    return bool(terms.pools) and index not in terms.bound
+
+
+def _count_short(detail: bytes) -> int:
+    """How many times units were not found."""
+    later = decode_detail(detail).later if detail else None
+    return len(later.short) if later else 0
+
+
+def _units_by_position(head: Head, plan: bytes) -> _Units:
+    return {
+        (sku, location): line
+        for (sku, location, _), line in zip(positions_of(plan), units_of(head, plan), strict=True)
+    }
 
 
 def _pack_blocks(blocks: Sequence[int]) -> bytes:

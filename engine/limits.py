@@ -71,6 +71,17 @@ REPLICA_TIMEOUT_MS = 1000
 SWEEP_IDS = 512
 """Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 
+MAX_REFERENCE_LENGTH = 255
+"""Characters of the reference of a transfer or an inbound order."""
+
+OUTBOX_IDS = 128
+"""Documents that one call lists whose effects nobody has seen to."""
+
+MAX_ATP_DAYS = 366
+
+END_OF_TIME_MS = 253_402_300_800_000
+"""The year 10000: no later time can be written as RFC 3339."""
+
 MAX_DETAIL_BYTES = 16_384
 """Owner, reference, channel and metadata of a reservation, packed: they are kept twice, record and ledger."""
 

@@ -64,6 +64,7 @@ class Outcome(StrEnum):
     KIT_TOO_DEEP = "kit_too_deep"
     OVERTAKEN = "overtaken"
     INDEXED = "indexed"
+    EXPECTED = "expected"
 
     # Refusals: no effect.
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
@@ -91,6 +92,10 @@ class Outcome(StrEnum):
     POOL_IN_USE = "pool_in_use"
     ITEM_IN_USE = "item_in_use"
     FENCE_IN_USE = "fence_in_use"
+    TRANSFER_NOT_FOUND = "transfer_not_found"
+    INBOUND_NOT_FOUND = "inbound_not_found"
+    NOT_SHIPPED = "not_shipped"
+    ALREADY_CLOSED = "already_closed"
 
     # The server could not take the request: no effect.
     OVERLOADED = "overloaded"
@@ -128,6 +133,10 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.POOL_IN_USE: Retry.NEW_KEY,
     Outcome.ITEM_IN_USE: Retry.NEW_KEY,
     Outcome.FENCE_IN_USE: Retry.NEW_KEY,
+    Outcome.TRANSFER_NOT_FOUND: Retry.NEVER,
+    Outcome.INBOUND_NOT_FOUND: Retry.NEVER,
+    Outcome.NOT_SHIPPED: Retry.NEW_KEY,
+    Outcome.ALREADY_CLOSED: Retry.NEVER,
     Outcome.OVERLOADED: Retry.SAME_KEY,
     Outcome.MEMORY_FULL: Retry.SAME_KEY,
     Outcome.REPLICAS_UNAVAILABLE: Retry.SAME_KEY,
@@ -135,6 +144,16 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.UNCONFIRMED: Retry.SAME_KEY,
 }
 """For each word that is not success: whether sending again can help."""
+
+OF_DOCUMENTS: frozenset[str] = frozenset(
+    {
+        Outcome.TRANSFER_NOT_FOUND,
+        Outcome.INBOUND_NOT_FOUND,
+        Outcome.NOT_SHIPPED,
+        Outcome.ALREADY_CLOSED,
+    }
+)
+"""Refusals of transfers and inbound orders: no script answers them, as scripts cannot read documents."""
 
 REFUSALS: frozenset[str] = frozenset(
     word
@@ -148,4 +167,4 @@ REFUSALS: frozenset[str] = frozenset(
         Outcome.UNCONFIRMED,
     }
 )
-"""The words with which a script refuses."""
+"""The words with which a request is refused."""

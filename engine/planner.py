@@ -4,10 +4,24 @@ from collections.abc import Sequence
 from functools import lru_cache
 from re import compile as compile_pattern
 
+from msgspec.structs import replace
+
 from engine import limits
 from engine.errors import InvalidRequest
 from engine.nearby import MAX_RADIUS_KM
-from engine.records import Detail, Plan, encode_detail, encode_plan
+from engine.records import (
+    Detail,
+    Plan,
+    Record,
+    build_reservation,
+    decode_detail,
+    decode_plan,
+    decode_tail,
+    encode_detail,
+    encode_plan,
+    first_head,
+    tail_size,
+)
 from engine.types import (
     Availability,
     Line,
@@ -56,6 +70,18 @@ def check_place(lat: float, lon: float, radius_km: float) -> None:
         raise InvalidRequest("?radius_km", f"above 0, at the most {MAX_RADIUS_KM}")
 
 
+def check_reference(reference: str | None) -> None:
+    """Raises `InvalidRequest` for the reference of a document that is too long."""
+    if reference is not None and len(reference) > limits.MAX_REFERENCE_LENGTH:
+        raise InvalidRequest("/reference", f"at the most {limits.MAX_REFERENCE_LENGTH} characters")
+
+
+def check_moment(at_ms: int | None, field: str) -> None:
+    """Raises `InvalidRequest` for a time that is not from 1970 to 9999."""
+    if at_ms is not None and not 0 <= at_ms < limits.END_OF_TIME_MS:
+        raise InvalidRequest(field, "a time from 1970 to 9999")
+
+
 def check_lines(lines: Sequence[Line]) -> None:
     """Raises `InvalidRequest` at the first line that breaks a rule."""
     if not 1 <= len(lines) <= limits.MAX_LINES:
@@ -98,17 +124,23 @@ def plan_lines(lines: Sequence[Line]) -> tuple[Plan, tuple[tuple[int, int], ...]
     return plan, () if len(positions) == len(lines) else tuple(shares)
 
 
+def check_choice(lines: Sequence[Line]) -> None:
+    """Raises `InvalidRequest` for what can choose nothing of any reservation."""
+    if not 1 <= len(lines) <= limits.MAX_LINES:
+        raise InvalidRequest("/lines", f"1 to {limits.MAX_LINES} lines, or none of the member for all")
+    for number, line in enumerate(lines):
+        check_quantity(line.quantity, f"/lines/{number}/quantity")
+
+
 def choose_positions(plan: Plan, lines: Sequence[Line]) -> tuple[tuple[int, int], ...]:
     """The positions of a plan that lines name, with their summed quantities.
 
     Raises `InvalidRequest` for a line that the reservation does not have.
     """
-    if not 1 <= len(lines) <= limits.MAX_LINES:
-        raise InvalidRequest("/lines", f"1 to {limits.MAX_LINES} lines, or none of the member for all")
+    check_choice(lines)
     known = {(position.sku, position.location): index for index, position in enumerate(plan.positions)}
     chosen: dict[int, int] = {}
     for number, line in enumerate(lines):
-        check_quantity(line.quantity, f"/lines/{number}/quantity")
         index = known.get((line.sku, line.location))
         if index is None:
             raise InvalidRequest(f"/lines/{number}", "the reservation has no line of this SKU and location")
@@ -134,6 +166,36 @@ def pack_detail(detail: Detail) -> bytes:
             "/metadata", f"with owner and reference at the most {limits.MAX_DETAIL_BYTES} bytes"
         )
     return packed
+
+
+def first_lines(record: Record) -> tuple[Plan, Detail]:
+    """Plan and detail of a reservation as it was made."""
+    detail = record.detail
+    if detail.later is None:
+        return record.plan, detail
+    plan, shares = record.plan, detail.lines
+    if detail.later.first:
+        plan, shares = plan_lines([Line(*line) for line in detail.later.first])
+    return plan, replace(detail, lines=shares, later=None)
+
+
+def first_reservation(public_id: str, record: Record, *, replayed: bool) -> Reservation:
+    """A reservation as it was when it was made: what a repeated reserve answers."""
+    head = first_head(record.head, record.detail)
+    return build_reservation(public_id, head, *first_lines(record), replayed=replayed)
+
+
+def replayed_reservation(public_id: str, answer: bytes, record: Record) -> Reservation:
+    """A reservation as a remembered step left it; `record` is what it is by now."""
+    head, before = decode_tail(answer), answer[: len(answer) - tail_size(answer)]
+    if before:
+        plan, end = decode_plan(before)
+        detail = decode_detail(before[end:])
+    elif head.revision:
+        plan, detail = record.plan, record.detail
+    else:
+        plan, detail = first_lines(record)
+    return build_reservation(public_id, head, plan, detail, replayed=True)
 
 
 def new_reservation(

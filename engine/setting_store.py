@@ -59,6 +59,8 @@ class SettingStore:
     async def delete(self, kind: SettingClass, name: str) -> None:
         """Deletes a setting. Raises `NotFound`, `SettingInUse`."""
         check_id(kind, name, "/sku" if kind is SettingClass.ITEM else "/id")
+        if self._partitions > 1 and name not in (await self._view.latest()).stored[kind]:
+            raise REFUSAL_ERRORS[FORMS[kind].not_found](f"there is no {FORMS[kind].word} {name}")
         for partition in range(1, self._partitions):
             # Partition 0 sees its own goods, and the copies are refused where goods have come since.
             await self._refuse_stocked(partition, kind, name)

@@ -42,6 +42,15 @@ class Line(Struct, frozen=True, gc=False):
     location: str
 
 
+class Move(Struct, frozen=True, gc=False):
+    """Units of a SKU that go from one location of a reservation to another one."""
+
+    sku: str
+    source: str
+    target: str
+    quantity: int
+
+
 class ReserveRequest(Struct, frozen=True, gc=False):
     """One of several reservations that are asked for in one call; the arguments of `Inventory.reserve`."""
 
@@ -68,6 +77,31 @@ class ReservationLine(Struct, frozen=True, gc=False):
     released: int
 
 
+class ShortLine(Struct, frozen=True, gc=False):
+    """Units of a reservation that were not found when they were to be picked."""
+
+    sku: str
+    location: str
+    quantity: int
+    at_ms: int
+
+
+class WantedCount(Struct, frozen=True, gc=False):
+    """A position that is to be counted, and since when."""
+
+    sku: str
+    location: str
+    since_ms: int
+
+
+class Alternative(Struct, frozen=True, gc=False):
+    """Another location that has a SKU, with its distance where that is known."""
+
+    location: str
+    available: int
+    distance_km: float | None
+
+
 class Reservation(Struct, frozen=True):
     """Lines held under one id. `version` is `epoch.seq` of the change that made it what it is.
     `replayed` tells that this is the answer of an earlier, equal request.
@@ -85,6 +119,9 @@ class Reservation(Struct, frozen=True):
     version: str
     lines: Sequence[ReservationLine]
     replayed: bool = False
+    ready_ms: int | None = None
+    """Since when the goods wait to be collected; None unless somebody said so."""
+    short: Sequence[ShortLine] = ()
 
 
 class Shortage(Struct, frozen=True, gc=False):
@@ -366,6 +403,102 @@ class Item(Struct, frozen=True):
     components: tuple[Component, ...] = ()
     tracked: bool = True
     policy: PolicyDefaults | None = None
+
+
+class SupplyKind(StrEnum):
+    """Where expected units come from. The order is that of the codes in `lua/supply.lua`."""
+
+    PURCHASE = "purchase"
+    PRODUCTION = "production"
+    TRANSFER = "transfer"
+    RETURN = "return"
+
+
+class Supply(Struct, frozen=True, gc=False):
+    """Units that one source will bring to a position. `source` is the id of a document."""
+
+    source: bytes
+    quantity: int
+    expected_ms: int
+    kind: SupplyKind
+
+
+class InboundState(StrEnum):
+    """Where an inbound order is in its life; `closed`: it came short, and no more will come."""
+
+    EXPECTED = "expected"
+    RECEIVED = "received"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class Inbound(Struct, frozen=True):
+    """An inbound order: units of a SKU that a location expects."""
+
+    id: str
+    state: InboundState
+    sku: str
+    location: str
+    quantity: int
+    received: int
+    kind: SupplyKind
+    expected_ms: int
+    reference: str | None
+    created_ms: int
+    replayed: bool = False
+
+
+class TransferState(StrEnum):
+    """Where a transfer is in its life. `received`: all that was shipped came; `closed`: no more will come."""
+
+    DRAFT = "draft"
+    SHIPPED = "shipped"
+    RECEIVING = "receiving"
+    RECEIVED = "received"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class TransferLine(Struct, frozen=True, gc=False):
+    """Units of a SKU that go from one location to another. `returned` went back to the source when the
+    transfer was cancelled on its way.
+    """
+
+    sku: str
+    quantity: int
+    received: int = 0
+    returned: int = 0
+
+
+class Goods(Struct, frozen=True, gc=False):
+    """Units of a SKU, where the location goes without saying."""
+
+    sku: str
+    quantity: int
+
+
+class Broken(Struct, frozen=True, gc=False):
+    """A promise on a SKU that a fact broke, and by how many units."""
+
+    sku: str
+    reservation: str
+    quantity: int
+
+
+class Transfer(Struct, frozen=True):
+    """Goods that go from one location to another."""
+
+    id: str
+    state: TransferState
+    source: str
+    target: str
+    lines: Sequence[TransferLine]
+    expected_ms: int | None
+    reference: str | None
+    created_ms: int
+    uncovered: Sequence[Broken] = ()
+    """The promises at the source that the shipment broke."""
+    replayed: bool = False
 
 
 class Basket(Struct, frozen=True):

@@ -13,8 +13,9 @@ from engine import keys
 from engine.commands import Commands, Replan
 from engine.errors import REFUSAL_ERRORS
 from engine.lane import Script, bulk
-from engine.outcomes import REFUSALS, Outcome
+from engine.outcomes import OF_DOCUMENTS, REFUSALS, Outcome
 from engine.script import assemble, library, read_sources
+from engine.types import Supply, SupplyKind
 
 LUA = Path(__file__).resolve().parent.parent / "engine" / "lua"
 INCLUDES, VERBS = read_sources()
@@ -45,9 +46,12 @@ KEYS = {
     "moves": keys.moves(P),
     "counts": keys.counts(P),
     "conditions": keys.conditions(P),
+    "wanted": keys.wanted(P),
     "fenced": keys.fenced(P),
     "find": keys.find(P),
     "found": keys.found(P),
+    "inbound": keys.inbound(P),
+    "documents": keys.documents(P),
 }
 TYPES = {
     "meta": "hash",
@@ -65,9 +69,12 @@ TYPES = {
     "moves": "zset",
     "counts": "hash",
     "conditions": "hash",
+    "wanted": "hash",
     "fenced": "hash",
     "find": "zset",
     "found": "hash",
+    "inbound": "hash",
+    "documents": "hash",
 }
 FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
@@ -318,6 +325,12 @@ async def call_all() -> dict[str, Script]:
     await commands.source(b"", 1)
     await commands.plan(b"", 1, swept=False)
     await commands.cards("a", swept=False)
+    expected = Supply(bytes(12), 1, 0, SupplyKind.PURCHASE)
+    await commands.supply(bytes(12), bytes(8), expected, "L", "a", received=0)
+    await commands.supplies("a", swept=False)
+    await commands.save_document(bytes(12), b"content", version=0, is_pending=False)
+    await commands.find_document(bytes(12), bytes(12))
+    await commands.outbox(1, 0)
     await commands.take_over()
     await commands.pace(0)
     assert all(len(unpack(argument)) == 1 for _, argument in recorder.calls)
@@ -389,7 +402,8 @@ def test_every_refusal_is_answered_by_a_script() -> None:
     """No word is left over in `Outcome` that nothing answers."""
     answered = {word for header in library().verbs.values() for word in header.answers}
     lane = {"overloaded", "memory_full", "replicas_unavailable", "storage_unavailable", "unconfirmed"}
-    assert set(Outcome) == answered | lane
+    assert set(Outcome) == answered | lane | OF_DOCUMENTS
+    assert not answered & OF_DOCUMENTS
 
 
 @every_verb

@@ -67,6 +67,35 @@ async def read_json(request: Request, decode: Callable[[bytes], Decoded]) -> Dec
     return decode(await read_body(request.receive))
 
 
+async def read_json_or_nothing(
+    request: Request, decode: Callable[[bytes], Decoded], nothing: Decoded
+) -> Decoded:
+    """The body, decoded, or what stands for none."""
+
+    def decode_if_any(body: bytes) -> Decoded:
+        return decode(body) if body.strip() else nothing
+
+    return await read_json(request, decode_if_any)
+
+
+def sent_key(request: Request) -> str | None:
+    """The idempotency key, where one was sent."""
+    return asked(request).key()
+
+
+def required_key(request: Request) -> str:
+    """The idempotency key. Raises `idempotency_key_missing`."""
+    key = sent_key(request)
+    if key is None:
+        raise ProblemError("idempotency_key_missing", "send an Idempotency-Key header")
+    return key
+
+
+def replay_headers(replayed: bool) -> dict[str, str]:  # noqa: FBT001 - it says what it is
+    """The header of an answer that was given before."""
+    return {"Idempotent-Replayed": "true"} if replayed else {}
+
+
 def path_value(request: Request, name: str) -> str:
     """A parameter of the path, percent-decoded only now: until here a slash in it was no separator."""
     return hot.segment(request.path_params[name])

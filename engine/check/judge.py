@@ -50,8 +50,10 @@ READING = frozenset(
 SETTINGS = {
     **{f"save_{word}": 1 for word in ("location", "pool", "channel", "item")},
     **{f"delete_{word}": 3 for word in ("location", "pool", "channel", "item")},
+    "save_document": 1,
+    "set_supply": 1,
 }
-"""Operations on settings, and how many effects one may have in each partition."""
+"""Operations on settings, documents and supplies, and how many effects one may have in each partition."""
 KNOWN = RESOLVING | READING | SETTINGS.keys() | {"reserve", "record", "sweep"}
 STATE_WORDS = frozenset(
     {
@@ -640,7 +642,9 @@ class Judge:
         )  # fmt: skip
 
     def _take_availability(self, operation: Operation, entry: Entry) -> None:
-        self._tell_availability(operation, reading.read_availability(entry.answer), entry)
+        # To an owner its own holds are free: that is no word on the books as they are.
+        if operation.arguments.owner is None:
+            self._tell_availability(operation, reading.read_availability(entry.answer), entry)
 
     def _take_availabilities(self, operation: Operation, entry: Entry) -> None:
         for told in reading.read_availabilities(entry.answer):

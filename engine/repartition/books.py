@@ -12,9 +12,30 @@ from msgspec import Struct
 
 from engine import keys, moves
 from engine.baskets import split_plan
-from engine.cards import block_field, decode_card, is_divider, page_of, split_claims
+from engine.cards import (
+    block_field,
+    decode_card,
+    decode_fences,
+    is_divider,
+    page_of,
+    read_positions,
+    split_claims,
+    split_fence_field,
+)
+from engine.document_kinds import decode_document
+from engine.documents import split_document
 from engine.errors import DatasetUnfit
-from engine.events import Carried, Counted, Event, Moved, Resolved, read_events
+from engine.events import (
+    Carried,
+    Counted,
+    DocumentSaved,
+    Event,
+    Moved,
+    Replanned,
+    Resolved,
+    Supplied,
+    read_events,
+)
 from engine.facts import tell_happening
 from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, part_id, reservation_id
 from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
@@ -35,8 +56,9 @@ from engine.records import (
     split_record,
 )
 from engine.setting_forms import FORMS, SettingClass
+from engine.supplies import unpack_supplies
 from engine.topology import Topology
-from engine.types import Happening
+from engine.types import Fence, Happening, Supply
 
 Key = tuple[int, bytes]
 """A reservation's route and operation id: what its public id is made of."""
@@ -117,6 +139,14 @@ class Books(Struct):
     """Those of partition 0, which decides on them."""
     on_hand: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     """SKU and location, in the order of the cards, as if all parts had followed their baskets."""
+    policies: dict[tuple[str, str], tuple[int, int, int]] = msgspec.field(default_factory=dict)
+    """SKU and location: safety stock, backorder limit and low-stock band, where there is a policy."""
+    fences: dict[tuple[str, str], list[Fence]] = msgspec.field(default_factory=dict)
+    """SKU and location: fences in the order in which they were made."""
+    supplies: dict[tuple[str, str], list[Supply]] = msgspec.field(default_factory=dict)
+    """SKU and location → what is expected there, the earliest first."""
+    documents: dict[tuple[int, bytes], tuple[bool, bytes]] = msgspec.field(default_factory=dict)
+    """Route and id → whether effects are to follow, and the content."""
     promises: dict[Key, Promise] = msgspec.field(default_factory=dict)
     memories: list[Memory] = msgspec.field(default_factory=list)
     bonds: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
@@ -239,6 +269,7 @@ class _Reading:
         self._read_records(stored)
         await self._read_facts()
         await self._read_ledger(stored)
+        await self._read_supplies()
         await self._read_stock(stored)
 
     def _read_records(self, stored: Mapping[bytes, bytes]) -> None:
@@ -293,11 +324,15 @@ class _Reading:
             if isinstance(item, (Moved, Counted)):
                 if item.id in wanted:
                     routes[item.id] = keys.route_of(item.sku)
-            elif isinstance(item, Resolved):
+            elif isinstance(item, Resolved | Replanned):
                 if item.operation != NO_OPERATION:
                     routes[item.operation] = item.route
             elif isinstance(item, Carried):
                 routes[item.id] = item.route
+            elif isinstance(item, Supplied):
+                routes[item.id] = keys.route_of(item.sku)
+            elif isinstance(item, DocumentSaved):
+                routes[item.operation] = decode_document(item.content).route
         for operation in sorted(wanted, key=lambda name: (until.get(name, 0), name)):
             until_ms = until.get(operation, self._books.now_ms)
             self._books.memories.append(
@@ -314,17 +349,33 @@ class _Reading:
                     found[operation] = max(int(place) - MEMORIES_FROM, found.get(operation, 0))
         return found
 
+    async def _read_supplies(self) -> None:
+        async for field, packed in self._topology.scan_hash(keys.inbound(self._partition)):
+            place, _, sku = field.partition(b"=")
+            self._books.supplies[sku.decode(), place[1:].decode()] = unpack_supplies(packed)
+        async for own, raw in self._topology.scan_hash(keys.documents(self._partition)):
+            _, is_pending, content = split_document(raw)
+            self._books.documents[decode_document(content).route, own] = is_pending, content
+
     async def _read_stock(self, stored: Mapping[bytes, bytes]) -> None:
         fields = {
             field.decode(): raw async for field, raw in self._topology.scan_hash(keys.stock(self._partition))
         }
         for field in sorted(fields):
             raw = fields[field]
+            if field.startswith("\n"):
+                place = split_fence_field(field)
+                self._books.fences[place] = decode_fences(*place, raw)
+                continue
             if "\n\n" in field or is_divider(raw):
                 continue
             card, sku = decode_card(raw), field.partition("\n")[0]
             for index, location in enumerate(card.locations):
                 self._books.on_hand[sku, location] = card.counters[index * card.stride]
+            for at in read_positions(raw, ""):
+                policy = at.safety_stock, at.backorder_limit, at.low_stock
+                if any(policy):
+                    self._books.policies[sku, at.location] = policy
             blocks = [fields.get(block_field(field, block), b"") for block in range(card.first, card.block)]
             claims = split_claims(b"".join((*blocks, card.claims)))
             self._books.claims[field] = [_key_of(stored[claim], claim) for claim in claims]

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.ids import keeper_of
+from engine.ids import OperationIds, keeper_of
 from engine.repartition.books import Books
 from engine.repartition.layout import Layout
+
+SUPPLIES_FROM = 3
+"""Where the numbers begin of what a position expects."""
 
 
 def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
@@ -16,6 +19,10 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
         ("newest counts", source.counts, target.counts),
         ("conditions", source.conditions, target.conditions),
         ("histories", source.history, target.history),
+        ("policies", source.policies, target.policies),
+        ("fences", source.fences, target.fences),
+        ("expected units", source.supplies, target.supplies),
+        ("documents", source.documents, target.documents),
         ("reservations", _reservations(source), _reservations(target)),
         ("answers", _answers_before(source, layout), _answers(target)),
     ]
@@ -63,6 +70,22 @@ def _answers(books: Books) -> dict[tuple[bytes, bytes], object]:
 def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
     gone = {(one.operation, one.record) for one in layout.gave_way}
     return {name: told for name, told in _answers(source).items() if name not in gone}
+
+
+def _answers_after(source: Books, target: Books) -> dict[Any, object]:
+    """All but those with which what is expected began."""
+    begun = _begun(source)
+    return {name: told for name, told in _answers(target).items() if name[0] not in begun}
+
+
+def _begun(source: Books) -> set[bytes]:
+    """The ids with which what is expected begins; nobody can ask for them again."""
+    ids = OperationIds(source.secret)
+    return {
+        ids.of_opening(source.epoch, *place, SUPPLIES_FROM + number)
+        for place, found in source.supplies.items()
+        for number in range(len(found))
+    }
 
 
 def _orders(books: Books) -> dict[Any, object]:

@@ -13,8 +13,10 @@ from engine import moves
 from engine.commands import Answered
 from engine.dataset import Dataset
 from engine.errors import DatasetUnfit
+from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.repartition.books import Books, Tell, open_units
+from engine.repartition.comparing import SUPPLIES_FROM
 from engine.repartition.layout import Layout
 
 AT_ONCE = 4096
@@ -29,15 +31,20 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
     server does not take something, `Unavailable`, `Unconfirmed`.
     """
     await _send(_settings(target, books))
+    await _send(_documents(target, books))
     promised = open_units(books)
     opening = {place: max(units, promised.get(place, 0)) for place, units in books.on_hand.items()}
     await _send(_opening(target, place, units) for place, units in opening.items())
     tell(f"wrote {len(books.settings):,} settings and {len(opening):,} positions")
+    rules = [*_policies(target, books), *_fences(target, books)]
+    await _send(rules)
+    tell(f"wrote {len(rules):,} policies and fences")
     await _send(
         partial(commands.carry, one.operation, one.until_ms, one.route, one.record, one.positions)
         for commands, filed in zip(target.commands, layout.filed, strict=True)
         for one in filed
     )
+    await _send(_supplies(target, books))
     carried = sum(map(len, layout.filed))
     tell(f"carried {carried:,} reservations, parts and answers")
     # Last, what facts took away that was promised, and what they left.
@@ -47,7 +54,7 @@ async def write_books(target: Dataset, books: Books, layout: Layout, tell: Tell)
         partial(target.commands[bond.keeper].bind, bond.operation, bond.mark, bond.until_ms - books.now_ms)
         for bond in layout.bonds
     )
-    return len(books.settings) * layout.partitions + len(opening) + carried + len(rest)
+    return len(books.settings) * layout.partitions + len(opening) + len(rules) + carried + len(rest)
 
 
 def _settings(target: Dataset, books: Books) -> Iterator[_Call]:
@@ -56,6 +63,43 @@ def _settings(target: Dataset, books: Books) -> Iterator[_Call]:
         for partition, commands in enumerate(target.commands):
             at, to = (number - 1, number) if partition else (0, 0)
             yield partial(commands.save_setting, kind, name, packed, at=at, to=to)
+
+
+def _policies(target: Dataset, books: Books) -> Iterator[_Call]:
+    for (sku, location), numbers in books.policies.items():
+        commands = target.commands[partition_of(sku, target.partitions)]
+        yield partial(commands.save_policy, sku, location, numbers)
+
+
+def _fences(target: Dataset, books: Books) -> Iterator[_Call]:
+    """With what is used of each: the reservations that are carried change no fence."""
+    for (sku, location), fences in books.fences.items():
+        commands = target.commands[partition_of(sku, target.partitions)]
+        for fence in fences:
+            yield partial(
+                commands.save_fence,
+                fence.channel,
+                sku,
+                location,
+                fence.quantity,
+                spills=fence.spill,
+                used=fence.used,
+            )
+
+
+def _documents(target: Dataset, books: Books) -> Iterator[_Call]:
+    for (route, own), (is_pending, content) in books.documents.items():
+        commands = target.commands[route % target.partitions]
+        yield partial(commands.save_document, own, content, version=0, is_pending=is_pending)
+
+
+def _supplies(target: Dataset, books: Books) -> Iterator[_Call]:
+    for (sku, location), found in books.supplies.items():
+        commands = target.commands[partition_of(sku, target.partitions)]
+        for number, supply in enumerate(found, SUPPLIES_FROM):
+            operation = target.ids.of_opening(books.epoch, sku, location, number)
+            mark = fingerprint(b"%d" % number)
+            yield partial(commands.supply, operation, mark, supply, location, sku, received=0)
 
 
 def _rest(target: Dataset, books: Books, opening: Mapping[tuple[str, str], int]) -> Iterator[_Call]:

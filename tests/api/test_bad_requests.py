@@ -12,6 +12,7 @@ from api.routes.movements import Movements
 from tests.api.service import Service, expect_problem, fresh_key
 
 ID = "r_AAAAAAAAAAAAAAAAAAAA"
+TRANSFER, INBOUND = "t_AAAAAAAAAAAAAAAAAAAA", "i_AAAAAAAAAAAAAAAAAAAA"
 BODY_ROUTES = [
     ("POST", "/v1/reservations"),
     ("POST", f"/v1/reservations/{ID}/commit"),
@@ -19,14 +20,28 @@ BODY_ROUTES = [
     ("POST", f"/v1/reservations/{ID}/extend"),
     ("POST", f"/v1/reservations/{ID}/fulfil"),
     ("POST", f"/v1/reservations/{ID}/cancel"),
+    ("POST", f"/v1/reservations/{ID}/move"),
+    ("PUT", f"/v1/reservations/{ID}/lines"),
+    ("POST", f"/v1/reservations/{ID}/ready"),
+    ("POST", f"/v1/reservations/{ID}/collected"),
+    ("POST", f"/v1/reservations/{ID}/short"),
     ("POST", "/v1/reservations/batch"),
     ("POST", "/v1/availability/query"),
     ("POST", "/v1/stock/movements"),
     ("POST", "/v1/stock/counts"),
     ("PUT", "/v1/locations/nowhere"),
+    ("PUT", "/v1/policies/x/nowhere"),
+    ("PUT", "/v1/fences/none/x/nowhere"),
     ("PUT", "/v1/pools/nowhere"),
     ("PUT", "/v1/channels/nowhere"),
     ("PUT", "/v1/items/nowhere"),
+    ("POST", "/v1/transfers"),
+    ("POST", f"/v1/transfers/{TRANSFER}/ship"),
+    ("POST", f"/v1/transfers/{TRANSFER}/receive"),
+    ("POST", f"/v1/transfers/{TRANSFER}/cancel"),
+    ("POST", "/v1/inbound"),
+    ("POST", f"/v1/inbound/{INBOUND}/receive"),
+    ("POST", f"/v1/inbound/{INBOUND}/cancel"),
 ]
 JSON_READS = [
     "/v1/availability/x",
@@ -38,10 +53,16 @@ JSON_READS = [
     "/v1/stock/x/y/movements",
     "/v1/locations",
     "/v1/locations/nowhere",
+    "/v1/counts/wanted",
     "/v1/pools",
     "/v1/channels",
     "/v1/items",
     "/v1/availability/x/nearby?lat=1&lon=1",
+    "/v1/transfers",
+    f"/v1/transfers/{TRANSFER}",
+    "/v1/inbound",
+    f"/v1/inbound/{INBOUND}",
+    "/v1/atp/x",
 ]
 NO_JSON = {
     "cut off": b"{",
@@ -92,6 +113,9 @@ def test_an_unknown_field(service: Service, method: str, path: str) -> None:
     [
         ("POST", "/v1/reservations", "/lines"),
         ("POST", f"/v1/reservations/{ID}/extend", "/ttl_seconds"),
+        ("POST", f"/v1/reservations/{ID}/move", "/lines"),
+        ("PUT", f"/v1/reservations/{ID}/lines", "/lines"),
+        ("POST", f"/v1/reservations/{ID}/short", "/lines"),
         ("POST", "/v1/reservations/batch", "/operations"),
         ("POST", "/v1/availability/query", "/skus"),
         ("POST", "/v1/stock/movements", "/movements"),
@@ -99,6 +123,9 @@ def test_an_unknown_field(service: Service, method: str, path: str) -> None:
         ("PUT", "/v1/locations/nowhere", "/kind"),
         ("PUT", "/v1/pools/nowhere", "/locations"),
         ("PUT", "/v1/channels/nowhere", "/pools"),
+        ("POST", "/v1/transfers", "/from"),
+        ("POST", "/v1/inbound", "/sku"),
+        ("POST", f"/v1/inbound/{INBOUND}/receive", "/quantity"),
     ],
 )
 def test_a_missing_field(service: Service, method: str, path: str, pointer: str) -> None:
@@ -107,11 +134,15 @@ def test_a_missing_field(service: Service, method: str, path: str, pointer: str)
 
 
 LINE = {"sku": "A", "quantity": 1, "location": "s7"}
+MOVED = {"sku": "A", "from": "s7", "to": "w1", "quantity": 1}
 MOVEMENT = {"id": "m", "kind": "receive", "sku": "A", "location": "s7", "quantity": 1}
 RESERVE = "/v1/reservations"
 COMMIT = f"/v1/reservations/{ID}/commit"
 EXTEND = f"/v1/reservations/{ID}/extend"
 BATCH = "/v1/reservations/batch"
+ELSEWHERE = f"/v1/reservations/{ID}/move"
+LINES = f"/v1/reservations/{ID}/lines"
+SHORT = f"/v1/reservations/{ID}/short"
 QUERY = "/v1/availability/query"
 MOVE = "/v1/stock/movements"
 COUNTS = "/v1/stock/counts"
@@ -121,6 +152,12 @@ PLACE = "/v1/locations/nowhere"
 POOL = "/v1/pools/nowhere"
 CHANNEL = "/v1/channels/nowhere"
 ITEM = "/v1/items/nowhere"
+TRANSFERS, INBOUNDS = "/v1/transfers", "/v1/inbound"
+RECEIVE = f"/v1/transfers/{TRANSFER}/receive"
+RECEIVE_INBOUND = f"/v1/inbound/{INBOUND}/receive"
+GOODS = {"sku": "A", "quantity": 1}
+SENT = {"from": "s7", "to": "w1", "lines": [GOODS]}
+EXPECTED = {"sku": "A", "location": "s7", "quantity": 1, "expected_at": "2030-01-01T00:00:00Z"}
 INVALID_FIELDS: list[tuple[str, object, str]] = [
     (RESERVE, {"lines": []}, "/lines"),
     (RESERVE, {"lines": [LINE] * 201}, "/lines"),
@@ -161,6 +198,22 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (COMMIT, {"if_expired": "hope"}, "/if_expired"),
     (EXTEND, {"ttl_seconds": 0}, "/ttl_seconds"),
     (EXTEND, {"ttl_seconds": 2_592_001}, "/ttl_seconds"),
+    (ELSEWHERE, {"lines": []}, "/lines"),
+    (ELSEWHERE, {"lines": [MOVED] * 201}, "/lines"),
+    (ELSEWHERE, {"lines": [{**MOVED, "to": "s7"}]}, "/lines/0/to"),
+    (ELSEWHERE, {"lines": [MOVED, {**MOVED, "from": "a b"}]}, "/lines/1/from"),
+    (ELSEWHERE, {"lines": [{**MOVED, "to": 7}]}, "/lines/0/to"),
+    (ELSEWHERE, {"lines": [{**MOVED, "quantity": 0}]}, "/lines/0/quantity"),
+    (ELSEWHERE, {"lines": [{**MOVED, "quantity": 1_000_000_001}]}, "/lines/0/quantity"),
+    (ELSEWHERE, {"lines": [{**MOVED, "sku": "a\u0085b"}]}, "/lines/0/sku"),
+    (ELSEWHERE, {"lines": [LINE]}, "/lines/0/location"),
+    (LINES, {"lines": []}, "/lines"),
+    (LINES, {"lines": [LINE] * 201}, "/lines"),
+    (LINES, {"lines": [{**LINE, "quantity": -1}]}, "/lines/0/quantity"),
+    (LINES, {"lines": [{**LINE, "sku": "a\u0085b"}]}, "/lines/0/sku"),
+    (LINES, {"lines": [LINE], "ttl_seconds": 5}, "/ttl_seconds"),
+    (SHORT, {"lines": []}, "/lines"),
+    (SHORT, {"lines": [{**LINE, "location": "x" * 65}]}, "/lines/0/location"),
     (BATCH, {"operations": []}, "/operations"),
     (BATCH, {"operations": [{"op": "release", "id": ID}] * 257}, "/operations"),
     (BATCH, {"operations": [{"op": "steal"}]}, "/operations/0/op"),
@@ -205,6 +258,34 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (COUNTS, {"counts": [{**COUNT, "counted_at": "2026-01-01T00:00:00"}]}, "/counts/0/counted_at"),
     (COUNTS, {"counts": [{**COUNT, "counted_at": "1969-01-01T00:00:00Z"}]}, "/counts/0/counted_at"),
     (COUNTS, {"counts": [{**COUNT, "kind": "sale"}]}, "/counts/0/kind"),
+    (TRANSFERS, {**SENT, "from": "a b"}, "/from"),
+    (TRANSFERS, {**SENT, "to": "s7"}, "/to"),
+    (TRANSFERS, {**SENT, "lines": []}, "/lines"),
+    (TRANSFERS, {**SENT, "lines": [GOODS] * 201}, "/lines"),
+    (TRANSFERS, {**SENT, "lines": [GOODS, {**GOODS, "quantity": 0}]}, "/lines/1/quantity"),
+    (TRANSFERS, {**SENT, "lines": [GOODS, {**GOODS, "quantity": 10**9}]}, "/lines/1/quantity"),
+    (TRANSFERS, {**SENT, "lines": [{**GOODS, "sku": "a\nb"}]}, "/lines/0/sku"),
+    (TRANSFERS, {**SENT, "lines": [{**GOODS, "location": "s7"}]}, "/lines/0/location"),
+    (TRANSFERS, {**SENT, "expected_at": "soon"}, "/expected_at"),
+    (TRANSFERS, {**SENT, "expected_at": "1969-12-31T23:59:59Z"}, "/expected_at"),
+    (TRANSFERS, {**SENT, "reference": "x" * 256}, "/reference"),
+    (TRANSFERS, {**SENT, "source": "s7"}, "/source"),
+    (RECEIVE, {"lines": []}, "/lines"),
+    (RECEIVE, {"lines": [{**GOODS, "quantity": -1}]}, "/lines/0/quantity"),
+    (RECEIVE, {"close": 1}, "/close"),
+    (RECEIVE, {"open": True}, "/open"),
+    (f"/v1/transfers/{TRANSFER}/ship", {"lines": [GOODS]}, "/lines"),
+    (f"/v1/transfers/{TRANSFER}/cancel", {"close": True}, "/close"),
+    (INBOUNDS, {**EXPECTED, "quantity": 0}, "/quantity"),
+    (INBOUNDS, {**EXPECTED, "location": "a b"}, "/location"),
+    (INBOUNDS, {**EXPECTED, "sku": "a\u0000"}, "/sku"),
+    (INBOUNDS, {**EXPECTED, "kind": "gift"}, "/kind"),
+    (INBOUNDS, {**EXPECTED, "expected_at": "2030-01-01T00:00:00"}, "/expected_at"),
+    (INBOUNDS, {**EXPECTED, "expected_at": "9999-12-31T23:59:59-01:00"}, "/expected_at"),
+    (INBOUNDS, {**EXPECTED, "price": 1}, "/price"),
+    (RECEIVE_INBOUND, {"quantity": 0}, "/quantity"),
+    (RECEIVE_INBOUND, {"quantity": 1, "close": "yes"}, "/close"),
+    (f"/v1/inbound/{INBOUND}/cancel", {"quantity": 1}, "/quantity"),
     (PLACE, {"kind": "moon"}, "/kind"),
     (PLACE, {"kind": "store", "lat": 91}, "/lat"),
     (PLACE, {"kind": "store", "lon": "x"}, "/lon"),
@@ -253,7 +334,7 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     ("path", "body", "pointer"), INVALID_FIELDS, ids=[f"{path}{at}" for path, _, at in INVALID_FIELDS]
 )
 def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, pointer: str) -> None:
-    method = "PUT" if path in {PLACE, POOL, CHANNEL, ITEM} else "POST"
+    method = "PUT" if path in {PLACE, POOL, CHANNEL, ITEM, LINES} else "POST"
     answer = service.ask(method, path, body, {"Idempotency-Key": fresh_key()})
     expect_problem(answer, 422, "invalid_request", instance=path, pointer=pointer)
 
@@ -305,6 +386,9 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/locations?cursor=%2A", "?cursor"),
         ("/v1/locations?cursor=", "?cursor"),
         ("/v1/locations?page=2", "?page"),
+        ("/v1/counts/wanted?limit=0", "?limit"),
+        ("/v1/counts/wanted?location=a%20b", "?location"),
+        ("/v1/counts/wanted?sku=a", "?sku"),
         ("/v1/locations/%FF", ""),
         ("/v1/items?limit=0", "?limit"),
         ("/v1/pools?cursor=%2A", "?cursor"),
@@ -323,6 +407,24 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/availability/x/nearby?lat=1&lon=1&limit=0", "?limit"),
         ("/v1/availability/x/nearby?lat=1&lon=1&capability=fly", "?capability"),
         ("/v1/availability/a%00b/nearby?lat=1&lon=1", "/sku"),
+        ("/v1/transfers?limit=0", "?limit"),
+        ("/v1/transfers?cursor=%2A", "?cursor"),
+        ("/v1/transfers?cursor=eCB5", "?cursor"),
+        ("/v1/transfers?state=lost", "?state"),
+        ("/v1/transfers?sku=x", "?sku"),
+        ("/v1/inbound?limit=1001", "?limit"),
+        ("/v1/inbound?cursor=", "?cursor"),
+        ("/v1/inbound?sku=", "?sku"),
+        ("/v1/inbound?location=a%20b", "?location"),
+        ("/v1/inbound?state=expected", "?state"),
+        ("/v1/atp/x?days=0", "?days"),
+        ("/v1/atp/x?days=367", "?days"),
+        ("/v1/atp/x?days=1e1", "?days"),
+        ("/v1/atp/x?location=a%20b", "?location"),
+        ("/v1/atp/x?nonsense=1", "?nonsense"),
+        ("/v1/atp/x?pool=a%20b", "?pool"),
+        ("/v1/atp/x?channel=web&location=s7", "?channel"),
+        ("/v1/atp/a%00b", "/sku"),
     ],
 )
 def test_a_parameter_that_breaks_a_rule(service: Service, path: str, pointer: str) -> None:
@@ -385,6 +487,9 @@ def test_a_caller_that_takes_json(service: Service, accept: str) -> None:
         ("PUT", f"/v1/reservations/{ID}", {"GET", "HEAD"}),
         ("GET", COMMIT, {"POST"}),
         ("PATCH", EXTEND, {"POST"}),
+        ("GET", ELSEWHERE, {"POST"}),
+        ("POST", LINES, {"PUT"}),
+        ("POST", "/v1/counts/wanted", {"GET", "HEAD"}),
         ("POST", "/v1/availability/x", {"GET", "HEAD"}),
         ("DELETE", QUERY, {"GET", "HEAD", "POST"}),
         ("DELETE", MOVE, {"GET", "HEAD", "POST"}),
@@ -457,6 +562,9 @@ class _Broken:
 
     async def release(self, *_: object, **__: object) -> None:
         raise KeyError("gone")
+
+    def needs_sourcing(self, *_: object) -> bool:
+        return False
 
     record_many = reserve_many = release
 

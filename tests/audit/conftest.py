@@ -21,6 +21,7 @@ from engine import (
     Reservation,
 )
 from engine.topology.embedded import EmbeddedServer
+from engine.types import Move
 
 PLACES = ("s1", "s2")
 SKUS = tuple(f"sku {number}/é{{:}}" for number in range(12))
@@ -37,6 +38,10 @@ VERBS = (
     "count",
     "retake",
     "record",
+    "move",
+    "replace",
+    "ready",
+    "short",
 )
 
 
@@ -124,7 +129,9 @@ class Shopper:
         else:
             await self.inventory.count(Count(movement.id, sku, location, units, movement.occurred_ms))
 
-    async def _resolve(self, verb: str, reservation: Reservation, movement: Movement) -> None:
+    async def _resolve(  # noqa: C901, PLR0912 - one branch a verb
+        self, verb: str, reservation: Reservation, movement: Movement
+    ) -> None:
         inventory, name, key = self.inventory, reservation.id, f"step-{self.seed}-{self.step}"
         some = [Line(reservation.lines[0].sku, 1, reservation.lines[0].location)]
         if verb == "commit":
@@ -149,8 +156,27 @@ class Shopper:
             await inventory.commit(name, if_expired="retake")
         elif verb == "count":
             await self._count(movement)
+        elif verb in {"move", "replace", "ready", "short"}:
+            await self._change(verb, reservation, some, movement.quantity)
         else:
             await inventory.record(movement)
+
+    async def _change(self, verb: str, reservation: Reservation, some: Sequence[Line], quantity: int) -> None:
+        inventory, name, key = self.inventory, reservation.id, f"step-{self.seed}-{self.step}"
+        if verb == "move":
+            line = reservation.lines[0]
+            target = next(place for place in PLACES if place != line.location)
+            moved = abs(quantity) % line.quantity + 1
+            await inventory.move(name, [Move(line.sku, line.location, target, moved)], op_id=key)
+        elif verb == "replace":
+            first = self.step % len(self.skus)
+            skus = (self.skus[first], self.skus[first - 1], reservation.lines[0].sku)
+            lines = [Line(sku, abs(quantity), PLACES[at % 2]) for at, sku in enumerate(skus)]
+            await inventory.replace_lines(name, lines, op_id=key)
+        elif verb == "ready":
+            await inventory.mark_ready(name)
+        else:
+            await inventory.report_short(name, some, op_id=key)
 
 
 async def shop_at_random(inventory: Inventory, *, shoppers: int, steps: int, seed: int = 1) -> None:

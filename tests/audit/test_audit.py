@@ -56,6 +56,7 @@ async def test_whatever_shoppers_do_the_books_are_the_ledger(inventory: Inventor
         "Fulfilled",
         "Moved",
         "Released",
+        "Replanned",
         "Reserved",
         "SettingSaved",
     }

@@ -86,10 +86,10 @@ class Caller:
             for _ in range(random.randint(1, 3))
         ]
         ttl_seconds = random.choice((1, 900))
-        same = [ReserveRequest(key, lines, ttl_seconds)] * 2
+        same = [ReserveRequest(key, lines, ttl_seconds, self.name)] * 2
         reserve = random.choice(
             (
-                lambda: inventory.reserve(key, lines, ttl_seconds=ttl_seconds),
+                lambda: inventory.reserve(key, lines, ttl_seconds=ttl_seconds, owner=self.name),
                 lambda: first_of(inventory.reserve_many(same)),
             )
         )
@@ -98,6 +98,8 @@ class Caller:
             assert isinstance(held, Reservation)
             await self.send(self.choose(held.id, lines, key, random.choice((None, f"{key} {step}"))))
         await self.send(lambda: inventory.availability(lines[0].sku))
+        await self.send(lambda: inventory.availability(lines[0].sku, owner=self.name))
+        await self.send(lambda: inventory.reservations(owner=self.name, limit=3))
         if random.random() < 0.2:
             kind = random.choice((MovementKind.SALE, MovementKind.RECEIVE))
             await self.send(lambda: inventory.record(Movement(key, kind, lines[0].sku, PLACES[0], 2)))

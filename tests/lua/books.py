@@ -36,7 +36,7 @@ REPAIR_MS = 5_000
 """How long whoever took a step is given to tell all partitions of it."""
 ABANDONED_MS = 60_000
 """How long an abandoned basket is remembered."""
-CARRY, REPLAN, POLICY, FENCE = 15, 16, 17, 18
+CARRY, REPLAN, POLICY, FENCE, SUPPLY, DOCUMENT = range(15, 21)
 FENCED_HERE = 1
 _HEAD_FLAGS = struct.Struct("<HHHBBBB")
 _CARD_HEAD = struct.Struct("<BHH")
@@ -55,7 +55,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "commit": (_LEAVING, _TOLD),
     "release": (_EFFECTS, _TOLD),
     "extend": (_EFFECTS, _TOLD),
-    "replan": (_EFFECTS, _TOLD),
+    "replan": ((*_EFFECTS, "wanted"), _TOLD),
     "fulfil": (_LEAVING, _TOLD),
     "cancel": (_EFFECTS, _TOLD),
     "expire": (_EFFECTS, _TOLD),
@@ -80,6 +80,11 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "cards": (("meta", "due", "stock"), ()),
     "source": ((*_EFFECTS, *_SETTINGS[:3]), _TOLD),
     "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
+    "supply": ((*_EFFECTS, "locations", "stocked", "inbound"), _TOLD),
+    "supplies": (("meta", "due", "stock", "inbound"), ()),
+    "save_document": (("meta", "ops", "due", "log", "documents"), _TOLD),
+    "find_document": (("meta", "ops", "documents"), ()),
+    "outbox": (("meta", "due"), ()),
     "take_over": (("meta",), ()),
     "pace": (("meta",), ()),
     "index": (("meta", "find", "found"), ()),
@@ -91,7 +96,7 @@ Answer: TypeAlias = Any
 
 
 _NO_RULES = Rules()
-BEHIND = {"h": 0, "p": 2**50, "r": 2**51}
+BEHIND = {"h": 0, "p": 2**50, "r": 2**51, "d": 2**52}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
 
@@ -183,9 +188,9 @@ class Fences(NamedTuple):
 class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
-    `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket
-    or a part; `of` is the SKU that a part's basket begins with.
+    `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` and `first_lines`
+    are those of the beginning, where a step has replaced them. `kind` is also that of a basket or a part;
+    `of` is the SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -538,6 +543,75 @@ class FenceSaved(NamedTuple):
         return FENCE, save_fence(*self).packed
 
 
+class Expected(NamedTuple):
+    """What one source will bring to a position: units, when, and what kind of source it is."""
+
+    source: bytes
+    units: int
+    at_ms: int = NOW
+    kind: int = 1
+
+    @property
+    def packed(self) -> bytes:
+        return self.source + _int(self.units, 6) + _int(self.at_ms, 6) + bytes((self.kind,))
+
+    def change(self, received: int) -> bytes:
+        """As a request and an event tell it."""
+        return (
+            self.source + _int(self.units, 6) + _int(received, 6) + _int(self.at_ms, 6) + bytes((self.kind,))
+        )
+
+
+class Supplied(NamedTuple):
+    """The event of a supply that was set; `fact` has its inbound units in the place of on_hand."""
+
+    id: bytes
+    fact: Fact
+    supply: Expected
+    received: int = 0
+    location: str = "W"
+    sku: str = "shoe"
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        text = self.supply.change(self.received) + pack_place(self.location) + pack_sku(self.sku)
+        return SUPPLY, self.id + self.fact.result + text
+
+
+class Noted(NamedTuple):
+    """What is kept of a step of a document."""
+
+    fingerprint: bytes
+    content: bytes
+
+    def packed(self, _name: bytes = b"") -> bytes:
+        return b"\3" + self.fingerprint + self.content
+
+
+class Paper(NamedTuple):
+    """A document as it is stored."""
+
+    version: int
+    content: bytes
+    is_pending: bool = False
+
+    @property
+    def packed(self) -> bytes:
+        return _int(self.version, 4) + bytes((self.is_pending,)) + self.content
+
+
+class Stepped(NamedTuple):
+    """The event of a document's step."""
+
+    id: bytes
+    paper: Paper
+    operation: bytes = NO_OPERATION
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        return DOCUMENT, self.id + self.operation + self.paper.packed
+
+
 class Carried(NamedTuple):
     """The event of something that another data set remembered."""
 
@@ -562,12 +636,25 @@ class Filed(NamedTuple):
     entries: frozenset[bytes] = frozenset()
 
 
-Operation = Hold | Memory | Fact | Bound
+Operation = Hold | Memory | Fact | Bound | Noted
 Event = (
-    Reserved | Resolved | Replanned | Moved | Counted | Opened | Saved | Carried | PolicySaved | FenceSaved
+    Reserved
+    | Resolved
+    | Replanned
+    | Moved
+    | Counted
+    | Opened
+    | Saved
+    | Carried
+    | PolicySaved
+    | FenceSaved
+    | Supplied
+    | Stepped
 )
 Places = Mapping[tuple[str, str], bytes]
 """By SKU and location: the newest count, or conditions, packed."""
+Inbound = Mapping[tuple[str, str], Sequence[Expected]]
+"""What is expected, by location and SKU, in its order."""
 Stock = Mapping[str, Card | Divided | Fences]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -651,6 +738,8 @@ class Books:
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,
+        inbound: Inbound | None = None,
+        documents: Mapping[bytes, Paper] | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
@@ -664,6 +753,8 @@ class Books:
             stocked=stocked,
             settings=settings,
             fenced=fenced,
+            inbound=inbound,
+            documents=documents,
         )
         commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
         for key, fields in state.items():
@@ -697,14 +788,18 @@ class Books:
         moves: Sequence[bytes] = (),
         counts: Places | None = None,
         conditions: Places | None = None,
+        to_count: Mapping[tuple[str, str], int] | None = None,
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,
+        inbound: Inbound | None = None,
+        documents: Mapping[bytes, Paper] | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
-        `log` has for each entry the sequence of its last event, then its events; each entry's moment is
-        the present one. `moves` are those of the history that no event of the log tells of.
+        `to_count` has positions and since when; `log` has for each entry the sequence of its last event, then
+        its events; each entry's moment is the present one. `moves` are those of the history that no event of
+        the log tells of.
         """
         wanted: dict[str, Any] = self._state(
             seq=seq,
@@ -715,7 +810,13 @@ class Books:
             stocked=stocked,
             settings=settings,
             fenced=fenced,
+            inbound=inbound,
+            documents=documents,
         )
+        if to_count:
+            wanted[self.key("wanted")] = {
+                place_of(location) + sku.encode(): _int(when, 6) for (sku, location), when in to_count.items()
+            }
         if settings is not None and settings.changes:
             changes = settings.changes.items()
             wanted[self.key("changes")] = sorted(
@@ -759,6 +860,8 @@ class Books:
         stocked: Mapping[str, int] | None,
         settings: Settings | None,
         fenced: Mapping[str, int] | None,
+        inbound: Inbound | None,
+        documents: Mapping[bytes, Paper] | None,
     ) -> dict[str, Any]:
         """The hashes of a state: those that have a field."""
         hashes: dict[str, dict[bytes, bytes]] = {
@@ -768,6 +871,11 @@ class Books:
             "locations": {place.encode(): packed for place, packed in (locations or {}).items()},
             "stocked": {place.encode(): b"%d" % count for place, count in (stocked or {}).items()},
             "fenced": {channel.encode(): b"%d" % count for channel, count in (fenced or {}).items()},
+            "inbound": {
+                place_of(location) + sku.encode(): b"".join(one.packed for one in expected)
+                for (location, sku), expected in (inbound or {}).items()
+            },
+            "documents": {name: paper.packed for name, paper in (documents or {}).items()},
         }
         for sku, item in (stock or {}).items():
             hashes["stock"] |= fields_of(sku, item)
@@ -876,6 +984,7 @@ def replan(
     version: tuple[int, int] = (1, 1),
     operation: bytes = NO_OPERATION,
     fingerprint: bytes = bytes(8),
+    is_short: bool = False,
 ) -> Request:
     """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
     state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
@@ -883,9 +992,8 @@ def replan(
         tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
     )
     rows = b"".join(_int(number, 5) for row in units for number in row)
-    return Request(
-        "replan", name + operation + fingerprint + pack_version(version) + hold.plan + rows + hold.detail
-    )
+    asked = name + operation + fingerprint + pack_version(version) + bytes((is_short,))
+    return Request("replan", asked + hold.plan + rows + hold.detail)
 
 
 def choose(*chosen: tuple[int, int]) -> bytes:
@@ -1020,6 +1128,48 @@ def source(
 def plan(groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False) -> Request:
     """What `source` would do."""
     return Request("plan", bytes((swept,)) + encode_request(groups, rules))
+
+
+def supply(
+    name: bytes,
+    expected: Expected,
+    received: int = 0,
+    location: str = "W",
+    sku: str = "shoe",
+    fingerprint: bytes = b"content1",
+) -> Request:
+    """Sets what a source will bring to a position."""
+    text = expected.change(received) + pack_place(location) + pack_sku(sku)
+    return Request("supply", name + fingerprint + text)
+
+
+def supplies(sku: str, *, swept: bool = False) -> Request:
+    """Asks for a SKU's cards and what is expected of it."""
+    return Request("supplies", bytes((swept,)) + sku.encode())
+
+
+def save_document(
+    name: bytes,
+    version: int,
+    content: bytes,
+    *,
+    is_pending: bool = False,
+    operation: bytes = NO_OPERATION,
+    fingerprint: bytes = b"content1",
+) -> Request:
+    """Stores a document in the place of a version."""
+    head = name + operation + fingerprint + _int(version, 4) + bytes((is_pending,))
+    return Request("save_document", head + content)
+
+
+def find_document(name: bytes, operation: bytes = NO_OPERATION) -> Request:
+    """Asks for a document, and for what an operation stored."""
+    return Request("find_document", name + operation)
+
+
+def outbox(limit: int, offset: int = 0) -> Request:
+    """Asks for documents whose effects nobody has seen to."""
+    return Request("outbox", _int(limit, 2) + _int(offset, 4))
 
 
 def take_over(known: int, about: int = 0) -> Request:

@@ -25,6 +25,9 @@ TAKEN = {
     "find",
     "cards",
     "plan",
+    "supplies",
+    "find_document",
+    "outbox",
 }
 
 

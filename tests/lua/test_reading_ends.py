@@ -32,7 +32,7 @@ from tests.lua.test_errors import SHOE, VERBS
 
 A = name(1)
 MAKERS = {
-    *("source", "reserve", "movement", "record_count", "opening"),
+    *("source", "save_document", "supply", "reserve", "movement", "record_count", "opening"),
     *("open_basket", "hold_part", "bind"),
 }
 """Verbs whose id is new."""
@@ -97,6 +97,7 @@ def seed(books: Books, verb: str) -> None:
         locations={"W": setting(rest=b"\x80")},
         moves=[Move("shoe", "W", 1, A, 1).packed()],
     )
+    books.raw("HSET", books.key("channels"), "web", setting(rest=b"\x80"))
     if verb == "take_over":
         books.raw("HDEL", books.key("meta"), "run")
         books.epoch = 2

@@ -11,13 +11,18 @@ from redis import Redis
 
 from engine import (
     BincardError,
+    Buffer,
+    Channel,
+    Component,
     Count,
     Inventory,
+    Item,
     Line,
     Location,
     LocationKind,
     Movement,
     MovementKind,
+    Pool,
     Reservation,
 )
 from engine.dataset import open_dataset
@@ -94,6 +99,12 @@ class Day:
         await self.hold(
             [Line(SPREAD, 4, SHELVES[30]), Line(SKUS[0], 1, "s1"), Line(SKUS[1], 1, "s1")], 90_000
         )
+        await shop.save_pool(Pool("online", SHELVES))
+        await shop.save_pool(Pool("gone", PLACES))
+        await shop.save_channel(Channel("web", ("online",), Buffer(units=2)))
+        await shop.save_item(Item("box", components=(Component("kit", 1), Component(HOT, 2))))
+        await shop.save_item(Item("kit", components=(Component(SKUS[0], 1),), gtins=("40170725",)))
+        await shop.delete_pool("gone")
         await self.move(Movement("stolen", MovementKind.SALE, SPREAD, SHELVES[30], 3))
 
     async def work(self, steps: int, *, longest_ms: int = 20_000) -> None:

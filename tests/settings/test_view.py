@@ -1,4 +1,4 @@
-"""What a process knows of settings: a snapshot that is at the most a second old, and costs nothing to look at."""
+"""What a process knows of settings: a snapshot, a second old at the most, that costs nothing to look at."""
 
 import asyncio
 from collections.abc import AsyncIterator

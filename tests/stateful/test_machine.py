@@ -20,8 +20,9 @@ from hypothesis.stateful import (
 )
 
 from tests.driver import LOCATIONS, RETENTION_SECONDS, Shop, open_shop, send_together, skus_in
-from tests.model import Answer, Booked, Call, Lines, Policy, Refusal, Told, Verb
+from tests.model import Answer, Booked, Call, Lines, Refusal, Told, Verb
 from tests.model_facts import FACTS
+from tests.policies import change_fence, change_policy, open_channel
 from tests.servers import Control, Server
 
 PLACES = LOCATIONS[:2]
@@ -138,6 +139,7 @@ class ShopMachine(RuleBasedStateMachine):
 
     @initialize(units=st.lists(st.sampled_from((0, 1, 5, 10, 20, 40)), min_size=6, max_size=6))
     def stock_up(self, units: list[int]) -> None:
+        type(self).run(open_channel(self.shop))
         places = [(sku, place) for sku in self.skus for place in PLACES]
         for (sku, place), quantity in zip(places, units, strict=False):
             if quantity:
@@ -196,20 +198,19 @@ class ShopMachine(RuleBasedStateMachine):
         call = Call("count", self.new_key(), lines, occurred_ms=self.shop.model.now_ms - age_ms)
         self.send(replace(call, verb="set", occurred_ms=None) if now else call, sending)
 
-    @precondition(lambda self: self.shop.model.positions)
     @rule(
         pick=picks,
-        unsellable=st.integers(0, 2),
-        safety=st.integers(0, 2),
-        backorder=st.sampled_from((0, 0, 4)),
-        fenced=st.integers(0, 1),
-        low=st.integers(0, 3),
+        place=st.sampled_from(PLACES),
+        numbers=st.none() | st.tuples(st.integers(0, 2), st.sampled_from((0, 0, 4)), st.integers(0, 3)),
     )
-    def change_policy(
-        self, pick: int, unsellable: int, safety: int, backorder: int, fenced: int, low: int
-    ) -> None:
-        places = list(self.shop.model.positions)
-        self.shop.set_policy(places[pick % len(places)], Policy(unsellable, safety, backorder, fenced, low))
+    def change_policy(self, pick: int, place: str, numbers: tuple[int, int, int] | None) -> None:
+        told = type(self).run(change_policy(self.shop, (self.skus[pick % len(self.skus)], place), numbers))
+        self.seen[f"policy: {told}"] += 1
+
+    @rule(pick=picks, place=st.sampled_from(PLACES), quantity=st.none() | st.integers(0, 2))
+    def change_fence(self, pick: int, place: str, quantity: int | None) -> None:
+        told = type(self).run(change_fence(self.shop, (self.skus[pick % len(self.skus)], place), quantity))
+        self.seen[f"fence: {told}"] += 1
 
     # ---------------------------------------------------------------- promises
 
@@ -452,6 +453,10 @@ WANTED = (
     "extend: held",
     "fulfil: fulfilled",
     "cancel: cancelled",
+    "policy: saved",
+    "policy: policy_not_found",
+    "fence: saved",
+    "fence: fence_not_found",
 )
 WANTED_OVER_PARTITIONS = (
     "over partitions",
@@ -482,7 +487,9 @@ def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901, PL
         verb: Verb = random.choice(("receive", "receive", "sale", "adjust"))
         machine.move_goods(verb, pick, place, random.randint(1, 8), random.choice((1, -1)), sending)
     if step == "policy":
-        machine.change_policy(pick, *(random.randrange(3) for _ in range(5)))
+        numbers = (random.randrange(3), random.randrange(3), random.randrange(3))
+        machine.change_policy(pick, place, numbers if coin[0] else None)
+        machine.change_fence(whom, place, random.randrange(3) if coin[1] else None)
     elif step == "reserve" or not machine.reservations:
         lines = [
             (random.randrange(9), random.randint(1, 4), random.choice(PLACES))

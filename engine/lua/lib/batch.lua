@@ -50,8 +50,11 @@ end
 
 -- Memories to forget stand in the deadline index behind all holds: whoever looks for lapsed holds never
 -- meets them. Behind those stand repairs, each id by itself: one that is done is struck out. The place of each is
--- its moment and this much more: 2^50 and 2^51 ms. Nobody files a repair for a minute ahead.
-local BEHIND = { MEMORIES = 1125899906842624, REPAIRS = 2251799813685248, MOST_AHEAD = 60000 }
+-- its moment and this much more: 2^50 and 2^51 ms. Nobody files a repair for a minute ahead. Last, at 2^52, come
+-- documents with effects that nobody may have seen to.
+local BEHIND = {
+  MEMORIES = 1125899906842624, REPAIRS = 2251799813685248, MOST_AHEAD = 60000, OUTBOXES = 4503599627370496,
+}
 
 -- Files an id under the moment at which a sweeper must look at it: 'h' a hold to give back, 'p' a
 -- memory to forget. All ids of a batch that share kind and moment make one entry of the index.
@@ -102,7 +105,7 @@ local function list_repairs(limit)
   local entries = redis.call('ZRANGE', key_of.due, string_format('%d', BEHIND.REPAIRS),
     string_format('%d', BEHIND.REPAIRS + now_ms), 'BYSCORE', 'LIMIT', 0, limit)
   local ahead = redis.call('ZRANGE', key_of.due, string_format('(%d', BEHIND.REPAIRS + now_ms + BEHIND.MOST_AHEAD),
-    '+inf', 'BYSCORE', 'LIMIT', 0, limit - #entries)
+    string_format('(%d', BEHIND.OUTBOXES), 'BYSCORE', 'LIMIT', 0, limit - #entries)
   for i = 1, #ahead do
     entries[#entries + 1] = ahead[i]
   end

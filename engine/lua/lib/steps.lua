@@ -185,11 +185,11 @@ local function encode_progress(reservation)
 end
 
 -- Remembers the answer under the operation id of a request: the tail, behind plan and caller's part where these are
--- no more those of the reserve. While a hold lasts its deadline may lie beyond the retention: a repeat must not
+-- no more those of the reserve, or need not stay so. While a hold lasts its deadline may lie beyond the retention: a repeat must not
 -- count again.
 local function remember_answer(operation, verb, id, request, record, deadline_ms)
   local tail = tail_of(record)
-  if revision_of(record) > 0 then
+  if revision_of(record) > 0 or TERMS.at(record) then
     tail = string_sub(record, PLAN_AT, blocks_at(record, string_byte(record, #record - 3)) - 1) .. tail
   end
   remember_operation(operation, pack('<BBc8c12', KIND.OPERATION, verb, request.fingerprint, id) .. tail)
