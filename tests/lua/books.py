@@ -293,7 +293,8 @@ class Memory(NamedTuple):
 
 class Fact(NamedTuple):
     """What is kept of a movement, and what it answered. `uncovered` is (reservation, units), `first` the SKU
-    that a reservation begins with where that is no shoe; `effect` is what it did to on_hand.
+    that a reservation begins with where that is no shoe; `effect` is what it did to on_hand, None where
+    that is not told.
     """
 
     fingerprint: bytes
@@ -303,13 +304,14 @@ class Fact(NamedTuple):
     uncovered: tuple[tuple[bytes, int], ...] = ()
     first: Mapping[bytes, str] = {}
     epoch: int = 1
-    effect: int = 0
+    effect: int | None = 0
     ignored: int = 0
 
     @property
     def result(self) -> bytes:
         head = _int(self.seq, 5) + _int(self.epoch, 2) + _signed(self.on_hand) + _signed(self.available)
-        head += _signed(self.effect) + bytes((self.ignored,))
+        if self.effect is not None:
+            head += _signed(self.effect) + bytes((self.ignored,))
         return head + b"".join(
             route_of(self.first.get(name, "shoe")) + name + _int(units, 6) for name, units in self.uncovered
         )

@@ -279,7 +279,7 @@ def test_a_set_is_what_is_on_hand_now(books: Books, before: int | None, set_ms: 
         (Position(68, 3), b"68,3,0,0"),
         (Position(10**15, 3, 2, 1), b"1000000000000000,3,2,1"),
         (Position(-4, 0, 2, 1), b"-4,0,2,1"),
-        (Position(5, 1, 2, 3, 4, 5, 6, 7), b"5,1,2,3,4,5,6,7,0,0,0"),
+        (Position(5, 1, 2, 3, 4, 5, 6, 7), b"5,1,2,3,4,5,6,7,0,0,0,0"),
     ],
 )
 def test_a_set_compares_all_counters(books: Books, position: Position, expected: bytes) -> None:
