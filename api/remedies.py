@@ -56,6 +56,7 @@ REMEDIES: Mapping[str, str] = {
     "item_not_found": "An item has settings once they were saved; a SKU can be stocked without.",
     "location_in_use": "Take it out of its pools. Once it was stocked it stays: set it inactive instead.",
     "pool_in_use": "Take the pool out of its channels first.",
+    "channel_in_use": "Delete the fences of the channel first.",
     "item_in_use": "Take the item out of its kits. What was ever stocked keeps its settings.",
     "fence_in_use": (
         "Wait until the channel's reservations have ended, or save the fence with a quantity of 0: then no "

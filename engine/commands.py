@@ -72,7 +72,7 @@ class Replan(Struct, frozen=True, gc=False):
 class Commands:
     """The verbs of one partition."""
 
-    def __init__(  # noqa: PLR0915 - one line a verb
+    def __init__(  # noqa: PLR0915 - a line a verb
         self,
         link: HotLink,
         library: Library,
@@ -137,7 +137,9 @@ class Commands:
         self._trim = script("trim", (meta, moves), READ, (history,))
         self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
         self._save_setting = script(
-            "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
+            "save_setting",
+            (meta, log, stock, stocked, named, changes, *settings, keys.fenced(partition)),
+            COMMIT,
         )
         self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
         self._save_fence = script(

@@ -13,7 +13,7 @@ BincardError
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
 │   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
 │   ├── SettingInUse
-│   │   └── LocationInUse · PoolInUse · ItemInUse
+│   │   └── LocationInUse · PoolInUse · ChannelInUse · ItemInUse
 │   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
@@ -181,6 +181,10 @@ class PoolInUse(SettingInUse):
     outcome = Outcome.POOL_IN_USE
 
 
+class ChannelInUse(SettingInUse):
+    outcome = Outcome.CHANNEL_IN_USE
+
+
 class ItemInUse(SettingInUse):
     outcome = Outcome.ITEM_IN_USE
 
@@ -262,6 +266,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         QuantityOutOfRange,
         LocationInUse,
         PoolInUse,
+        ChannelInUse,
         ItemInUse,
         FenceInUse,
         TransferNotFound,

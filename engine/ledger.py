@@ -6,7 +6,7 @@ and results that it claims are compared with that. Whatever breaks a promise bec
 replay goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from zlib import crc32
 
 import msgspec
@@ -189,10 +189,10 @@ class Replay:
         """Of operations that another data set remembered: until when."""
         self.settings = ReplayedSettings(partition)
         self.fences = FenceBooks()
-        self.facts = FactBooks()
         self.expected = ReplayedSupply()
         self.wanted: dict[str, int] = {}
         """Positions that are to be counted, as their fields have them, and since when."""
+        self.facts = FactBooks()
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -262,8 +262,12 @@ class Replay:
         self.blame("I1", gap.found.seq, "ledger", f"{gap.kind}: after {gap.after} comes {gap.found}")
 
     def _save_setting(self, event: events.SettingSaved) -> None:
-        is_stocked = event.kind is SettingClass.LOCATION and event.id in self.stocked
-        has_goods = is_stocked or (event.kind is SettingClass.ITEM and event.id in self.stock)
+        needed: Mapping[SettingClass, Container[str]] = {
+            SettingClass.LOCATION: self.stocked,
+            SettingClass.CHANNEL: self.fences.counts,
+            SettingClass.ITEM: self.stock,
+        }
+        has_goods = event.id in needed.get(event.kind, ())
         for fault in self.settings.apply(event, has_goods=has_goods):
             self.blame("I4", event.seq, f"{event.kind.name.lower()} {event.id}", fault)
 

@@ -90,6 +90,7 @@ class Outcome(StrEnum):
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
     LOCATION_IN_USE = "location_in_use"
     POOL_IN_USE = "pool_in_use"
+    CHANNEL_IN_USE = "channel_in_use"
     ITEM_IN_USE = "item_in_use"
     FENCE_IN_USE = "fence_in_use"
     TRANSFER_NOT_FOUND = "transfer_not_found"
@@ -131,6 +132,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
     Outcome.POOL_IN_USE: Retry.NEW_KEY,
+    Outcome.CHANNEL_IN_USE: Retry.NEW_KEY,
     Outcome.ITEM_IN_USE: Retry.NEW_KEY,
     Outcome.FENCE_IN_USE: Retry.NEW_KEY,
     Outcome.TRANSFER_NOT_FOUND: Retry.NEVER,

@@ -36,6 +36,7 @@ _DETAILS: dict[Outcome, str] = {
     Outcome.FENCE_IN_USE: "its channel has promised units of it",
     Outcome.LOCATION_IN_USE: "positions exist at the location, or a pool names it",
     Outcome.POOL_IN_USE: "a channel sells from the pool",
+    Outcome.CHANNEL_IN_USE: "the channel has fences",
     Outcome.ITEM_IN_USE: "positions of the item exist, or it is part of a kit",
     Outcome.QUANTITY_OUT_OF_RANGE: "on_hand would leave the range that is counted",
 }

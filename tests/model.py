@@ -166,7 +166,9 @@ class Position:
             return "in_stock"
         if self.available > 0:
             return "low_stock"
-        return "backorder" if self.promisable > 0 else "out_of_stock"
+        if self.promisable > 0:
+            return "backorder"
+        return "preorder" if self.policy.further[0] > self.policy.further[3] else "out_of_stock"
 
 
 @dataclass
@@ -272,6 +274,8 @@ class Model:
     requests: dict[tuple[int, str], Memory] = field(default_factory=dict)
     facts: dict[tuple[int, str], Memory] = field(default_factory=dict)
     sequences: dict[int, int] = field(default_factory=dict)
+    expected: dict[Place, dict[bytes, int]] = field(default_factory=dict)
+    """Position → source → units that it will bring."""
     bonds: dict[tuple[bool, str], Bond] = field(default_factory=dict)
     rank: Callable[[str], bytes] = str.encode
     """By the key of a count: which of two of one moment is the newer one."""
@@ -814,6 +818,16 @@ def _content_of(call: Call) -> Call:
         return replace(call, key=None)
     said = call.occurred_ms, call.condition, call.to_condition
     return Call(call.verb, None, call.lines, "", 0, False, False, False, None, *said)
+
+
+def expect(model: Model, place: Place, source: bytes, units: int) -> None:
+    """A source will bring so many units to a position, which is made if it is not there."""
+    position = model.positions.setdefault(place, Position())
+    expected = model.expected.setdefault(place, {})
+    expected[source] = units
+    further = sum(expected.values()), *position.policy.further[1:]
+    position.policy = replace(position.policy, further=further)
+    model._next(model.partition(place[0]))
 
 
 def _sum_lines(lines: Lines) -> dict[Place, int]:

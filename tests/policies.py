@@ -5,7 +5,7 @@ from dataclasses import replace
 from engine import Channel, Policy, Pool
 from engine.errors import Refused
 from tests.driver import LOCATIONS, Shop
-from tests.model import NOTHING_FURTHER, Model, Place, Position
+from tests.model import Model, Place, Position
 
 CHANNEL = "web"
 FENCED_HERE = (0, 1, 0, 0)
@@ -73,13 +73,14 @@ def decide_policy(model: Model, place: Place, numbers: Numbers | None) -> str:
 def decide_fence(model: Model, place: Place, quantity: int | None) -> str:
     """What becomes of the fence of the only channel there is."""
     position = model.positions.get(place)
-    exists = position is not None and position.policy.further == FENCED_HERE
+    exists = position is not None and position.policy.further[1] == FENCED_HERE[1]
     if quantity is None and not exists:
         return "fence_not_found"
     if position is None:
         return "not_stocked" if place[1] in model.locations else "location_not_found"
     if not exists or quantity != position.policy.fenced:
-        further = NOTHING_FURTHER if quantity is None else FENCED_HERE
+        inbound, _, *rest = position.policy.further
+        further = (inbound, 0 if quantity is None else FENCED_HERE[1], *rest)
         position.policy = replace(position.policy, fenced=quantity or 0, further=further)
         _count(model, place)
     return "saved"

@@ -16,15 +16,15 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
     compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
         ("settings", source.settings, target.settings),
         ("on_hand", source.on_hand, target.on_hand),
-        ("newest counts", source.counts, target.counts),
-        ("conditions", source.conditions, target.conditions),
-        ("histories", source.history, target.history),
         ("policies", source.policies, target.policies),
         ("fences", source.fences, target.fences),
         ("expected units", source.supplies, target.supplies),
         ("documents", source.documents, target.documents),
+        ("newest counts", source.counts, target.counts),
+        ("conditions", source.conditions, target.conditions),
+        ("histories", source.history, target.history),
         ("reservations", _reservations(source), _reservations(target)),
-        ("answers", _answers_before(source, layout), _answers(target)),
+        ("answers", _answers_before(source, layout), _answers_after(source, target)),
     ]
     if not layout.crossed:
         compared.append(("order of promises", _orders(source), _orders(target)))
@@ -73,19 +73,14 @@ def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
 
 
 def _answers_after(source: Books, target: Books) -> dict[Any, object]:
-    """All but those with which what is expected began."""
-    begun = _begun(source)
-    return {name: told for name, told in _answers(target).items() if name[0] not in begun}
-
-
-def _begun(source: Books) -> set[bytes]:
-    """The ids with which what is expected begins; nobody can ask for them again."""
+    """All but those to what said what a position expects: nobody can ask for them again."""
     ids = OperationIds(source.secret)
-    return {
+    begun = {
         ids.of_opening(source.epoch, *place, SUPPLIES_FROM + number)
         for place, found in source.supplies.items()
         for number in range(len(found))
     }
+    return {name: told for name, told in _answers(target).items() if name[0] not in begun}
 
 
 def _orders(books: Books) -> dict[Any, object]:

@@ -154,10 +154,10 @@ class Shopper:
             await inventory.cancel(name, lines=some, op_id=key)
         elif verb == "retake":
             await inventory.commit(name, if_expired="retake")
-        elif verb == "count":
-            await self._count(movement)
         elif verb in {"move", "replace", "ready", "short"}:
             await self._change(verb, reservation, some, movement.quantity)
+        elif verb == "count":
+            await self._count(movement)
         else:
             await inventory.record(movement)
 

@@ -74,7 +74,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "record_count": (_FACTS, (*_TOLD, HISTORY_MS)),
     "opening": ((*_FACTS, "conditions"), ()),
     "trim": (("meta", "moves"), (HISTORY_MS,)),
-    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
+    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS, "fenced"), ()),
     "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
     "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
@@ -293,8 +293,7 @@ class Memory(NamedTuple):
 
 class Fact(NamedTuple):
     """What is kept of a movement, and what it answered. `uncovered` is (reservation, units), `first` the SKU
-    that a reservation begins with where that is no shoe; `effect` is what it did to on_hand, None where
-    that is not told.
+    that a reservation begins with where that is no shoe; `effect` is what it did to on_hand.
     """
 
     fingerprint: bytes
@@ -304,14 +303,17 @@ class Fact(NamedTuple):
     uncovered: tuple[tuple[bytes, int], ...] = ()
     first: Mapping[bytes, str] = {}
     epoch: int = 1
-    effect: int | None = 0
+    effect: int = 0
     ignored: int = 0
+    is_supply: bool = False
+    """Whether `on_hand` is what is expected: then that is all."""
 
     @property
     def result(self) -> bytes:
         head = _int(self.seq, 5) + _int(self.epoch, 2) + _signed(self.on_hand) + _signed(self.available)
-        if self.effect is not None:
-            head += _signed(self.effect) + bytes((self.ignored,))
+        if self.is_supply:
+            return head
+        head += _signed(self.effect) + bytes((self.ignored,))
         return head + b"".join(
             route_of(self.first.get(name, "shoe")) + name + _int(units, 6) for name, units in self.uncovered
         )
@@ -653,10 +655,10 @@ Event = (
     | Supplied
     | Stepped
 )
-Places = Mapping[tuple[str, str], bytes]
-"""By SKU and location: the newest count, or conditions, packed."""
 Inbound = Mapping[tuple[str, str], Sequence[Expected]]
 """What is expected, by location and SKU, in its order."""
+Places = Mapping[tuple[str, str], bytes]
+"""By SKU and location: the newest count, or conditions, packed."""
 Stock = Mapping[str, Card | Divided | Fences]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -787,10 +789,10 @@ class Books:
         log: Sequence[tuple[int, Sequence[Event]]] = (),
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        to_count: Mapping[tuple[str, str], int] | None = None,
         moves: Sequence[bytes] = (),
         counts: Places | None = None,
         conditions: Places | None = None,
-        to_count: Mapping[tuple[str, str], int] | None = None,
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,

@@ -19,8 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from engine.types import Supply, SupplyKind
 from tests.driver import LOCATIONS, RETENTION_SECONDS, Shop, open_shop, send_together, skus_in
-from tests.model import Answer, Booked, Call, Lines, Refusal, Told, Verb
+from tests.model import Answer, Booked, Call, Lines, Refusal, Told, Verb, expect
 from tests.model_facts import FACTS
 from tests.policies import change_fence, change_policy, open_channel
 from tests.servers import Control, Server
@@ -198,6 +199,7 @@ class ShopMachine(RuleBasedStateMachine):
         call = Call("count", self.new_key(), lines, occurred_ms=self.shop.model.now_ms - age_ms)
         self.send(replace(call, verb="set", occurred_ms=None) if now else call, sending)
 
+    @precondition(lambda self: self.shop.model.positions)
     @rule(
         pick=picks,
         place=st.sampled_from(PLACES),
@@ -211,6 +213,16 @@ class ShopMachine(RuleBasedStateMachine):
     def change_fence(self, pick: int, place: str, quantity: int | None) -> None:
         told = type(self).run(change_fence(self.shop, (self.skus[pick % len(self.skus)], place), quantity))
         self.seen[f"fence: {told}"] += 1
+
+    @rule(pick=picks, place=st.sampled_from(PLACES), units=st.integers(0, 9))
+    def expect_goods(self, pick: int, place: str, units: int) -> None:
+        """What is expected makes nothing available, whatever is promised meanwhile."""
+        sku, self.number = self.skus[pick % len(self.skus)], self.number + 1
+        source, operation = b"source%06d" % (pick % 3), b"supply%06d" % self.number
+        supply = Supply(source, units, self.shop.model.now_ms, SupplyKind.PURCHASE)
+        type(self).run(self.shop.inventory.set_supply(operation, supply, sku=sku, location=place))
+        expect(self.shop.model, (sku, place), source, units)
+        self.seen["expected"] += 1
 
     # ---------------------------------------------------------------- promises
 
@@ -477,10 +489,10 @@ def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901, PL
     coin = [random.random() < chance for chance in (0.5, 0.3, 0.6, 0.5, 0.2)]
     step = random.choices(
         (
-            *("move", "policy", "reserve", "commit", "resolve", "extend"),
+            *("move", "policy", "expect", "reserve", "commit", "resolve", "extend"),
             *("batch", "old", "key", "wait", "read", "late", "count"),
         ),
-        (3, 1, 8, 6, 6, 2, 1, 2, 2, 2, 2, 2, 1),
+        (3, 1, 1, 8, 6, 6, 2, 1, 2, 2, 2, 2, 2, 1),
     )[0]
     age_ms = random.choice((0, 1, 500, 1000, 5000, 7_200_000, 7 * 10**9, 90 * 10**8, -1000))
     if step == "move" or not machine.reservations:
@@ -490,6 +502,8 @@ def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901, PL
         numbers = (random.randrange(3), random.randrange(3), random.randrange(3))
         machine.change_policy(pick, place, numbers if coin[0] else None)
         machine.change_fence(whom, place, random.randrange(3) if coin[1] else None)
+    elif step == "expect":
+        machine.expect_goods(pick, place, random.randrange(9))
     elif step == "reserve" or not machine.reservations:
         lines = [
             (random.randrange(9), random.randint(1, 4), random.choice(PLACES))

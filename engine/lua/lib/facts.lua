@@ -46,7 +46,8 @@ end
 
 -- Units promised beyond what is there: above zero only where a fact took stock away.
 local function uncovered_units(position)
-  return math_max(0, held_of[position] + allocated_of[position]
+  local policy = policy_of[position]
+  return math_max(0, held_of[position] + allocated_of[position] - (policy and policy[POLICY.PREORDERED] or 0)
     - (hand_of[position] - unsellable_of[position] + backorder_limit(position)))
 end
 
