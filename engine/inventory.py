@@ -17,11 +17,11 @@ from engine.cards import read_availability, read_positions
 from engine.commands import Answered, Commands, Reply
 from engine.dataset import Dataset
 from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
-from engine.finding import Finding
 from engine.ids import fingerprint
 from engine.keys import partition_of
 from engine.lane import Answer
 from engine.outcomes import Outcome
+from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
@@ -54,7 +54,7 @@ class _Fact(NamedTuple):
     argument: bytes
 
 
-class Inventory(Finding, Policies, Sourcing, Pickups):
+class Inventory(Policies, Sourcing, Pickups, PickupQueue):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:

@@ -23,7 +23,13 @@ from engine import (
     keys,
 )
 from engine.dataset import open_dataset
-from engine.errors import ExceedsOpenQuantity, InsufficientStock, ReservationNotFound, SkuNotFound
+from engine.errors import (
+    ExceedsOpenQuantity,
+    InsufficientStock,
+    InvalidRequest,
+    ReservationNotFound,
+    SkuNotFound,
+)
 from engine.ids import keeper_of, part_id, reservation_id
 from engine.script import Library, assemble, read_sources
 from tests.model import (
@@ -32,7 +38,6 @@ from tests.model import (
     Booked,
     Call,
     Lines,
-    Model,
     Place,
     Policy,
     Position,
@@ -41,6 +46,7 @@ from tests.model import (
     Units,
     Verb,
 )
+from tests.model_changes import ChangingModel
 from tests.servers import Control
 
 CLOCK_KEY = "test:clock:"
@@ -106,7 +112,7 @@ class Shop:
         self.partitions = partitions
         self.inventory = inventory
         self.names: dict[str, str] = {}
-        self.model = Model(
+        self.model = ChangingModel(
             set(LOCATIONS),
             RETENTION_SECONDS * 1000,
             lambda sku: keys.partition_of(sku, partitions),
@@ -150,6 +156,8 @@ class Shop:
             return await self._send(call, inventory)
         except Refused as refused:
             return tell_refusal(refused)
+        except InvalidRequest:
+            return Refusal("invalid_request")
         finally:
             # Where the parts of a basket follow slowly, its caller is answered before.
             await inventory.baskets.close()
@@ -182,6 +190,13 @@ class Shop:
                 reference=call.reference,
                 op_id=call.key,
             )
+        elif call.verb == "move":
+            assert lines
+            moves = [Move(line.sku, line.location, call.target, line.quantity) for line in lines]
+            told = await inventory.move(target, moves, op_id=call.key or "unknown")
+        elif call.verb == "replace":
+            assert lines
+            told = await inventory.replace_lines(target, lines, op_id=call.key)
         elif call.verb == "extend":
             told = await inventory.extend(target, call.ttl_seconds, op_id=call.key)
         else:
