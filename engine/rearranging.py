@@ -88,7 +88,7 @@ def check_moves(moves: Sequence[Move]) -> None:
 def moved(record: Record, moves: Sequence[Move]) -> Change:
     """Units at other locations. Committed units go before held ones; all go from where they were before."""
     lines, asked = _read_lines(record), [(move.sku, move.source, move.quantity) for move in moves]
-    _check_open(record, asked, lines, "held", "committed")
+    _check_open(asked, lines, "held", "committed")
     added: dict[Place, _Units] = {}
     follow: dict[Place, list[Place]] = {}
     for move in moves:
@@ -147,7 +147,7 @@ def made_ready(record: Record, now_ms: int) -> Change | None:
 def found_short(record: Record, lines: Sequence[Line], now_ms: int) -> Change:
     """Committed units that are not there are given back, and that is written down."""
     arranged = _read_lines(record)
-    _check_open(record, [(line.sku, line.location, line.quantity) for line in lines], arranged, "committed")
+    _check_open([(line.sku, line.location, line.quantity) for line in lines], arranged, "committed")
     for line in lines:
         units = arranged[line.sku, line.location]
         units.committed -= line.quantity
@@ -171,9 +171,7 @@ def _read_lines(record: Record) -> dict[Place, _Units]:
     }
 
 
-def _check_open(
-    record: Record, asked: Sequence[tuple[str, str, int]], lines: Mapping[Place, _Units], *states: str
-) -> None:
+def _check_open(asked: Sequence[tuple[str, str, int]], lines: Mapping[Place, _Units], *states: str) -> None:
     """Raises `InvalidRequest` for a line that the reservation does not have, `ExceedsOpenQuantity` naming all
     of which it has too little.
     """

@@ -32,6 +32,7 @@ from engine.errors import (
 )
 from engine.ids import keeper_of, part_id, reservation_id
 from engine.script import Library, assemble, read_sources
+from engine.types import Move
 from tests.model import (
     NOTHING_FURTHER,
     Answer,
