@@ -84,7 +84,7 @@ class Changes(Reservations):
             mark = fingerprint(b"\0".join((verb.encode(), name, content)))
         commands = self.dataset.commands[partition]
         while True:
-            now_ms, _, _, (_, raw) = await commands.find(name)
+            now_ms, epoch, seq, (_, raw) = await commands.find(name)
             record = decode_record(raw) if is_reservation(raw) else None
             if record is None or isinstance(record.head.state, Undecided):
                 raise not_found(reservation)
@@ -99,10 +99,13 @@ class Changes(Reservations):
                             reservation, record.head, record.plan, record.detail, replayed=True
                         )
                     self._check_partition(record, change, partition)
-                except (Refused, InvalidRequest) as error:
+                except Refused as error:
+                    error.version = f"{epoch}.{seq}"
                     refusal = error
-                    if op_id is None:
-                        raise
+                except InvalidRequest as error:
+                    refusal = error
+            if refusal is not None and op_id is None:
+                raise refusal
             asked = _ask(
                 name, record, change if refusal is None else None, operation, mark, is_short=is_short
             )

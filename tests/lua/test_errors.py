@@ -44,8 +44,6 @@ from tests.lua.books import (
     reserve,
     resolve,
     save_document,
-    save_fence,
-    save_policy,
     save_setting,
     setting,
     settle,
