@@ -24,6 +24,9 @@ TAKEN = {
     "find",
     "cards",
     "plan",
+    "supplies",
+    "find_document",
+    "outbox",
 }
 
 
