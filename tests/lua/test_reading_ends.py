@@ -92,6 +92,8 @@ def seed(books: Books, verb: str) -> None:
         due={(NOW, filed[verb], (A,))} if verb in filed else set(),
         locations={"W": setting(rest=b"\x80")},
     )
+    if verb == "save_fence":
+        books.raw("HSET", books.key("channels"), "web", "")
     if verb == "take_over":
         books.raw("HDEL", books.key("meta"), "run")
         books.epoch = 2
