@@ -15,6 +15,7 @@ from api.counts_exchange import CountsExchange
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
+from api.routes.changes import Changes
 from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
 from api.routes.finding import Finding
@@ -22,6 +23,9 @@ from api.routes.health import Health
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.nearby import Nearby
+from api.routes.pickups import Pickups
+from api.routes.plans import Plans
+from api.routes.policies import Policies
 from api.routes.settings import settings_routes
 from api.routes.stock import Stock
 from api.routes.supply import Supply
@@ -66,8 +70,12 @@ def create_cold_app(
     routes: list[Route] = [
         *settings_routes(inventory),
         *Nearby(inventory).routes(),
+        *Policies(inventory).routes(),
         *Movements(inventory).routes(),
+        *Plans(inventory).routes(),
         *Stock(inventory).routes(),
+        *Changes(inventory).routes(),
+        *Pickups(inventory).routes(),
         *Finding(inventory).routes(),
         *Transfers(inventory).routes(),
         *Supply(inventory).routes(),

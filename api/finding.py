@@ -152,6 +152,7 @@ def _as_answer(found: Explanation | None) -> ExplanationAnswer | None:
         safety_stock=found.safety_stock,
         fenced=found.fenced,
         backorder_limit=found.backorder_limit,
+        preordered=found.preordered,
         own_held=found.own_held,
         holders=[as_holder(holder) for holder in found.holders[:HOLDERS_SHOWN]],
         more_holders=max(0, len(found.holders) - HOLDERS_SHOWN),

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from api.schemas import Body, LocationId, Quantity, Sku, Text
+from api.schemas import NoBody as NoBody  # noqa: PLC0414 - told on
 from engine import limits
 from engine.types import InboundState, SupplyKind, TransferState
 
@@ -56,10 +57,6 @@ class ReceiveInboundBody(Body, frozen=True):
 
     quantity: Quantity
     close: bool = False
-
-
-class NoBody(Body, frozen=True):
-    """Nothing is to be said."""
 
 
 # -------------------------------------------------------------------- answers

@@ -15,6 +15,7 @@ from zlib import crc32
 
 from engine import keys
 from engine.audit_baskets import compare_baskets
+from engine.audit_facts import compare_facts
 from engine.audit_index import compare_index
 from engine.audit_report import AuditReport, Note
 from engine.audit_settings import compare_settings
@@ -88,8 +89,9 @@ async def audit_partitions(
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
     names = (
         *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
-        *(keys.named, keys.changes, keys.inbound, keys.documents),
+        *(keys.named, keys.changes, keys.inbound, keys.documents, keys.wanted),
         *(keys.find, keys.found),
+        *(keys.moves, keys.counts, keys.conditions),
         *(form.key for form in FORMS.values()),
     )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
@@ -128,12 +130,14 @@ class _PartitionAudit:
             )
         else:
             await self._compare_settings()
+            await self._compare_wanted()
             await self._compare_stock()
             await self._compare_counts(keys.stocked, self.replay.stocked, "positions of location")
             await self._compare_counts(keys.fenced, self.replay.fences.counts, "fences of channel")
             await self._compare_inbound()
             await self._compare_documents()
             await self._compare_records()
+            await compare_facts(self)
         self.report.events += replay.events
         self.report.violation_count += replay.violation_count
         self.report.violations += replay.violations
@@ -144,7 +148,7 @@ class _PartitionAudit:
     def _note(self, name: str, detail: str) -> None:
         self.report.notes.append(Note(name, self.partition, detail, is_blocking=True))
 
-    async def _read(self, *requests: Sequence[str | bytes | int]) -> list[object]:
+    async def read(self, *requests: Sequence[str | bytes | int]) -> list[object]:
         """Reads as of one moment, and takes the replay to that moment."""
         head, time, *replies = await self.topology.read_at_once(
             ("HMGET", keys.meta(self.partition), "epoch", "seq", "skew"), ("TIME",), *requests
@@ -181,14 +185,14 @@ class _PartitionAudit:
         # A new epoch has no event until something happens in it.
         if not ends_well and not (end.split("-")[1] == seq and int(end.split("-")[0]) < int(epoch)):
             self.differ("sequence", f"{epoch}.{seq}", f"the ledger ends at {end.replace('-', '.')}")
-        await self._read()
+        await self.read()
 
     # ---------------------------------------------------------------- stock
 
     async def _compare_settings(self) -> None:
         """The four hashes, who names what, when each changed, and the number of the last change."""
         wanted, partition = self.replay.settings, self.partition
-        head, named, changes, *hashes = await self._read(
+        head, named, changes, *hashes = await self.read(
             ("HGET", keys.meta(partition), "settings"),
             ("HGETALL", keys.named(partition)),
             ("ZRANGEBYSCORE", keys.changes(partition), "-inf", "+inf", "WITHSCORES"),
@@ -212,6 +216,17 @@ class _PartitionAudit:
             if ours != theirs:
                 self.differ(f"{subject} {name}".strip(), _show(ours), _show(theirs))
 
+    async def _compare_wanted(self) -> None:
+        (found,) = await self.read(("HGETALL", keys.wanted(self.partition)))
+        stored = {
+            field.decode(): int.from_bytes(raw, "little")
+            for field, raw in cast("dict[bytes, bytes]", found).items()
+        }
+        for field in sorted(stored.keys() | self.replay.wanted.keys()):
+            ours, theirs = stored.get(field), self.replay.wanted.get(field)
+            if ours != theirs:
+                self.differ(f"a count that is wanted, {_show(field.encode())}", ours, theirs)
+
     async def _compare_stock(self) -> None:
         await self._compare_strangers()
         done: set[str] = set()
@@ -230,7 +245,7 @@ class _PartitionAudit:
             field async for field, _ in self.topology.scan_hash(stock) if not self._is_expected(field)
         ]
         for group in _groups(strangers, GROUP_RECORDS):
-            (found,) = await self._read(("HMGET", stock, *group))
+            (found,) = await self.read(("HMGET", stock, *group))
             for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
                 if stored is not None and not self._is_expected(field):
                     self.differ(f"stock, field {_show(field)}", _show(stored), _NOT_THERE)
@@ -250,7 +265,7 @@ class _PartitionAudit:
         """Compares SKUs; those of which more fields came while we asked, again."""
         while group:
             asked = [name for sku in group for name in self._fields_of(sku, ahead=BLOCKS_AHEAD)]
-            (found,) = await self._read(("HMGET", keys.stock(self.partition), *asked))
+            (found,) = await self.read(("HMGET", keys.stock(self.partition), *asked))
             stored = {
                 name: raw
                 for name, raw in zip(asked, cast("list[bytes | None]", found), strict=True)
@@ -362,7 +377,7 @@ class _PartitionAudit:
     async def _compare_counts(
         self, key: Callable[[int], str], counts: Mapping[str, int], subject: str
     ) -> None:
-        (found,) = await self._read(("HGETALL", key(self.partition)))
+        (found,) = await self.read(("HGETALL", key(self.partition)))
         stored = {name.decode(): raw.decode() for name, raw in cast("dict[bytes, bytes]", found).items()}
         replayed = {name: str(count) for name, count in counts.items()}
         for name in sorted(stored.keys() | replayed.keys()):
@@ -396,7 +411,7 @@ class _PartitionAudit:
     async def _compare_outboxes(self, group: Sequence[bytes]) -> None:
         """A document is in the deadline index while its effects are to follow."""
         documents = self.replay.expected.documents
-        entries = await self._read(*(("ZSCORE", keys.due(self.partition), b"d" + own) for own in group))
+        entries = await self.read(*(("ZSCORE", keys.due(self.partition), b"d" + own) for own in group))
         for own, entry in zip(group, entries, strict=True):
             if (entry is not None) != (documents[own][4] == 1):
                 stored = _NOT_THERE if entry is None else "an entry in the index"
@@ -414,7 +429,7 @@ class _PartitionAudit:
         seen = set(known)
         strangers = [field async for field, _ in self.topology.scan_hash(key) if field not in seen]
         for group in _groups([*known, *dict.fromkeys(strangers)], GROUP_RECORDS):
-            (found,) = await self._read(("HMGET", key, *group))
+            (found,) = await self.read(("HMGET", key, *group))
             for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
                 if stored != replayed(field):
                     self.differ(f"{subject} {_show(field)}", _show(stored), _show(replayed(field)))
@@ -450,7 +465,7 @@ class _PartitionAudit:
         }
         # Memories to forget stand behind all holds.
         moments = sorted({place for moment in asked.values() for place in (moment, moment + BEHIND_HOLDS)})
-        records, *entries = await self._read(
+        records, *entries = await self.read(
             ("HMGET", keys.operations(self.partition), *group),
             *(("ZRANGEBYSCORE", keys.due(self.partition), moment, moment) for moment in moments),
         )

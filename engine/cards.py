@@ -26,8 +26,10 @@ PLAIN_COUNTERS, POLICY_COUNTERS = 4, 8
 """Counters of every place, and of one with a policy the further ones."""
 UNLIMITED = 10**15
 """The backorder limit of what is not tracked: it never runs out."""
-FLAG_FENCED = 1
-"""Of a place's flags: some channel has a fence there."""
+FLAGS_AT, FLAG_FENCED = 5, 1
+"""Where a place's flags stand among the counters of its policy; and the one of a place where some channel has
+a fence.
+"""
 _HEAD = Layout("<BHH")
 _BLOCKS = slice(5, 8), slice(8, 11)
 _NAMES_AT = 11
@@ -235,6 +237,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
                 preordered,
                 show(free, backorder_limit, low_stock, inbound - preordered)[0],
                 version,
+                state=",".join(map(str, numbers)),
             )
         )
     return found

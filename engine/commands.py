@@ -26,7 +26,7 @@ READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
 UNCONFIRMED = frozenset(
     {
         *("cards", "expire", "find", "forget", "index", "outbox", "pace", "repair", "settle", "supplies"),
-        "unbind",
+        *("trim", "unbind"),
     }
 )
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
@@ -65,12 +65,14 @@ class Replan(Struct, frozen=True, gc=False):
     rest: bytes
     operation: bytes = NO_OPERATION
     fingerprint: bytes = bytes(FINGERPRINT_SIZE)
+    is_short: bool = False
+    """Whether the positions that lose committed units are to be counted."""
 
 
 class Commands:
     """The verbs of one partition."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a line a verb
         self,
         link: HotLink,
         library: Library,
@@ -86,11 +88,15 @@ class Commands:
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
+        moves, history = keys.moves(partition), str(limits.HISTORY_SECONDS * 1000)
         settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
         named, changes = keys.named(partition), keys.changes(partition)
         inbound, documents = keys.inbound(partition), keys.documents(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
+        leaving, facts = (*effects, moves), (*effects, locations, stocked, moves, keys.counts(partition))
 
+        self.trimmed = b""
+        """The position up to which old history was forgotten."""
         self._home = Home()
         self._home.is_watched = watch is not None
 
@@ -106,17 +112,17 @@ class Commands:
 
         self._reserve = script("reserve", effects, RESERVE, retention)
         self._resolve: dict[str, Script] = {
-            "commit": script("commit", effects, COMMIT, retention),
-            "fulfil": script("fulfil", effects, COMMIT, retention),
+            "commit": script("commit", leaving, COMMIT, retention),
+            "fulfil": script("fulfil", leaving, COMMIT, retention),
             "release": script("release", effects, RELEASE, retention),
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
         }
-        self._replan = script("replan", effects, RESERVE, retention)
+        self._replan = script("replan", (*effects, keys.wanted(partition)), RESERVE, retention)
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
         self._decide = script("decide", effects, COMMIT)
-        self._follow = script("follow", effects, COMMIT, retention)
+        self._follow = script("follow", leaving, COMMIT, retention)
         self._repair = script("repair", (meta, operations, due), RELEASE)
         self._settle = script("settle", (meta, operations, due), READ)
         self._bind = script("bind", (meta, operations, due), RESERVE)
@@ -125,10 +131,15 @@ class Commands:
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
+        self._movement = script("movement", (*facts, keys.conditions(partition)), COMMIT, retention)
+        self._record_count = script("record_count", facts, COMMIT, (*retention, history))
+        self._opening = script("opening", (*facts, keys.conditions(partition)), COMMIT)
+        self._trim = script("trim", (meta, moves), READ, (history,))
         self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
-        self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
         self._save_setting = script(
-            "save_setting", (meta, log, stock, stocked, named, changes, *settings), COMMIT
+            "save_setting",
+            (meta, log, stock, stocked, named, changes, *settings, keys.fenced(partition)),
+            COMMIT,
         )
         self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
         self._save_fence = script(
@@ -212,6 +223,7 @@ class Commands:
                 asked.operation,
                 asked.fingerprint,
                 encode_version(asked.version),
+                bytes((asked.is_short,)),
                 asked.plan,
                 units,
                 asked.rest,
@@ -299,28 +311,22 @@ class Commands:
                 parts += (bytes((len(entry),)), entry)
         return self._submit(self._index, bulk(b"".join(parts)), max(1, len(added) + len(gone)))
 
-    def encode_movement(
-        self, operation: bytes, fingerprint: bytes, quantity: int, location: str, sku: str, detail: bytes
-    ) -> bytes:
-        """The argument of `movement`; `detail` is what only Python reads."""
-        place, name = place_of(location), sku.encode()
-        packed = b"".join(
-            (
-                operation,
-                fingerprint,
-                quantity.to_bytes(7, "little", signed=True),
-                bytes((len(place),)),
-                place,
-                len(name).to_bytes(2, "little"),
-                name,
-                detail,
-            )
-        )
-        return bulk(packed)
-
     def movement(self, argument: bytes) -> Answered:
-        """`lua/movement.lua`."""
+        """`lua/movement.lua`; see `engine.moves` for the argument."""
         return self._submit(self._movement, argument, 2)
+
+    def record_count(self, argument: bytes) -> Answered:
+        """`lua/record_count.lua`; see `engine.moves` for the argument."""
+        return self._submit(self._record_count, argument, 4)
+
+    def opening(self, argument: bytes) -> Answered:
+        """`lua/opening.lua`; see `engine.moves` for the argument."""
+        return self._submit(self._opening, bulk(argument), 16)
+
+    def trim(self, after: bytes) -> Answered:
+        """`lua/trim.lua`: `[how many, the position that was looked at last]`."""
+        limit = limits.TRIM_POSITIONS.to_bytes(2, "little") + limits.TRIM_MOVES.to_bytes(2, "little")
+        return self._submit(self._trim, bulk(limit + after), limits.CALL_POSITIONS)
 
     def save_setting(self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0) -> Answered:
         """`lua/save_setting.lua`: `[seq, number]`. Empty settings delete. With `to` it is a copy of what

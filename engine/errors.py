@@ -13,8 +13,8 @@ BincardError
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
 │   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
 │   ├── SettingInUse
-│   │   └── LocationInUse · PoolInUse · ItemInUse
-│   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange
+│   │   └── LocationInUse · PoolInUse · ChannelInUse · ItemInUse
+│   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
 └── Unconfirmed                 the answer was lost: send it again with the same operation id
@@ -163,6 +163,12 @@ class QuantityOutOfRange(Refused):
     outcome = Outcome.QUANTITY_OUT_OF_RANGE
 
 
+class VersionMismatch(Refused):
+    """The position is not as the caller saw it."""
+
+    outcome = Outcome.VERSION_MISMATCH
+
+
 class SettingInUse(Refused):
     """Settings cannot be deleted while stock or other settings need them."""
 
@@ -173,6 +179,10 @@ class LocationInUse(SettingInUse):
 
 class PoolInUse(SettingInUse):
     outcome = Outcome.POOL_IN_USE
+
+
+class ChannelInUse(SettingInUse):
+    outcome = Outcome.CHANNEL_IN_USE
 
 
 class ItemInUse(SettingInUse):
@@ -252,9 +262,11 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
+        VersionMismatch,
         QuantityOutOfRange,
         LocationInUse,
         PoolInUse,
+        ChannelInUse,
         ItemInUse,
         FenceInUse,
         TransferNotFound,

@@ -9,18 +9,18 @@ packed parts and decode them when asked, so that a consumer pays for what it rea
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
+from functools import partial
 
-import msgspec
 from msgspec import Struct
 
-from engine import keys, records
+from engine import keys, moves, records
 from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
 from engine.setting_forms import Setting, SettingClass, decode_names, decode_setting
 from engine.supplies import CHANGE_SIZE, decode_change
 from engine.topology import Topology
-from engine.types import MovementKind, State, Supply, Uncovered
+from engine.types import Happening, State, Supply, Uncovered
 
 PAGE_ENTRIES = 200
 """Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
@@ -28,12 +28,12 @@ PAGE_ENTRIES = 200
 DELTA_SIZE = 18
 _ENTRY_HEAD_SIZE = 8
 _EVENT_HEAD_SIZE = 4
+_SUPPLY_RESULT_SIZE = 21
 _ROUTE_AT = 2 * OPERATION_ID_SIZE
 _PLAN_AT = _ROUTE_AT + 2
-_MOVEMENT_RESULT_SIZE = 21
 _CARRIED_AT = OPERATION_ID_SIZE + 8
-_UNCOVERED_SIZE = 20
 _SETTING_ID_AT = 9
+_MOVEMENT, _COUNT = 8, 21
 
 
 def _signed(packed: bytes) -> int:
@@ -209,47 +209,81 @@ class Followed(Resolved, frozen=True, gc=False):
         return records.decode_version(self.detail)
 
 
-class MovementDetail(Struct, frozen=True, array_like=True):
-    """What the caller said of a movement."""
+class Replanned(_OfReservation, frozen=True, gc=False):
+    """A reservation has other lines, or its caller's part says something else. `record` is what it is from
+    then on; `operation` is `NO_OPERATION` where none was named.
+    """
 
-    kind: MovementKind
-    reason: str | None
-    reference: str | None
-    occurred_ms: int | None
+    operation: bytes
+    record: bytes
+
+    def read_record(self) -> Record:
+        return records.decode_record(self.record)
 
 
-class Moved(Event, frozen=True, gc=False):
-    """A fact. `quantity` is signed; `result` is the answer that the caller got, packed."""
+class _Fact(Event, frozen=True, gc=False):
+    """A fact. `result` is the answer that the caller got, packed; `occurred_ms` the moment it is true of."""
 
     id: bytes
     result: bytes
+    occurred_ms: int
     quantity: int
     location: str
     sku: str
     detail: bytes
 
-    def read_result(self) -> tuple[int, int, int]:
-        """Sequence, on_hand and available, as the answer gave them."""
+    def read_result(self) -> tuple[int, int, int, int, int]:
+        """Sequence, on_hand, available, effect and why there was none, as the answer gave them."""
         raw = self.result
         return (
             int.from_bytes(raw[:5], "little"),
             _signed(raw[7:14]),
             _signed(raw[14:21]),
+            _signed(raw[21:28]),
+            raw[28],
         )
 
     def read_uncovered(self) -> list[Uncovered]:
         """The promises that the fact broke, newest first."""
-        raw = self.result
-        return [
-            Uncovered(
-                reservation_id(int.from_bytes(raw[at : at + 2], "little"), raw[at + 2 : at + 14]),
-                int.from_bytes(raw[at + 14 : at + 20], "little"),
-            )
-            for at in range(_MOVEMENT_RESULT_SIZE, len(raw), _UNCOVERED_SIZE)
-        ]
+        return moves.decode_uncovered(self.result)
 
-    def read_detail(self) -> MovementDetail:
-        return _decode_movement_detail(self.detail)
+    def read_detail(self) -> moves.Detail:
+        return moves.decode_detail(self.detail)
+
+
+class Moved(_Fact, frozen=True, gc=False):
+    """Goods came or went (`quantity` is signed), or `moved` units went from one condition to another."""
+
+    moved: int
+    from_condition: str
+    to_condition: str
+
+
+class Counted(_Fact, frozen=True, gc=False):
+    """`quantity` units were on hand: as of then, or for a set as of now."""
+
+    is_set: bool
+
+
+class Opening(Event, frozen=True, gc=False):
+    """A position began as another data set left it, or got the rest of what it had there: `on_hand` more
+    units, the newest count and conditions, as they are kept, and lines of its history.
+    """
+
+    on_hand: int
+    location: str
+    sku: str
+    count: bytes
+    conditions: bytes
+    rows: tuple[moves.Row, ...]
+
+    def find_row(self, member: moves.Member) -> Happening | None:
+        """The line that a member of the history stands for."""
+        sought = member.occurred_ms, member.id, member.units
+        for row in self.rows:
+            if (row.occurred_ms, row.id, row.units) == sought:
+                return moves.decode_happening(row.happening)
+        return None
 
 
 class Carried(_OfReservation, frozen=True, gc=False):
@@ -315,9 +349,6 @@ class SettingSaved(Event, frozen=True, gc=False):
     def read_names(self) -> list[str]:
         """What the settings name: see `setting_forms.names_of`."""
         return decode_names(self.settings)[0] if self.settings else []
-
-
-_decode_movement_detail = msgspec.msgpack.Decoder(MovementDetail).decode
 
 
 class PolicySaved(Event, frozen=True, gc=False):
@@ -458,28 +489,62 @@ def _is_followed(rest: bytes) -> bool:
     return further >= 0 and records.decode_terms(rest[VERSION_SIZE:])[1] == further
 
 
-def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
+def _decode_fact(kind: int, common: tuple[int, int, int, int], body: bytes) -> Moved | Counted:
     size = int.from_bytes(body[12:16], "little")
-    if size < _MOVEMENT_RESULT_SIZE or (size - _MOVEMENT_RESULT_SIZE) % _UNCOVERED_SIZE:
-        raise ValueError("a movement's result has an impossible size")
+    if size < moves.RESULT_SIZE or (size - moves.RESULT_SIZE) % moves.UNCOVERED_SIZE:
+        raise ValueError("a fact's result has an impossible size")
     at = 16 + size
-    quantity = _signed(body[at : at + 7])
-    place_end = at + 8 + body[at + 7]
-    location = body[at + 9 : place_end - 1].decode()
+    occurred_ms, quantity = int.from_bytes(body[at : at + 6], "little"), _signed(body[at + 6 : at + 13])
+    place_end = at + 14 + body[at + 13]
+    location = body[at + 15 : place_end - 1].decode()
     sku_end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
-    if sku_end > len(body):
-        raise ValueError("a movement is cut short")
-    if body[at + 8 : place_end] != place_of(location):
-        raise ValueError("a movement's location is none")
-    return Moved(
-        *common,
-        body[:OPERATION_ID_SIZE],
-        body[16:at],
-        quantity,
-        location,
-        body[place_end + 2 : sku_end].decode(),
-        body[sku_end:],
-    )
+    if sku_end >= len(body):
+        raise ValueError("a fact is cut short")
+    if body[at + 14 : place_end] != place_of(location):
+        raise ValueError("a fact's location is none")
+    sku, operation, result = body[place_end + 2 : sku_end].decode(), body[:OPERATION_ID_SIZE], body[16:at]
+    shared = (*common, operation, result, occurred_ms, quantity, location, sku)
+    if kind == _COUNT:
+        return Counted(*shared, body[sku_end + 1 :], body[sku_end] == 1)
+    from_at = sku_end + 7
+    to_at = from_at + body[from_at - 1] + 1
+    end = to_at + body[to_at - 1]
+    if end > len(body):
+        raise ValueError("a fact is cut short")
+    from_condition, to_condition = body[from_at : to_at - 1].decode(), body[to_at:end].decode()
+    return Moved(*shared, body[end:], _signed(body[sku_end : sku_end + 6]), from_condition, to_condition)
+
+
+def _decode_opening(common: tuple[int, int, int, int], body: bytes) -> Opening:
+    cut = _Cut(body)
+    on_hand, place, sku = _signed(cut.take(7)), cut.text(1), cut.text(2)
+    count, conditions, rows = cut.text(1), cut.text(2), []
+    for _ in range(cut.number(2)):
+        occurred_ms, operation = cut.number(6), cut.take(OPERATION_ID_SIZE)
+        rows.append(moves.Row(occurred_ms, operation, _signed(cut.take(7)), cut.text(2)))
+    if cut.at != len(body):
+        raise ValueError("an opening does not end where it should")
+    return Opening(*common, on_hand, place[1:-1].decode(), sku.decode(), count, conditions, tuple(rows))
+
+
+class _Cut:
+    """Takes bytes apart from the front. Raises `ValueError` where they end too soon."""
+
+    def __init__(self, packed: bytes) -> None:
+        self.at = 0
+        self._packed = packed
+
+    def take(self, size: int) -> bytes:
+        self.at += size
+        if self.at > len(self._packed):
+            raise ValueError("an event is cut short")
+        return self._packed[self.at - size : self.at]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def text(self, size: int) -> bytes:
+        return self.take(self.number(size))
 
 
 def _decode_saved(common: tuple[int, int, int, int], body: bytes) -> SettingSaved:
@@ -523,7 +588,7 @@ def _read_position(body: bytes, at: int) -> tuple[str, str, int]:
 
 
 def _decode_supplied(common: tuple[int, int, int, int], body: bytes) -> Supplied:
-    result_end = OPERATION_ID_SIZE + _MOVEMENT_RESULT_SIZE
+    result_end = OPERATION_ID_SIZE + _SUPPLY_RESULT_SIZE
     at = result_end + CHANGE_SIZE
     location, sku, end = _read_position(body, at)
     if end != len(body):
@@ -567,14 +632,26 @@ def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
     )
 
 
+def _decode_replanned(common: tuple[int, int, int, int], body: bytes) -> Replanned:
+    at = _ROUTE_AT + 4
+    record = body[at:]
+    if int.from_bytes(body[_ROUTE_AT:at], "little") != len(record):
+        raise ValueError("an event's record does not fit it")
+    route = int.from_bytes(record[records.ROUTE], "little")
+    return Replanned(*common, body[:OPERATION_ID_SIZE], route, body[OPERATION_ID_SIZE:_ROUTE_AT], record)
+
+
 _OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
-    8: _decode_moved,
+    _MOVEMENT: partial(_decode_fact, _MOVEMENT),
     9: _decode_saved,
     15: _decode_carried,
+    16: _decode_replanned,
     17: _decode_policy,
     18: _decode_fence,
     19: _decode_supplied,
     20: _decode_document,
+    _COUNT: partial(_decode_fact, _COUNT),
+    22: _decode_opening,
 }
 
 

@@ -7,10 +7,16 @@ from msgspec import Struct, structs
 
 from engine import keys
 from engine.cards import (
+    FLAG_FENCED,
+    FLAGS_AT,
     PAGES,
+    PLAIN_COUNTERS,
+    UNLIMITED,
     Card,
     block_field,
     decode_card,
+    decode_fences,
+    fence_field,
     is_divider,
     page_field,
     page_of,
@@ -20,19 +26,20 @@ from engine.cards import (
     without_holds,
 )
 from engine.errors import NotStocked, SkuNotFound
-from engine.events import Reserved, Resolved, parse_version, read_events
+from engine.events import Replanned, Reserved, Resolved, parse_version, read_events
 from engine.holders import Holder, hold_of, read_baskets
 from engine.inventory import Inventory
 from engine.records import WITH_UNITS, Head, Record, decode_record
-from engine.types import LocationAvailability, Status
+from engine.types import Fence, LocationAvailability, Status
 
 BLOCKS_AHEAD = 8
 """Blocks of claims that are read before there are any: a card may fill some while we ask."""
 
 
 class Explanation(Struct, frozen=True):
-    """A position's availability as a sum: `available` is on_hand less all the others, but not below
-    `-backorder_limit`. `holders` come oldest promise first. All of one moment, `version`.
+    """A position's availability as a sum: `available` is on_hand less what is taken off and with what is
+    added again, but not below `-backorder_limit`. `holders` come oldest promise first. All of one moment,
+    `version`.
     """
 
     sku: str
@@ -50,6 +57,10 @@ class Explanation(Struct, frozen=True):
     own_held: int = 0
     """Of `held` what the owner who asks holds: it is not taken off."""
     status: Status = Status.OUT_OF_STOCK
+    fences: tuple[Fence, ...] = ()
+    """Whose units `fenced` are."""
+    preordered: int = 0
+    """Of the promises so many are for units that are still expected."""
 
 
 async def explain(
@@ -76,6 +87,7 @@ async def explain(
             if location in {None, position.location}:
                 listed = _list_holders(sku, position.location, claimants, records, baskets)
                 own = sum(holder.held for holder in listed if owner is not None and holder.owner == owner)
+                at_fence = fence_field(sku, position.location)
                 free = _without(stored[field], position.location, own)
                 found.append(
                     Explanation(
@@ -93,6 +105,8 @@ async def explain(
                         listed,
                         own,
                         free.status,
+                        tuple(decode_fences(sku, position.location, stored.get(at_fence, b""))),
+                        position.preordered,
                     )
                 )
     if location is not None and not found:
@@ -130,12 +144,17 @@ def render_sum(explanation: Explanation) -> str:
         (explanation.allocated, "allocated"),
         (explanation.unsellable, "unsellable"),
         (explanation.safety_stock, "safety stock"),
-        (explanation.fenced, "fenced for others"),
+        *((fence.remaining, f"fenced for {fence.channel}") for fence in explanation.fences),
+        (explanation.fenced - sum(fence.remaining for fence in explanation.fences), "fenced for others"),
     )
-    free = explanation.on_hand - sum(units for units, _ in terms) + explanation.own_held
+    free = explanation.on_hand - sum(units for units, _ in terms)
+    free += explanation.own_held + explanation.preordered
     text = f"{_number(free)} = {_number(explanation.on_hand)} on hand"
     text += "".join(f" − {units} {name}" for units, name in terms if units)
     text += f" + {explanation.own_held} of its own" if explanation.own_held else ""
+    text += f" + {explanation.preordered} of what is expected" if explanation.preordered else ""
+    if explanation.backorder_limit >= UNLIMITED:
+        return f"never runs out, for it is not tracked: {text}"
     if explanation.available == free:
         return text
     return f"{_number(explanation.available)}, the backorder limit, as {text}"
@@ -157,6 +176,14 @@ def _cards(stored: Mapping[str, bytes], sku: str, location: str | None) -> Itera
     for field in _card_fields(stored, sku, location):
         if field in stored:
             yield field, decode_card(stored[field])
+
+
+def _fenced_places(card: Card, location: str | None) -> Iterator[str]:
+    """The locations of a card, or the one that is asked for, where there are fences."""
+    for index, place in enumerate(card.locations):
+        policy = card.counters[index * card.stride + PLAIN_COUNTERS : (index + 1) * card.stride]
+        if location in {None, place} and policy and policy[FLAGS_AT] & FLAG_FENCED:
+            yield place
 
 
 def _claimants(stored: Mapping[str, bytes], field: str) -> list[bytes]:
@@ -181,6 +208,7 @@ async def _read_books(
         needed, likely = [sku, *_card_fields(stored, sku, location)], list[str]()
         claimants = []
         for field, card in _cards(stored, sku, location):
+            needed += [fence_field(sku, place) for place in _fenced_places(card, location)]
             needed += [block_field(field, block) for block in range(card.first, card.block)]
             likely += [block_field(field, card.block + ahead) for ahead in range(BLOCKS_AHEAD)]
             claimants += _claimants(stored, field)
@@ -191,16 +219,20 @@ async def _read_books(
         before = version if is_complete else ""
         asked = [*dict.fromkeys((*needed, *likely))]
     if newcomers:
-        heads: dict[bytes, Head] = {}
+        heads, changed = dict[bytes, Head](), dict[bytes, Record]()
         since, until = parse_version(before), parse_version(version)
         async for event in read_events(inventory.dataset.topology, partition, after=since, until=until):
             if isinstance(event, Reserved):
                 heads[event.id] = event.read_record().head
             elif isinstance(event, Resolved):
                 heads[event.id] = event.read_head()
+            elif isinstance(event, Replanned):
+                changed[event.id] = record = event.read_record()
+                heads[event.id] = record.head
         _, _, late = await _read_once(inventory, partition, asked, newcomers)
         for claimant, record in late.items():
-            records[claimant] = structs.replace(record, head=heads.get(claimant, record.head))
+            known = changed.get(claimant, record)
+            records[claimant] = structs.replace(known, head=heads.get(claimant, known.head))
     return version, stored, records
 
 

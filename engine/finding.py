@@ -26,6 +26,7 @@ from engine.index import (
     Index,
     entries_of,
     entry_prefix,
+    may_be_in,
     operation_of,
     read_record,
 )
@@ -125,7 +126,7 @@ class Finding(Places):
         # A task of its own: the client needs one, and a caller may step us without (`api/protocol.py`).
         return await asyncio.get_running_loop().create_task(self._find_page(sought, before, limit))
 
-    async def own_holds(self, owner: str, sku: str) -> list[bytes]:
+    async def _own_holds(self, owner: str, sku: str) -> list[bytes]:
         """The ids under which an owner may hold units of a SKU in its partition. Raises as a list does."""
         partition, ids, cursor = partition_of(sku, self._partitions), list[bytes](), None
         while True:
@@ -144,11 +145,11 @@ class Finding(Places):
             if cursor is None:
                 return ids
 
-    async def cards_without(self, sku: str, owner: str) -> tuple[str, list[bytes]]:
+    async def _cards_without(self, sku: str, owner: str) -> tuple[str, list[bytes]]:
         """The version and the cards of a SKU as they would be without what an owner holds there: the cards
         and the holds are read as of one moment.
         """
-        ids = await self.own_holds(owner, sku)
+        ids = await self._own_holds(owner, sku)
         partition, asked = partition_of(sku, self._partitions), [sku]
         holds = [_ask_for(keys.operations(partition), ids)] if ids else []
         while True:
@@ -169,8 +170,11 @@ class Finding(Places):
         walk = _Walk(self.index, self._partitions, sought, before, limit)
         await walk.begin()
         found: list[tuple[bytes, Record]] = []
+        wanted = max(LEAST_READ, limit + 1)
         while len(found) <= limit and walk.looked_at < MOST_LOOKED_AT and not walk.is_over:
-            found += await walk.take(min(RECORDS_AT_ONCE, max(LEAST_READ, limit + 1 - len(found))))
+            found += await walk.take(min(RECORDS_AT_ONCE, wanted))
+            # What is rare is looked for in larger steps.
+            wanted *= 2
         await walk.strike_out()
         ended_at = None if walk.is_over else walk.last
         if len(found) > limit:
@@ -290,23 +294,17 @@ class _Walk:
             asked.setdefault(partition, []).append(operation_of(order))
         reading = (self._index.records(partition, ids) for partition, ids in asked.items())
         stored = dict(zip(asked, await asyncio.gather(*reading), strict=True))
-        found = []
+        found, state = [], self._sought.state
         for partition, order in taken:
-            record = self._read_record(order, stored[partition].get(operation_of(order)))
-            if record is None:
+            raw = stored[partition].get(operation_of(order))
+            if raw is not None and state is not None and not may_be_in(raw, state):
+                continue
+            record = None if raw is None else read_record(raw)
+            if record is None or self._prefix + order not in entries_of(operation_of(order), record):
                 self._doubted.setdefault(partition, []).append(self._prefix + order)
-            elif (self._sought.state in {None, record.head.state}) and self._sought.is_met_by(record):
+            elif self._sought.is_met_by(record):
                 found.append((order, record))
         return found
-
-    def _read_record(self, order: bytes, raw: bytes | None) -> Record | None:
-        """The record that an entry is of; None where it does not say so any more."""
-        if raw is None:
-            return None
-        record = read_record(raw)
-        if record is None or self._prefix + order not in entries_of(operation_of(order), record):
-            return None
-        return record
 
     async def strike_out(self) -> None:
         """Strikes out the entries that were met and are no more. Others will, where that fails."""

@@ -33,7 +33,7 @@ from engine.errors import (
 )
 from engine.ids import NO_OPERATION
 from engine.inventory import Inventory
-from engine.types import Movement, ReserveRequest
+from engine.types import Count, Movement, ReserveRequest
 
 log = getLogger("bincard.history")
 
@@ -54,6 +54,8 @@ NOT_RECORDED: Final = frozenset(
         "inbounds",
         "receive_inbound",
         "receive_transfer",
+        # A list says nothing that reading each reservation would not say, and it is long.
+        "reservations",
         "ship_transfer",
         "transfer",
         "transfers",
@@ -64,6 +66,7 @@ OF_MANY: Final = {
     "commit_many": "commit",
     "release_many": "release",
     "record_many": "record",
+    "count_many": "count",
 }
 """Methods that ask for several operations at once, and what each of these is recorded as."""
 
@@ -226,6 +229,7 @@ class RecordedInventory(Inventory):
         super().__init__(dataset)
         # Operations that are made of others are one operation: the inner one records nothing.
         self.inner = Inventory(dataset)
+        self.index = self.inner.index
         self.file = file
         self.numbers = count()
 
@@ -297,6 +301,8 @@ def _arguments_of(request: object) -> dict[str, object]:
     """What one of several requests would be asked with by itself."""
     if isinstance(request, Movement):
         return {"movement": request}
+    if isinstance(request, Count):
+        return {"count": request}
     if not isinstance(request, ReserveRequest):
         return {"reservation": request}
     return _given(msgspec.structs.asdict(request))

@@ -15,6 +15,7 @@ Where there is no cursor, or one that the ledger does not know, all records are 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from struct import error as StructError  # noqa: N812 - an exception, named as one
 from typing import cast
 
 import msgspec
@@ -32,14 +33,25 @@ from engine.events import (
     Gap,
     LedgerItem,
     LedgerReader,
+    Replanned,
     Reserved,
     Resolved,
     Version,
     parse_version,
 )
 from engine.ids import NO_OPERATION, OPERATION_ID_SIZE
-from engine.records import KIND_PART, Head, Record, Undecided, decode_record, is_reservation, reference_at
+from engine.records import (
+    KIND_PART,
+    Head,
+    Record,
+    Undecided,
+    decode_record,
+    decode_tail,
+    is_reservation,
+    reference_at,
+)
 from engine.topology import Topology
+from engine.types import State
 
 ALL, OWNER, REFERENCE, SKU, LOCATION = b"a", b"o", b"r", b"s", b"l"
 ORDER_SIZE = 24
@@ -54,6 +66,7 @@ MOST_UNFILED = 100_000
 """Entries that a process keeps to itself where the server takes no writes."""
 STEP_RECORDS = 2000
 """Records that one step looks at, where all are filed anew."""
+_DAMAGED = (ValueError, IndexError, StructError, msgspec.MsgspecError)
 LOST = Version(2**63, 2**63)
 """Beyond every ledger."""
 
@@ -93,8 +106,16 @@ def read_record(raw: bytes) -> Record | None:
     """A record; None where it is damaged: the audit tells of that, the others are found all the same."""
     try:
         return decode_record(raw)
-    except (ValueError, IndexError, msgspec.MsgspecError):
+    except _DAMAGED:
         return None
+
+
+def may_be_in(raw: bytes, state: State) -> bool:
+    """Whether a record may be in a state; much quicker than to read all of it."""
+    try:
+        return decode_tail(raw).state is state
+    except _DAMAGED:
+        return True
 
 
 def entries_in(operation: bytes, raw: bytes) -> list[bytes]:
@@ -351,7 +372,7 @@ def _has_news(event: Resolved) -> bool:
 def _entries_of_event(event: Event, records: Mapping[bytes, bytes]) -> list[bytes]:
     if type(event) is Reserved:
         return entries_in(event.id, event.record)
-    if isinstance(event, Carried) and is_reservation(event.record):
+    if isinstance(event, Carried | Replanned) and is_reservation(event.record):
         return entries_in(event.id, event.record)
     if isinstance(event, Resolved) and _has_news(event) and event.id in records:
         return entries_in(event.id, records[event.id])

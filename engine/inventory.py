@@ -10,32 +10,31 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import NamedTuple
 
-from engine import planner, refusals
+from msgspec.structs import replace
+
+from engine import limits, planner
 from engine.cards import read_availability, read_positions
-from engine.commands import Answered, Commands, Reply
+from engine.commands import Answered, Commands
 from engine.dataset import Dataset
 from engine.document_kinds import decode_document
 from engine.documents import Document
-from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
+from engine.errors import LocationNotFound, SkuNotFound, Unavailable, Unconfirmed
+from engine.facts import Facts
 from engine.finding import Finding
-from engine.ids import fingerprint
 from engine.keys import partition_of
-from engine.lane import Answer
 from engine.outcomes import Outcome
+from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
 from engine.supply import Supplies
-from engine.sweep import sweep_all
+from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
 from engine.types import (
+    Alternative,
     Availability,
     Capability,
     LocationAvailability,
-    Movement,
-    MovementKind,
-    MovementResult,
     Nearby,
     NearbyLocation,
     Position,
@@ -46,22 +45,13 @@ ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class _Fact(NamedTuple):
-    """A movement as it is sent."""
-
-    movement: Movement
-    operation: bytes
-    mark: bytes
-    partition: int
-    argument: bytes
-
-
-class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
+class Inventory(Facts, Transfers, Supplies, Finding, Policies, Sourcing, Pickups):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
         self._sweeps: dict[int, asyncio.Task[object]] = {}
+        self._trimmed_at = -limits.TRIM_SECONDS
         self._align_at = 0.0
 
     async def close(self) -> None:
@@ -79,74 +69,6 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
     def requests_stuck(self) -> int:
         """How many requests wait for a server that has stopped to answer."""
         return self.dataset.link.requests_stuck
-
-    # ---------------------------------------------------------------- facts
-
-    async def record(self, movement: Movement, *, caller: str = "") -> MovementResult:
-        """Records a fact. Raises `InvalidRequest`, `LocationNotFound`, `IdempotencyMismatch`,
-        `QuantityOutOfRange`; never for lack of stock.
-        """
-        fact = self._prepare_fact(movement, caller)
-        if self._partitions > 1:
-            await self.baskets.bind(fact.operation, fact.mark, fact.partition)
-        return await self._record(fact)
-
-    async def record_many(
-        self, movements: Sequence[Movement], *, caller: str = ""
-    ) -> list[MovementResult | BaseException]:
-        """Facts, those of one SKU in the order given; for each what `record` would return or raise.
-
-        Where a fact has another fate than its neighbours (a partition that moves), it may come
-        after those that follow it. Raises `InvalidRequest`, and then none is recorded.
-        """
-        facts = [self._prepare_fact(movement, caller) for movement in movements]
-        bonds: Sequence[BaseException | None] = [None] * len(facts)
-        if self._partitions > 1:
-            # All first: each bond has a way of its own, and the facts leave in order.
-            bonds = await asyncio.gather(
-                *(self.baskets.bind(fact.operation, fact.mark, fact.partition) for fact in facts),
-                return_exceptions=True,
-            )
-        bound = [self._record(fact) for fact, bond in zip(facts, bonds, strict=True) if bond is None]
-        results = iter(await asyncio.gather(*bound, return_exceptions=True))
-        return [next(results) if bond is None else bond for bond in bonds]
-
-    def _prepare_fact(self, movement: Movement, caller: str) -> _Fact:
-        """What is sent of a movement. Raises `InvalidRequest`."""
-        planner.check_movement(movement)
-        partition = partition_of(movement.sku, self._partitions)
-        quantity = -movement.quantity if movement.kind is MovementKind.SALE else movement.quantity
-        detail = planner.encode_movement_detail(movement)
-        operation = self._ids.of_movement(caller, movement.id)
-        mark = fingerprint(
-            b"\0".join((movement.sku.encode(), movement.location.encode(), b"%d" % quantity, detail))
-        )
-        argument = self.dataset.commands[partition].encode_movement(
-            operation, mark, quantity, movement.location, movement.sku, detail
-        )
-        return _Fact(movement, operation, mark, partition, argument)
-
-    async def _record(self, fact: _Fact) -> MovementResult:
-        """Records a fact whose id is bound. Raises what `record` does."""
-        try:
-            return self._recorded(
-                fact.movement, await self.dataset.commands[fact.partition].movement(fact.argument)
-            )
-        except (Refused, Unavailable):
-            await self.baskets.unbind(fact.operation, fact.mark, fact.partition)
-            raise
-
-    def _recorded(self, movement: Movement, answered: tuple[int, int, int, Answer]) -> MovementResult:
-        """What became of a movement. Raises the refusal."""
-        now_ms, epoch, seq, answer = answered
-        if type(answer) is bytes:
-            self.metrics.count(movement.kind, Outcome.RECORDED)
-            return planner.decode_movement_result(answer)
-        if answer[0] == b"replayed":
-            self.metrics.count(movement.kind, Outcome.REPLAYED)
-            return planner.decode_movement_result(answer[1], replayed=True)
-        reply = Reply(now_ms, epoch, seq, answer)
-        raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
 
     # ---------------------------------------------------------------- documents
 
@@ -176,7 +98,7 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
 
     async def _availability_to(self, owner: str, sku: str, locations: Sequence[str]) -> Availability:
         await self.stock(sku, locations=locations)  # gives back what has lapsed
-        version, cards = await self.cards_without(sku, owner)
+        version, cards = await self._cards_without(sku, owner)
         places = [place for card in cards for place in read_availability(card)]
         if locations:
             places = await self._choose_places(locations, places)
@@ -208,6 +130,13 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
                 places = await self._choose_places(locations, places)
             found.append(planner.sum_availability(sku, version, places))
         return found
+
+    async def alternatives(self, sku: str, location: str) -> list[Alternative]:
+        """Other active locations that have a SKU: the nearest first where coordinates tell, then those that
+        have the most.
+        """
+        (found,) = await self.availability_of((sku,))
+        return rank_alternatives(location, found, await self.locations())
 
     async def nearby(
         self,
@@ -245,14 +174,28 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
         for location in locations:
             planner.check_location(location, "/location")
         commands = self.dataset.commands[partition_of(sku, self._partitions)]
-        version, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
-        if not cards:
-            raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
-        found = [position for card in cards for position in read_positions(card, version)]
+        found = list[Position]()
+        for _ in range(_READINGS):
+            version, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
+            if not cards:
+                raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
+            found = [position for card in cards for position in read_positions(card, version)]
+            found, is_whole = await self._with_conditions(sku, found)
+            if is_whole:
+                break
         if not locations:
             return found
         by_location = {position.location: position for position in found}
         return [by_location[location] for location in dict.fromkeys(locations) if location in by_location]
+
+    async def _with_conditions(self, sku: str, found: list[Position]) -> tuple[list[Position], bool]:
+        """Positions with their conditions; and whether these add up, or have changed since."""
+        lying = [position.location for position in found if position.unsellable]
+        if not lying:
+            return found, True
+        named = await self.conditions(sku, lying)
+        told = [replace(position, conditions=named.get(position.location, {})) for position in found]
+        return told, all(position.unsellable == sum(position.conditions.values()) for position in told)
 
     async def _read_cards(
         self, commands: Commands, sku: str, waiting: Answered
@@ -295,8 +238,16 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
         # Before anything is forgotten: what an outbox began must be remembered until it is done.
         await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
+        await self._trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         return expired
+
+    async def _trim(self) -> None:
+        """Forgets some old history, now and then: see `limits.TRIM_SECONDS`."""
+        now = asyncio.get_running_loop().time()
+        if now - self._trimmed_at >= limits.TRIM_SECONDS:
+            self._trimmed_at = now
+            await asyncio.gather(*(trim_some(commands) for commands in self.dataset.commands))
 
     async def _repair(self, partition: int) -> None:
         while await self.baskets.repair(partition):
@@ -329,3 +280,5 @@ class Inventory(Transfers, Supplies, Finding, Policies, Sourcing):
 
 
 _OVERDUE = [b"overdue"]
+_READINGS = 8
+"""How often a position is read whose conditions change meanwhile."""

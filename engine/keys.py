@@ -12,10 +12,14 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | | | line feed, location, `=`, SKU → fences of the position |
+| `inv:{p}:wanted` | hash | line feed, location, `=`, SKU → since when the position is to be counted, in ms |
 | `inv:{p}:locations`, `pools`, `channels`, `items` | hash | id → settings; the same in every partition |
 | `inv:{p}:named` | hash | class, line feed, id → who names it: ids, each with a line feed behind it |
 | `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:moves` | zset | the physical history of all positions: see `lua/lib/batch.lua` |
+| `inv:{p}:counts` | hash | SKU and place → the newest count: see `lua/lib/facts.lua` |
+| `inv:{p}:conditions` | hash | SKU and place → units by condition: see `lua/lib/facts.lua` |
 | `inv:{p}:fenced` | hash | channel id → how many fences it has |
 | `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
 | `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
@@ -62,6 +66,10 @@ def stock(partition: int) -> str:
     return f"inv:{{{partition}}}:stock"
 
 
+def wanted(partition: int) -> str:
+    return f"inv:{{{partition}}}:wanted"
+
+
 def locations(partition: int) -> str:
     return f"inv:{{{partition}}}:locations"
 
@@ -88,6 +96,18 @@ def changes(partition: int) -> str:
 
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def moves(partition: int) -> str:
+    return f"inv:{{{partition}}}:moves"
+
+
+def counts(partition: int) -> str:
+    return f"inv:{{{partition}}}:counts"
+
+
+def conditions(partition: int) -> str:
+    return f"inv:{{{partition}}}:conditions"
 
 
 def fenced(partition: int) -> str:

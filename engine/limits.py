@@ -24,6 +24,20 @@ MAX_OPERATION_ID_LENGTH = 255
 """Characters of an idempotency key or a movement's id."""
 
 MAX_MOVEMENTS = 5000
+MAX_COUNTS = 5000
+
+HISTORY_SECONDS = 90 * 86_400
+"""How long movements of a position stay in its history. A count that is older cannot be judged any more."""
+
+TRIM_POSITIONS = 200
+"""Positions whose old history one call looks for: less than a millisecond of server time."""
+
+TRIM_MOVES = 500
+"""Movements that such a call removes at the most."""
+
+TRIM_SECONDS = 10.0
+"""How often a sweeper looks for old history: all of half a million positions in seven hours."""
+
 MAX_AVAILABILITY_SKUS = 1000
 
 CALL_REQUESTS = 128

@@ -38,6 +38,7 @@ class Outcome(StrEnum):
     PLANNED = "planned"
     FOUND = "found"
     FORGOTTEN = "forgotten"
+    TRIMMED = "trimmed"
     TAKEN_OVER = "taken_over"
     PACED = "paced"
     REPLAYED = "replayed"
@@ -85,9 +86,11 @@ class Outcome(StrEnum):
     SPANS_PARTITIONS = "spans_partitions"
     EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
     INSUFFICIENT_STOCK = "insufficient_stock"
+    VERSION_MISMATCH = "version_mismatch"
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
     LOCATION_IN_USE = "location_in_use"
     POOL_IN_USE = "pool_in_use"
+    CHANNEL_IN_USE = "channel_in_use"
     ITEM_IN_USE = "item_in_use"
     FENCE_IN_USE = "fence_in_use"
     TRANSFER_NOT_FOUND = "transfer_not_found"
@@ -125,9 +128,11 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.SPANS_PARTITIONS: Retry.NEVER,
     Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
+    Outcome.VERSION_MISMATCH: Retry.NEW_KEY,
     Outcome.QUANTITY_OUT_OF_RANGE: Retry.NEVER,
     Outcome.LOCATION_IN_USE: Retry.NEW_KEY,
     Outcome.POOL_IN_USE: Retry.NEW_KEY,
+    Outcome.CHANNEL_IN_USE: Retry.NEW_KEY,
     Outcome.ITEM_IN_USE: Retry.NEW_KEY,
     Outcome.FENCE_IN_USE: Retry.NEW_KEY,
     Outcome.TRANSFER_NOT_FOUND: Retry.NEVER,

@@ -64,7 +64,7 @@ class Places:
         return await self.setting_store.save(channel)
 
     async def delete_channel(self, channel: str) -> None:
-        """Raises `ChannelNotFound`."""
+        """Raises `ChannelNotFound`, and `ChannelInUse` while it has fences."""
         await self.setting_store.delete(SettingClass.CHANNEL, channel)
 
     async def channel(self, channel: str) -> Channel:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from engine.cards import place_of
 from engine.keys import route_of
-from engine.types import Line, Reservation, ReservationLine, State
+from engine.types import Line, Reservation, ReservationLine, ShortLine, State
 
 
 class Undecided(StrEnum):
@@ -47,6 +47,20 @@ _HEAD = Layout("<7s7s6s6sHHHBBBB")
 _PROGRESS_COUNT_AT = -4
 
 
+class Later(Struct, frozen=True, array_like=True):
+    """What came to be known of a reservation after it was made."""
+
+    first: Sequence[tuple[str, int, str]] = ()
+    """The lines that it was made with, where it has others by now: SKU, quantity, location."""
+    ready_ms: int | None = None
+    """Since when its goods wait to be collected."""
+    short: Sequence[tuple[str, str, int, int]] = ()
+    """What was not found when it was picked: SKU, location, quantity, when."""
+
+
+NOTHING_LATER = Later()
+
+
 class Detail(Struct, frozen=True, array_like=True):
     """The part of a record's body that only Python reads. Empty `lines`: one line a position."""
 
@@ -59,6 +73,7 @@ class Detail(Struct, frozen=True, array_like=True):
     """For each line its position and quantity, where lines share positions."""
     references: Sequence[tuple[int, str]] = ()
     """The references that commits gave in place of the first one, each with the revision it began."""
+    later: Later | None = None
 
 
 class Plan(Struct, frozen=True, gc=False):
@@ -372,7 +387,15 @@ def build_reservation(
         f"{head.changed_epoch}.{head.changed_seq}",
         lines,
         replayed,
+        *_marks_of(detail),
     )
+
+
+def _marks_of(detail: Detail) -> tuple[int | None, Sequence[ShortLine]]:
+    """Since when it is ready, and what was not found."""
+    if detail.later is None:
+        return None, ()
+    return detail.later.ready_ms, [ShortLine(*one) for one in detail.later.short]
 
 
 def reference_at(detail: Detail, revision: int) -> str | None:

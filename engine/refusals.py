@@ -26,6 +26,7 @@ _DETAILS: dict[Outcome, str] = {
     Outcome.RESERVATION_NOT_FOUND: "there is no such reservation",
     Outcome.LOCATION_NOT_FOUND: "there is no such location",
     Outcome.SKU_NOT_FOUND: "no location stocks it",
+    Outcome.VERSION_MISMATCH: "the position has changed since it was read",
     Outcome.POOL_NOT_FOUND: "there is no such pool",
     Outcome.CHANNEL_NOT_FOUND: "there is no such channel",
     Outcome.ITEM_NOT_FOUND: "nothing was set for this item",
@@ -35,6 +36,7 @@ _DETAILS: dict[Outcome, str] = {
     Outcome.FENCE_IN_USE: "its channel has promised units of it",
     Outcome.LOCATION_IN_USE: "positions exist at the location, or a pool names it",
     Outcome.POOL_IN_USE: "a channel sells from the pool",
+    Outcome.CHANNEL_IN_USE: "the channel has fences",
     Outcome.ITEM_IN_USE: "positions of the item exist, or it is part of a kit",
     Outcome.QUANTITY_OUT_OF_RANGE: "on_hand would leave the range that is counted",
 }

@@ -28,6 +28,13 @@ from engine.settings import SettingsView
 
 _Saved = TypeVar("_Saved", bound=Setting)
 
+_GOODS = {
+    SettingClass.LOCATION: (keys.stocked, Outcome.LOCATION_IN_USE),
+    SettingClass.CHANNEL: (keys.fenced, Outcome.CHANNEL_IN_USE),
+    SettingClass.ITEM: (keys.stock, Outcome.ITEM_IN_USE),
+}
+"""Where a partition says that goods of its own need a setting."""
+
 COPY_PAUSES = (0.005, 0.02, 0.05, 0.2)
 """Seconds for which a copy that has come too early waits for those before it."""
 COPIED_AT_ONCE = 500
@@ -59,6 +66,8 @@ class SettingStore:
     async def delete(self, kind: SettingClass, name: str) -> None:
         """Deletes a setting. Raises `NotFound`, `SettingInUse`."""
         check_id(kind, name, "/sku" if kind is SettingClass.ITEM else "/id")
+        if self._partitions > 1 and name not in (await self._view.latest()).stored[kind]:
+            raise REFUSAL_ERRORS[FORMS[kind].not_found](f"there is no {FORMS[kind].word} {name}")
         for partition in range(1, self._partitions):
             # Partition 0 sees its own goods, and the copies are refused where goods have come since.
             await self._refuse_stocked(partition, kind, name)
@@ -69,13 +78,12 @@ class SettingStore:
     async def _refuse_stocked(self, partition: int, kind: SettingClass, name: str) -> None:
         if kind is SettingClass.ITEM and partition != keys.partition_of(name, self._partitions):
             return
-        key = {SettingClass.LOCATION: keys.stocked, SettingClass.ITEM: keys.stock}.get(kind)
-        if key is None:
+        if kind not in _GOODS:
             return
+        key, word = _GOODS[kind]
         reading = self._topology.read_at_once(("HEXISTS", key(partition), name))
         if (await asyncio.get_running_loop().create_task(reading))[0]:
-            word = Outcome.ITEM_IN_USE if kind is SettingClass.ITEM else Outcome.LOCATION_IN_USE
-            raise REFUSAL_ERRORS[word](f"{FORMS[kind].word} {name}: positions exist")
+            raise REFUSAL_ERRORS[word](f"{FORMS[kind].word} {name}: positions or fences exist")
 
     def _raise_refusal(
         self, reply: Reply, kind: SettingClass, name: str, setting: Setting | None = None

@@ -48,6 +48,11 @@ class Settings:
         """The locations of all pools of a channel, each once, in the order of `locations_of_pool`."""
         return self._channel_locations[channel]
 
+    @cached_property
+    def kits(self) -> frozenset[str]:
+        """The SKUs that are sold as components."""
+        return frozenset(item.sku for item in self.items.values() if item.components)
+
     def sharing(self, location: str) -> int:
         """How many pools have a location."""
         return self._sharing.get(location, 0)
@@ -124,6 +129,16 @@ class SettingsView:
     def peek(self) -> Settings | None:
         """The snapshot where it is fresh: for who cannot wait."""
         return self._known if monotonic() - self._checked < FRESH_SECONDS else None
+
+    def glance(self) -> Settings | None:
+        """The newest snapshot that this process has, and no waiting; where it is not fresh another is
+        fetched. None until the first has come.
+        """
+        if monotonic() - self._checked >= FRESH_SECONDS and (
+            self._refreshing is None or self._refreshing.done()
+        ):
+            self._refreshing = self._begin_refresh()
+        return self._known
 
     async def current(self) -> Settings:
         """A snapshot that was the newest within the last second. It waits for nothing while it is fresh.

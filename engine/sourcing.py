@@ -5,7 +5,7 @@ partitions is planned from what each of them tells, then held at the chosen plac
 somebody was faster it is planned anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -58,6 +58,15 @@ MOST_TRIES = 16
 class Sourcing(Reservations):
     """The part of `Inventory` that chooses places."""
 
+    def needs_sourcing(self, skus: Iterable[str], channel: str | None) -> bool:
+        """Whether a reserve with places is more than the plain one: for a channel that sells by rules, or
+        of a kit. By what this process knows of the settings, which may be a second old.
+        """
+        settings = self.settings.glance()
+        if settings is None:
+            return channel is not None
+        return channel in settings.channels or (bool(settings.kits) and not settings.kits.isdisjoint(skus))
+
     async def source(
         self,
         op_id: str,
@@ -92,6 +101,24 @@ class Sourcing(Reservations):
             if list(split_groups(order.groups, self._partitions)) == [home]:
                 return await self._source(order, operation, route, argument)
             return await self._source_apart(order, operation, mark, route, detail)
+
+    async def _make_way(self, asked: Asked) -> Reservation:
+        """A plain reserve that only fits if units that float are moved."""
+        lines = asked.plan.positions
+        groups = [Group(line.quantity, line.location, ((line.sku, 1),)) for line in lines]
+        rules = Rules()
+        argument = b"".join(
+            (
+                asked.operation,
+                asked.mark,
+                (asked.detail.ttl_seconds * 1000).to_bytes(4, "little"),
+                asked.plan.route.to_bytes(2, "little"),
+                encode_request(groups, rules),
+                planner.pack_detail(asked.detail),
+            )
+        )
+        wanted = [Wanted(line.sku, line.quantity, line.location) for line in lines]
+        return await self._source(_Order(wanted, groups, rules), asked.operation, asked.plan.route, argument)
 
     async def plan(self, lines: Sequence[Wanted], *, rules: Rules) -> SourcingPlan:
         """What `source` would do at this moment, and why. Raises as it does, but for short lines."""
@@ -245,7 +272,8 @@ class Sourcing(Reservations):
                 planner.pack_detail(detail),
             )
         )
-        is_apart, partition = self.baskets.is_apart(plan), plan.route % self._partitions
+        partition = plan.route % self._partitions
+        is_apart = self.baskets.is_apart(plan, partition)
         argument = self.dataset.commands[partition].encode_reserve(
             operation,
             mark,

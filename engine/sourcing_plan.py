@@ -71,6 +71,8 @@ class Rules(Struct, frozen=True):
     allow_partial: bool = False
     allow_split: bool = True
     capability: str | None = None
+    everywhere: bool = False
+    """Whether all locations will do where neither pool nor channel is named: for who only asks."""
 
 
 class Candidate(Struct, frozen=True):
@@ -156,7 +158,7 @@ def check_rules(lines: Sequence[Wanted], rules: Rules) -> None:
         value = getattr(rules, name)
         if value is not None:
             check_location(value, f"/{name}")
-    if rules.channel is None and rules.pool is None:
+    if rules.channel is None and rules.pool is None and not rules.everywhere:
         for index, line in enumerate(lines):
             if line.location is None:
                 raise InvalidRequest(
@@ -201,7 +203,12 @@ def encode_request(groups: Sequence[Group], rules: Rules) -> bytes:
     """Rules and groups as `lua/lib/sourcing.lua` reads them."""
     lat, lon = rules.near or (0.0, 0.0)
     parts = [
-        bytes((rules.allow_split + 2 * rules.allow_partial, STRATEGIES.index(rules.strategy) + 1)),
+        bytes(
+            (
+                rules.allow_split + 2 * rules.allow_partial + 4 * rules.everywhere,
+                STRATEGIES.index(rules.strategy) + 1,
+            )
+        ),
         bytes((rules.near is not None,)),
         round(lat * MICRODEGREES).to_bytes(4, "little", signed=True),
         round(lon * MICRODEGREES).to_bytes(4, "little", signed=True),

@@ -72,3 +72,10 @@ async def sweep_all(commands: Commands, *, memories: bool = False) -> int:
         swept = await sweep(commands, memories=memories)
         count, is_done = count + swept.count, swept.is_done
     return count
+
+
+async def trim_some(commands: Commands) -> int:
+    """Forgets the old history of the next positions; how many movements. Raises as `sweep` does."""
+    _, _, _, (count, last) = await commands.trim(commands.trimmed)
+    commands.trimmed = last
+    return int(count)

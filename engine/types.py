@@ -42,6 +42,15 @@ class Line(Struct, frozen=True, gc=False):
     location: str
 
 
+class Move(Struct, frozen=True, gc=False):
+    """Units of a SKU that go from one location of a reservation to another one."""
+
+    sku: str
+    source: str
+    target: str
+    quantity: int
+
+
 class ReserveRequest(Struct, frozen=True, gc=False):
     """One of several reservations that are asked for in one call; the arguments of `Inventory.reserve`."""
 
@@ -68,6 +77,31 @@ class ReservationLine(Struct, frozen=True, gc=False):
     released: int
 
 
+class ShortLine(Struct, frozen=True, gc=False):
+    """Units of a reservation that were not found when they were to be picked."""
+
+    sku: str
+    location: str
+    quantity: int
+    at_ms: int
+
+
+class WantedCount(Struct, frozen=True, gc=False):
+    """A position that is to be counted, and since when."""
+
+    sku: str
+    location: str
+    since_ms: int
+
+
+class Alternative(Struct, frozen=True, gc=False):
+    """Another location that has a SKU, with its distance where that is known."""
+
+    location: str
+    available: int
+    distance_km: float | None
+
+
 class Reservation(Struct, frozen=True):
     """Lines held under one id. `version` is `epoch.seq` of the change that made it what it is.
     `replayed` tells that this is the answer of an earlier, equal request.
@@ -85,6 +119,9 @@ class Reservation(Struct, frozen=True):
     version: str
     lines: Sequence[ReservationLine]
     replayed: bool = False
+    ready_ms: int | None = None
+    """Since when the goods wait to be collected; None unless somebody said so."""
+    short: Sequence[ShortLine] = ()
 
 
 class Shortage(Struct, frozen=True, gc=False):
@@ -119,12 +156,17 @@ class MovementKind(StrEnum):
 
     RECEIVE = "receive"
     SALE = "sale"
+    RETURN = "return"
     ADJUST = "adjust"
+    CONDITION = "condition"
 
 
 class Movement(Struct, frozen=True):
     """A fact. `quantity` counts the goods that moved (signed for `adjust` alone); `id` is its
-    operation id; `occurred_ms` defaults to the moment of recording.
+    operation id; `occurred_ms` defaults to the moment of recording, and one in the future is taken as that.
+
+    `condition` is what the goods were in: those of a `condition` movement go from there to `to_condition`,
+    all others come or go in it. None and `sellable` are the same. `reservation` is the one it belongs to.
     """
 
     id: str
@@ -135,16 +177,63 @@ class Movement(Struct, frozen=True):
     reason: str | None = None
     reference: str | None = None
     occurred_ms: int | None = None
+    condition: str | None = None
+    to_condition: str | None = None
+    reservation: str | None = None
+
+
+class Count(Struct, frozen=True):
+    """So many units were on hand at a moment, whatever is told later of before or after it. `id` is its
+    operation id; a moment in the future is taken as just now.
+    """
+
+    id: str
+    sku: str
+    location: str
+    quantity: int
+    counted_ms: int
+    reason: str | None = None
+    reference: str | None = None
+
+
+class Ignored(StrEnum):
+    """Why a fact did not change on_hand. The order is that of the codes in `lua/lib/facts.lua`."""
+
+    COUNTED_SINCE = "counted_since"
+    """A count of that moment or later has it in."""
+    TOO_OLD = "too_old"
+    """A count from before the history that is kept."""
 
 
 class MovementResult(Struct, frozen=True):
-    """What the books say after a fact."""
+    """What the books say after a fact. `effect` is by how much on_hand changed."""
 
     on_hand: int
     available: int
     version: str
     uncovered: Sequence[Uncovered] = ()
     replayed: bool = False
+    effect: int = 0
+    ignored: Ignored | None = None
+
+
+class Happening(Struct, frozen=True):
+    """One line of a position's history. `quantity` is the units that came or went, of a count those that were
+    counted; `effect` what that did to on_hand. What the ledger does not have any more is None.
+    """
+
+    kind: str
+    id: str | None
+    quantity: int
+    effect: int | None
+    occurred_ms: int
+    recorded_ms: int | None
+    version: str
+    reason: str | None = None
+    reference: str | None = None
+    condition: str | None = None
+    to_condition: str | None = None
+    reservation: str | None = None
 
 
 class LocationAvailability(Struct, frozen=True, gc=False):
@@ -200,6 +289,10 @@ class Position(Struct, frozen=True, gc=False):
     available: int
     version: str
     """`epoch.seq` of the books that were read."""
+    conditions: Mapping[str, int] = {}
+    """The unsellable units by condition."""
+    state: str = ""
+    """All stored counters: what an absolute set may expect."""
 
 
 class Policy(Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from typing import cast
 from redis.cluster import RedisCluster
 
 from engine import (
+    Count,
     Inventory,
     Line,
     Location,
@@ -41,6 +42,7 @@ from tests.model import (
     Units,
     Verb,
 )
+from tests.model_facts import FACTS
 from tests.servers import Control
 
 CLOCK_KEY = "test:clock:"
@@ -113,6 +115,7 @@ class Shop:
             START_MS,
             self._keeper_of,
             sequences=dict.fromkeys(range(partitions), len(LOCATIONS)),
+            rank=lambda key: inventory.dataset.ids.of_movement("", key),
         )
 
     def _keeper_of(self, of_movement: bool, key: str) -> int:
@@ -156,13 +159,8 @@ class Shop:
 
     async def _send(self, call: Call, inventory: Inventory) -> Answer:
         lines = None if call.lines is None else [Line(*line) for line in call.lines]
-        if call.verb in {"receive", "sale", "adjust"}:
-            assert lines
-            assert call.key is not None
-            (line,) = lines
-            kind = MovementKind(call.verb)
-            movement = Movement(call.key, kind, line.sku, line.location, line.quantity)
-            return self._tell_movement(await inventory.record(movement))
+        if call.verb in FACTS:
+            return self._tell_movement(await send_fact(call, inventory))
         if call.verb == "reserve":
             assert lines
             assert call.key is not None
@@ -194,7 +192,10 @@ class Shop:
         names = {public: name for name, public in self.names.items()}
         uncovered = tuple((names[broken.reservation], broken.quantity) for broken in result.uncovered)
         version = sequence_of(result.version)
-        return Booked(result.on_hand, result.available, version, uncovered, result.replayed)
+        ignored = None if result.ignored is None else result.ignored.value
+        return Booked(
+            result.on_hand, result.available, version, uncovered, result.replayed, result.effect, ignored
+        )
 
     async def compare_reservation(self, name: str) -> None:
         """A reservation reads as the model has it."""
@@ -324,6 +325,30 @@ async def send_together(shop: Shop, calls: list[Call]) -> list[Answer]:
     return list(await asyncio.gather(*(shop.send(call) for call in calls)))
 
 
+async def send_fact(call: Call, inventory: Inventory) -> MovementResult:
+    """Tells a fact."""
+    assert call.lines
+    assert call.key is not None
+    ((sku, quantity, location),) = call.lines
+    if call.verb == "count":
+        assert call.occurred_ms is not None
+        return await inventory.count(Count(call.key, sku, location, quantity, call.occurred_ms))
+    if call.verb == "set":
+        return await inventory.set_on_hand(sku, location, quantity, expected=None, op_id=call.key)
+    return await inventory.record(
+        Movement(
+            call.key,
+            MovementKind(call.verb),
+            sku,
+            location,
+            quantity,
+            occurred_ms=call.occurred_ms,
+            condition=call.condition or None,
+            to_condition=call.to_condition or None,
+        )
+    )
+
+
 def sequence_of(version: str) -> int:
     """The sequence number of a version, which here is always of the first epoch."""
     epoch, sequence = version.split(".")
@@ -423,7 +448,7 @@ def encode_card(card: Card) -> bytes:
 
 def fact(verb: str, key: str, sku: str, quantity: int, location: str) -> Call:
     """A movement as a call."""
-    assert verb in {"receive", "sale", "adjust"}
+    assert verb in FACTS
     return Call(cast("Verb", verb), key, ((sku, quantity, location),))
 
 

@@ -12,7 +12,7 @@ import pytest
 from engine import keys
 from engine.commands import Commands, Replan
 from engine.errors import REFUSAL_ERRORS
-from engine.lane import Script
+from engine.lane import Script, bulk
 from engine.outcomes import OF_DOCUMENTS, REFUSALS, Outcome
 from engine.script import assemble, library, read_sources
 from engine.types import Supply, SupplyKind
@@ -43,6 +43,10 @@ KEYS = {
     "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "wanted": keys.wanted(P),
+    "moves": keys.moves(P),
+    "counts": keys.counts(P),
+    "conditions": keys.conditions(P),
     "fenced": keys.fenced(P),
     "find": keys.find(P),
     "found": keys.found(P),
@@ -62,6 +66,10 @@ TYPES = {
     "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
+    "wanted": "hash",
+    "moves": "zset",
+    "counts": "hash",
+    "conditions": "hash",
     "fenced": "hash",
     "find": "zset",
     "found": "hash",
@@ -307,7 +315,10 @@ async def call_all() -> dict[str, Script]:
     await commands.find(bytes(12))
     await commands.index(b"", b"1-1", [b"a"], [b"b"])
     await commands.carry(bytes(12), 0, 0, b"", 1)
-    await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
+    await commands.movement(bulk(b""))
+    await commands.record_count(bulk(b""))
+    await commands.opening(b"")
+    await commands.trim(b"")
     await commands.save_setting(1, "L", b"")
     await commands.save_policy("a", "L", (1, 2, 3))
     await commands.save_fence("web", "a", "L", 1, spills=True, used=0)

@@ -18,10 +18,14 @@ AVAILABILITY = (
             SKU_IN_PATH,
             Parameter("location", "query", LOCATION, "Only this location; may be repeated.", repeats=True),
             Parameter(
+                "channel", "query", LOCATION, "What this channel can sell: by its pools, buffer and fences."
+            ),
+            Parameter("pool", "query", LOCATION, "What the locations of this pool have."),
+            Parameter(
                 "quantity",
                 "query",
                 {"type": "integer", "minimum": 1, "maximum": limits.MAX_QUANTITY},
-                "Adds `can_reserve`: whether one location could promise so many.",
+                "Adds `can_reserve`: whether so many could be had, of channel or pool or else one location.",
             ),
             Parameter(
                 "owner",
@@ -46,7 +50,14 @@ AVAILABILITY = (
             "locations": [{"location": "s7", "available": 7, "status": "in_stock"}],
         },
         has_tag=True,
-        problems=("sku_not_found", "location_not_found", "pool_not_found", "invalid_request", *READ),
+        problems=(
+            "sku_not_found",
+            "location_not_found",
+            "pool_not_found",
+            "channel_not_found",
+            "invalid_request",
+            *READ,
+        ),
     ),
     Operation(
         method="GET",

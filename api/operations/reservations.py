@@ -97,8 +97,51 @@ RESERVATIONS = (
             "sku_not_found",
             "not_stocked",
             "pool_not_found",
+            "channel_not_found",
             "insufficient_stock",
             *WRITE,
+        ),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/plans",
+        name="plan_reservation",
+        tag="Reservations",
+        summary="Ask what a reserve would do, and why",
+        description=(
+            "Decides as a reserve would now, and holds nothing. Every location that could be asked is "
+            "listed, the preferred first, with why it was or was not chosen."
+        ),
+        body=schemas.PlanBody,
+        request_example={"lines": [{"sku": "A-1", "quantity": 2}], "channel": "web", "sourcing": "priority"},
+        answers={200: schemas.PlanAnswer},
+        answer_example={
+            "can_reserve": True,
+            "version": "1.1042",
+            "lines": [
+                {
+                    "sku": "A-1",
+                    "requested": 2,
+                    "quantity": 2,
+                    "locations": [
+                        {
+                            "location": "s7",
+                            "quantity": 2,
+                            "available": 5,
+                            "reason": "chosen",
+                            "distance_km": None,
+                        }
+                    ],
+                }
+            ],
+        },
+        problems=(
+            "sku_not_found",
+            "not_stocked",
+            "pool_not_found",
+            "channel_not_found",
+            "invalid_request",
+            *READ,
         ),
     ),
     Operation(

@@ -128,7 +128,8 @@ SETTINGS = (
         ("id", LOCATION, _CHANNEL),
         (schemas.ChannelBody, schemas.ChannelAnswer, schemas.ChannelsAnswer),
         names="pool_not_found",
-        deletable="",
+        in_use="channel_in_use",
+        deletable="without fences",
     ),
     *_four(
         "item",

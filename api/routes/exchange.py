@@ -111,9 +111,14 @@ def json_response(status: int, content: object, headers: Mapping[str, str] | Non
     return Response(encode(content), status, headers, "application/json")
 
 
+def entity_tag(tagged: object) -> str:
+    """The entity tag of what callers compare."""
+    return f'"{blake2b(encode(tagged), digest_size=8).hexdigest()}"'
+
+
 def tagged_response(request: Request, content: object, tagged: object) -> Response:
     """An answer with an entity tag made of the part of it that callers compare; 304 where they know it."""
-    tag = f'"{blake2b(encode(tagged), digest_size=8).hexdigest()}"'
+    tag = entity_tag(tagged)
     known = asked(request).headers.get(b"if-none-match")
     if known is not None and hot.matches(known, tag.encode()):
         return Response(status_code=304, headers={"ETag": tag})

@@ -25,6 +25,7 @@ from engine.check.requests import (
     answer_of,
     content_of,
     deadline_of,
+    is_plain,
     location_of,
     number_of,
     places_of,
@@ -234,6 +235,10 @@ class Judge:
                 operation.life_told = operation.life.told
         if name == "reserve" and self._partitions > 1:
             self._begin_basket(operation)
+        movement = arguments.movement
+        if movement is not None and not is_plain(movement):
+            for partition in partitions:
+                self._orders[partition].books.position(movement.sku, movement.location).is_judged = False
         self._remember(operation, entry)
         self._under_way[number] = operation
         for partition, floor in zip(partitions, floors, strict=True):
@@ -626,6 +631,9 @@ class Judge:
         _settle_doubt(memory)
         quantity = quantity_of(movement)
         position = books.position(movement.sku, movement.location)
+        if told.ignored is not None:
+            # A count has it in, which this history may not know.
+            quantity, position.is_judged = told.effect, False
         is_late = version <= books.version
         self._tell(
             operation, partition, version, EFFECT, entry.time,
@@ -634,7 +642,9 @@ class Judge:
         )  # fmt: skip
 
     def _take_availability(self, operation: Operation, entry: Entry) -> None:
-        self._tell_availability(operation, reading.read_availability(entry.answer), entry)
+        # To an owner its own holds are free: that is no word on the books as they are.
+        if operation.arguments.owner is None:
+            self._tell_availability(operation, reading.read_availability(entry.answer), entry)
 
     def _take_availabilities(self, operation: Operation, entry: Entry) -> None:
         for told in reading.read_availabilities(entry.answer):

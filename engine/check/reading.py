@@ -72,6 +72,8 @@ class ToldMovement(Struct, frozen=True, gc=False):
     version: str
     uncovered: tuple[Uncovered, ...] = ()
     replayed: bool = False
+    effect: int = 0
+    ignored: str | None = None
 
 
 class ToldAvailability(Struct, frozen=True, gc=False):

@@ -7,9 +7,11 @@
 --@key due inv:{p}:due zset rw
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash rw
+--@key wanted inv:{p}:wanted hash w
 --@arg retention_ms how long a finished reservation and an operation id are remembered
 --@arg request... id(12) operation(12) fingerprint(8) changed(H, I7): the record's version that the caller worked from,
---  plan, for each position of it held(I5) committed(I5) fulfilled(I5) released(I5), then the caller's part, terms first
+--  is_short(B): whether positions that lose committed units are to be counted, plan, for each position of it held(I5)
+--  committed(I5) fulfilled(I5) released(I5), then the caller's part, terms first
 --@answer replayed [word, answer, record]
 --@answer idempotency_mismatch [word]
 --@answer reservation_not_found [word, seq]
@@ -27,7 +29,7 @@
 --@event replanned id(12) operation(12) size(I4) record
 
 local VERSION_AT = 33
-local PLAN_OF_REQUEST = 42
+local PLAN_OF_REQUEST = 43
 
 -- The lines that a request asks for, and where the caller's part begins.
 local function read_asked(args)
@@ -37,6 +39,17 @@ local function read_asked(args)
     line.held, line.committed, line.fulfilled, line.released, cursor = unpack_struct('<I5I5I5I5', args, cursor)
   end
   return lines, cursor
+end
+
+-- Notes the positions at which units that were promised for good are not to be found: whoever counts next begins
+-- there.
+local function want_counts(change, wanted)
+  for i = 1, #change.moves do
+    local move, n = change.moves[i], #wanted
+    if move.allocated < 0 then
+      wanted[n + 1], wanted[n + 2] = move.place .. move.sku, pack('<I6', now_ms)
+    end
+  end
 end
 
 -- Whether a basket's parts need not hear of other lines: they are the same.
@@ -62,7 +75,7 @@ local function decide_replan(args, request)
   elseif head.state > STATE.COMMITTED then
     return refuse_not_held({ head = head })
   end
-  local epoch, seq = unpack_struct('<HI7', args, VERSION_AT)
+  local epoch, seq, is_short = unpack_struct('<HI7B', args, VERSION_AT)
   if epoch ~= head.changed_epoch or seq ~= head.changed_seq then
     return { 'stale' }
   end
@@ -71,8 +84,11 @@ local function decide_replan(args, request)
   if change.is_basket and not has_same_lines(change) then
     return { 'spans_partitions', last_seq }
   end
-  local refusal = REPLAN.refuse(change, REPLAN.room)
+  local refusal = REPLAN.refuse(change, TERMS.room)
   if not refusal then
+    if is_short == 1 then
+      want_counts(change, request.wanted)
+    end
     return REPLAN.apply(change, request, string_sub(args, rest_at))
   elseif refusal[1] == 'insufficient_stock' and make_room(request.retention_ms, request.count) then
     -- What lapsed may be the reservation itself.
@@ -102,7 +118,7 @@ local function replan(keys, args)
   end
   load_operations(asked)
   want_all(args)
-  local request = { retention_ms = tonumber(args[1]), count = #args, known = UNKNOWN_REVISION }
+  local request = { retention_ms = tonumber(args[1]), count = #args, known = UNKNOWN_REVISION, wanted = {} }
   for i = 2, #args do
     request.id, request.operation, request.fingerprint = request_id[i], request_operation[i], request_fingerprint[i]
     answer[i + 2] = decide_replan(args[i], request)
@@ -110,5 +126,6 @@ local function replan(keys, args)
   end_answer(answer)
   --@writes
   write_batch()
+  set_fields(keys[6], request.wanted, #request.wanted)
   return answer
 end

@@ -21,7 +21,9 @@
 --@event reserve the record behind its size
 
 local function replay_reserve(prior, request)
-  if string_byte(prior) == KIND.RESERVATION and string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
+  -- One that has other lines by now may lie apart from its home, after a repartition.
+  local is_apart = is_basket(prior) and decode_head(prior).state < STATE.PENDING
+  if (is_apart or string_byte(prior) == KIND.RESERVATION) and string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
     == string_sub(request, AT.FINGERPRINT, AT.FINGERPRINT + 7) then
     return { 'replayed', prior }
   end

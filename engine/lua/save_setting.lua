@@ -14,6 +14,7 @@
 --@key pools inv:{p}:pools hash rw
 --@key channels inv:{p}:channels hash rw
 --@key items inv:{p}:items hash rw
+--@key fenced inv:{p}:fenced hash r
 --@arg request... class(B) at(I6) to(I6) id(2 + n), then its settings, none to delete: names(H) { name(2 + n) } and
 --  what only the caller reads. To decide, `at` and `to` are 0; a copy leads from the number `at` to the number `to`
 --@answer stale [word, seq, number]: the copy does not follow from the number that this partition is at
@@ -25,6 +26,7 @@
 --@answer item_not_found [word, seq, the same]
 --@answer location_in_use [word, seq]: positions exist there, or a pool names it
 --@answer pool_in_use [word, seq]: a channel names it
+--@answer channel_in_use [word, seq]: it has fences
 --@answer item_in_use [word, seq]: positions of it exist, or a kit has it
 --@answer unchanged [word, seq, number]
 --@answer saved [seq, number]
@@ -104,7 +106,7 @@ local function check_kit(keys, id, names)
   local below, meets = count_levels(keys, first, list_components, id)
   if meets then
     return { 'kit_in_itself', last_seq }
-  elseif #names > 0 and below + count_levels(keys, { [id] = true }, list_users, nil) - 1 > MOST_LEVELS then
+  elseif below + count_levels(keys, { [id] = true }, list_users, nil) - 1 > MOST_LEVELS then
     return { 'kit_too_deep', last_seq }
   end
 end
@@ -138,6 +140,8 @@ local function check_use(keys, class, id, is_copy)
     return { 'location_in_use', last_seq }
   elseif class == CLASS.POOL and is_named then
     return { 'pool_in_use', last_seq }
+  elseif class == CLASS.CHANNEL and redis.call('HEXISTS', keys[11], id) == 1 then
+    return { 'channel_in_use', last_seq }
   elseif class == CLASS.ITEM and (is_named or redis.call('HEXISTS', keys[3], id) == 1) then
     return { 'item_in_use', last_seq }
   end
@@ -205,7 +209,7 @@ local function decide_setting(keys, request)
 end
 
 local function save_setting(keys, args)
-  begin_batch(keys[1], nil, nil, keys[2], keys[3])
+  begin_batch(keys[1], nil, nil, keys[2])
   number_now = tonumber(redis.call('HGET', keys[1], 'settings') or 0)
   saved, users_changed, changed_at = { {}, {}, {}, {} }, {}, {}
   local answer = begin_answer(#args)

@@ -20,10 +20,18 @@ BODY_ROUTES = [
     ("POST", f"/v1/reservations/{ID}/extend"),
     ("POST", f"/v1/reservations/{ID}/fulfil"),
     ("POST", f"/v1/reservations/{ID}/cancel"),
+    ("POST", f"/v1/reservations/{ID}/move"),
+    ("PUT", f"/v1/reservations/{ID}/lines"),
+    ("POST", f"/v1/reservations/{ID}/ready"),
+    ("POST", f"/v1/reservations/{ID}/collected"),
+    ("POST", f"/v1/reservations/{ID}/short"),
     ("POST", "/v1/reservations/batch"),
     ("POST", "/v1/availability/query"),
     ("POST", "/v1/stock/movements"),
+    ("POST", "/v1/stock/counts"),
     ("PUT", "/v1/locations/nowhere"),
+    ("PUT", "/v1/policies/x/nowhere"),
+    ("PUT", "/v1/fences/none/x/nowhere"),
     ("PUT", "/v1/pools/nowhere"),
     ("PUT", "/v1/channels/nowhere"),
     ("PUT", "/v1/items/nowhere"),
@@ -42,8 +50,10 @@ JSON_READS = [
     "/v1/stock/x",
     "/v1/stock/x/y",
     "/v1/stock/x/y/holders",
+    "/v1/stock/x/y/movements",
     "/v1/locations",
     "/v1/locations/nowhere",
+    "/v1/counts/wanted",
     "/v1/pools",
     "/v1/channels",
     "/v1/items",
@@ -103,9 +113,13 @@ def test_an_unknown_field(service: Service, method: str, path: str) -> None:
     [
         ("POST", "/v1/reservations", "/lines"),
         ("POST", f"/v1/reservations/{ID}/extend", "/ttl_seconds"),
+        ("POST", f"/v1/reservations/{ID}/move", "/lines"),
+        ("PUT", f"/v1/reservations/{ID}/lines", "/lines"),
+        ("POST", f"/v1/reservations/{ID}/short", "/lines"),
         ("POST", "/v1/reservations/batch", "/operations"),
         ("POST", "/v1/availability/query", "/skus"),
         ("POST", "/v1/stock/movements", "/movements"),
+        ("POST", "/v1/stock/counts", "/counts"),
         ("PUT", "/v1/locations/nowhere", "/kind"),
         ("PUT", "/v1/pools/nowhere", "/locations"),
         ("PUT", "/v1/channels/nowhere", "/pools"),
@@ -120,13 +134,20 @@ def test_a_missing_field(service: Service, method: str, path: str, pointer: str)
 
 
 LINE = {"sku": "A", "quantity": 1, "location": "s7"}
+MOVED = {"sku": "A", "from": "s7", "to": "w1", "quantity": 1}
 MOVEMENT = {"id": "m", "kind": "receive", "sku": "A", "location": "s7", "quantity": 1}
 RESERVE = "/v1/reservations"
 COMMIT = f"/v1/reservations/{ID}/commit"
 EXTEND = f"/v1/reservations/{ID}/extend"
 BATCH = "/v1/reservations/batch"
+ELSEWHERE = f"/v1/reservations/{ID}/move"
+LINES = f"/v1/reservations/{ID}/lines"
+SHORT = f"/v1/reservations/{ID}/short"
 QUERY = "/v1/availability/query"
 MOVE = "/v1/stock/movements"
+COUNTS = "/v1/stock/counts"
+COUNT = {"id": "c", "sku": "A", "location": "s7", "quantity": 1, "counted_at": "2026-01-01T00:00:00.000Z"}
+CONDITION = {**MOVEMENT, "kind": "condition", "to_condition": "lost"}
 PLACE = "/v1/locations/nowhere"
 POOL = "/v1/pools/nowhere"
 CHANNEL = "/v1/channels/nowhere"
@@ -177,6 +198,22 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (COMMIT, {"if_expired": "hope"}, "/if_expired"),
     (EXTEND, {"ttl_seconds": 0}, "/ttl_seconds"),
     (EXTEND, {"ttl_seconds": 2_592_001}, "/ttl_seconds"),
+    (ELSEWHERE, {"lines": []}, "/lines"),
+    (ELSEWHERE, {"lines": [MOVED] * 201}, "/lines"),
+    (ELSEWHERE, {"lines": [{**MOVED, "to": "s7"}]}, "/lines/0/to"),
+    (ELSEWHERE, {"lines": [MOVED, {**MOVED, "from": "a b"}]}, "/lines/1/from"),
+    (ELSEWHERE, {"lines": [{**MOVED, "to": 7}]}, "/lines/0/to"),
+    (ELSEWHERE, {"lines": [{**MOVED, "quantity": 0}]}, "/lines/0/quantity"),
+    (ELSEWHERE, {"lines": [{**MOVED, "quantity": 1_000_000_001}]}, "/lines/0/quantity"),
+    (ELSEWHERE, {"lines": [{**MOVED, "sku": "a\u0085b"}]}, "/lines/0/sku"),
+    (ELSEWHERE, {"lines": [LINE]}, "/lines/0/location"),
+    (LINES, {"lines": []}, "/lines"),
+    (LINES, {"lines": [LINE] * 201}, "/lines"),
+    (LINES, {"lines": [{**LINE, "quantity": -1}]}, "/lines/0/quantity"),
+    (LINES, {"lines": [{**LINE, "sku": "a\u0085b"}]}, "/lines/0/sku"),
+    (LINES, {"lines": [LINE], "ttl_seconds": 5}, "/ttl_seconds"),
+    (SHORT, {"lines": []}, "/lines"),
+    (SHORT, {"lines": [{**LINE, "location": "x" * 65}]}, "/lines/0/location"),
     (BATCH, {"operations": []}, "/operations"),
     (BATCH, {"operations": [{"op": "release", "id": ID}] * 257}, "/operations"),
     (BATCH, {"operations": [{"op": "steal"}]}, "/operations/0/op"),
@@ -229,6 +266,26 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     (RECEIVE_INBOUND, {"quantity": 0}, "/quantity"),
     (RECEIVE_INBOUND, {"quantity": 1, "close": "yes"}, "/close"),
     (f"/v1/inbound/{INBOUND}/cancel", {"quantity": 1}, "/quantity"),
+    (MOVE, {"movements": [{**MOVEMENT, "occurred_at": "1969-12-31T23:59:59Z"}]}, "/movements/0/occurred_at"),
+    (MOVE, {"movements": [{**MOVEMENT, "condition": ""}]}, "/movements/0/condition"),
+    (MOVE, {"movements": [{**MOVEMENT, "condition": "so so"}]}, "/movements/0/condition"),
+    (MOVE, {"movements": [{**MOVEMENT, "to_condition": "lost"}]}, "/movements/0/to_condition"),
+    (MOVE, {"movements": [{**MOVEMENT, "reservation": "order-7"}]}, "/movements/0/reservation"),
+    (MOVE, {"movements": [{**CONDITION, "condition": "lost"}]}, "/movements/0/to_condition"),
+    (MOVE, {"movements": [{**CONDITION, "to_condition": "sellable"}]}, "/movements/0/to_condition"),
+    (MOVE, {"movements": [{**CONDITION, "quantity": -1}]}, "/movements/0/quantity"),
+    (COUNTS, {"counts": []}, "/counts"),
+    (COUNTS, {"counts": [COUNT] * 5001}, "/counts"),
+    (COUNTS, {"counts": [COUNT, {**COUNT, "id": ""}]}, "/counts/1/id"),
+    (COUNTS, {"counts": [{**COUNT, "quantity": -1}]}, "/counts/0/quantity"),
+    (COUNTS, {"counts": [{**COUNT, "quantity": 10**15 + 1}]}, "/counts/0/quantity"),
+    (COUNTS, {"counts": [{**COUNT, "quantity": 1.5}]}, "/counts/0/quantity"),
+    (COUNTS, {"counts": [{**COUNT, "sku": "a\nb"}]}, "/counts/0/sku"),
+    (COUNTS, {"counts": [{**COUNT, "location": "../x"}]}, "/counts/0/location"),
+    (COUNTS, {"counts": [{**COUNT, "counted_at": "yesterday"}]}, "/counts/0/counted_at"),
+    (COUNTS, {"counts": [{**COUNT, "counted_at": "2026-01-01T00:00:00"}]}, "/counts/0/counted_at"),
+    (COUNTS, {"counts": [{**COUNT, "counted_at": "1969-01-01T00:00:00Z"}]}, "/counts/0/counted_at"),
+    (COUNTS, {"counts": [{**COUNT, "kind": "sale"}]}, "/counts/0/kind"),
     (PLACE, {"kind": "moon"}, "/kind"),
     (PLACE, {"kind": "store", "lat": 91}, "/lat"),
     (PLACE, {"kind": "store", "lon": "x"}, "/lon"),
@@ -277,7 +334,7 @@ INVALID_FIELDS: list[tuple[str, object, str]] = [
     ("path", "body", "pointer"), INVALID_FIELDS, ids=[f"{path}{at}" for path, _, at in INVALID_FIELDS]
 )
 def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, pointer: str) -> None:
-    method = "PUT" if path in {PLACE, POOL, CHANNEL, ITEM} else "POST"
+    method = "PUT" if path in {PLACE, POOL, CHANNEL, ITEM, LINES} else "POST"
     answer = service.ask(method, path, body, {"Idempotency-Key": fresh_key()})
     expect_problem(answer, 422, "invalid_request", instance=path, pointer=pointer)
 
@@ -329,6 +386,9 @@ def test_a_field_that_breaks_a_rule(service: Service, path: str, body: object, p
         ("/v1/locations?cursor=%2A", "?cursor"),
         ("/v1/locations?cursor=", "?cursor"),
         ("/v1/locations?page=2", "?page"),
+        ("/v1/counts/wanted?limit=0", "?limit"),
+        ("/v1/counts/wanted?location=a%20b", "?location"),
+        ("/v1/counts/wanted?sku=a", "?sku"),
         ("/v1/locations/%FF", ""),
         ("/v1/items?limit=0", "?limit"),
         ("/v1/pools?cursor=%2A", "?cursor"),
@@ -427,6 +487,9 @@ def test_a_caller_that_takes_json(service: Service, accept: str) -> None:
         ("PUT", f"/v1/reservations/{ID}", {"GET", "HEAD"}),
         ("GET", COMMIT, {"POST"}),
         ("PATCH", EXTEND, {"POST"}),
+        ("GET", ELSEWHERE, {"POST"}),
+        ("POST", LINES, {"PUT"}),
+        ("POST", "/v1/counts/wanted", {"GET", "HEAD"}),
         ("POST", "/v1/availability/x", {"GET", "HEAD"}),
         ("DELETE", QUERY, {"GET", "HEAD", "POST"}),
         ("DELETE", MOVE, {"GET", "HEAD", "POST"}),
@@ -499,6 +562,9 @@ class _Broken:
 
     async def release(self, *_: object, **__: object) -> None:
         raise KeyError("gone")
+
+    def needs_sourcing(self, *_: object) -> bool:
+        return False
 
     record_many = reserve_many = release
 

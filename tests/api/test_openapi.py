@@ -19,11 +19,11 @@ from api.problems import PROBLEMS
 from api.remedies import REMEDIES, RETRIES
 from api.routes.documentation import ASSETS, FILES
 from engine.outcomes import Retry
-from tests.api.service import Service
+from tests.api.service import Service, fresh_key
 
 DOCUMENT = json.loads(build_document("1.2.3"))
 IN_DOCUMENT = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
-EXAMPLE_VALUES = {"sku": "x", "location": "y", "id": "r_x", "code": "z", "asset": "a"}
+EXAMPLE_VALUES = {"channel": "web", "sku": "x", "location": "y", "id": "r_x", "code": "z", "asset": "a"}
 
 
 class _NoInventory:
@@ -153,7 +153,10 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
         ("pools/s7", {"locations": ["s7"]}),
         ("pools/online", {"locations": ["s7"]}),
         ("channels/s7", {"pools": ["s7"]}),
+        ("channels/web", {"pools": ["s7"]}),
         ("items/A-1", {}),
+        ("policies/A-1/s7", {"low_stock": 1}),
+        ("fences/s7/A-1/s7", {"quantity": 1}),
     ):
         assert hot_service.ask("PUT", f"/v1/{path}", body).status in {200, 201}
     sent = hot_service.ask("POST", "/v1/transfers", goods, {"Idempotency-Key": "sent"}).json()["id"]
@@ -166,14 +169,14 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
             body = None
             if "requestBody" in operation:
                 body = operation["requestBody"]["content"]["application/json"]["example"]
-            sku_path = path.format(sku="A-1", location="s7", code="unconfirmed", asset="docs.css",
+            sku_path = path.format(sku="A-1", channel="s7", location="s7", code="unconfirmed",
+                                   asset="docs.css",
                                    id=ids.get(f"{path}//".split("/")[2], "s7"))  # fmt: skip
             needed = [it for it in operation["parameters"] if it["in"] == "query" and it["required"]]
             if needed:
                 sku_path += "?" + "&".join(f"{it['name']}={it['example']}" for it in needed)
-            keys = [it["name"] for it in operation["parameters"] if it["required"]]
-            is_keyed = "Idempotency-Key" in keys or "transfers" in path
-            headers = {"Idempotency-Key": operation["operationId"]} if is_keyed else {}
+            wants_key = any(it["in"] == "header" and it["required"] for it in operation["parameters"])
+            headers = {"Idempotency-Key": fresh_key()} if wants_key or "transfers" in path else {}
             answer = hot_service.ask(method.upper(), sku_path, body, headers)
             described = operation["responses"]
             assert str(answer.status) in described, (path, answer)

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 import engine
-from engine import Inventory, Line, Location, LocationKind, Movement, MovementKind, keys
+from engine import Inventory, Line, Location, LocationKind, Movement, MovementKind, keys, moves
 from engine.audit import audit
 from engine.audit_report import AuditReport
 from engine.cards import DIVIDER
@@ -18,6 +18,7 @@ from engine.topology.embedded import EmbeddedServer
 from tests.audit.conftest import PLACES, SKUS, Shopper, shop_at_random, stock_up
 
 LOG, STOCK = keys.log(0), keys.stock(0)
+NAME = moves.position_name(SKUS[0], "s1")
 Entries = list[tuple[bytes, bytes]]
 
 
@@ -55,6 +56,7 @@ async def test_whatever_shoppers_do_the_books_are_the_ledger(inventory: Inventor
         "Fulfilled",
         "Moved",
         "Released",
+        "Replanned",
         "Reserved",
         "SettingSaved",
     }
@@ -332,6 +334,14 @@ CORRUPTIONS: dict[str, tuple[Callable[[Scene], object], str]] = {
     "change lost": (lambda s: s.control.zrem(keys.changes(0), "1\ns2"), "last change of"),
     "change moved": (lambda s: s.control.zadd(keys.changes(0), {"1\ns2": 9}), "last change of"),
     "settings miscounted": (lambda s: s.control.hincrby(keys.meta(0), "settings", 1), "number of settings"),
+    "newest count planted": (lambda s: s.control.hset(keys.counts(0), NAME, bytes(25)), "newest count"),
+    "conditions planted": (lambda s: s.control.hset(keys.conditions(0), NAME, bytes(9)), "conditions"),
+    "history planted": (lambda s: s.control.zadd(keys.moves(0), {NAME + bytes(34): 0}), "history"),
+    "history lost": (lambda s: s.control.zpopmin(keys.moves(0)), "history"),
+    "history out of order": (
+        lambda s: s.control.zincrby(keys.moves(0), 1, s.control.zrange(keys.moves(0), 0, 0)[0]),
+        "history",
+    ),
     "sequence bumped": (lambda s: s.control.hincrby(keys.meta(0), "seq", 1), "ledger ends at"),
     "sequence set back": (lambda s: s.control.hincrby(keys.meta(0), "seq", -1), "ledger ends at"),
     "first entry lost": (lambda s: s.rewrite_ledger(lambda entries: entries[1:]), "ledger_incomplete"),

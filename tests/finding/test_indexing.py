@@ -1,4 +1,4 @@
-"""Who makes the index: several at once, some cut off, on servers that take no writes, over much at once."""
+"""Who makes the index: several at once, some of them cut off, on servers that take no writes."""
 
 import asyncio
 

@@ -27,6 +27,7 @@ UNKNOWN = 65_535
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = range(1, 9)
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
+COUNT, OPENING = 21, 22
 LOCATION, POOL, CHANNEL, ITEM = range(1, 5)
 """Classes of settings."""
 PENDING_MS = 10_000
@@ -43,22 +44,25 @@ _CARD_HEAD_SIZE = 11
 _DIVIDER = b"\xff\x40\0"
 _PAGES = 64
 _EFFECTS = ("meta", "ops", "due", "log", "stock")
+_LEAVING = (*_EFFECTS, "moves")
+_FACTS = (*_EFFECTS, "locations", "stocked", "moves", "counts")
+HISTORY_MS = 90 * 86_400_000
 _TOLD = (RETENTION_MS,)
 _SETTINGS = ("locations", "pools", "channels", "items")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     # For each verb its keys and its fixed arguments.
     "reserve": (_EFFECTS, _TOLD),
-    "commit": (_EFFECTS, _TOLD),
+    "commit": (_LEAVING, _TOLD),
     "release": (_EFFECTS, _TOLD),
     "extend": (_EFFECTS, _TOLD),
-    "replan": (_EFFECTS, _TOLD),
-    "fulfil": (_EFFECTS, _TOLD),
+    "replan": ((*_EFFECTS, "wanted"), _TOLD),
+    "fulfil": (_LEAVING, _TOLD),
     "cancel": (_EFFECTS, _TOLD),
     "expire": (_EFFECTS, _TOLD),
     "open_basket": (_EFFECTS, (PENDING_MS,)),
     "hold_part": (_EFFECTS, _TOLD),
     "decide": (_EFFECTS, ()),
-    "follow": (_EFFECTS, _TOLD),
+    "follow": (_LEAVING, _TOLD),
     "repair": (("meta", "ops", "due"), ()),
     "settle": (("meta", "ops", "due"), ()),
     "bind": (("meta", "ops", "due"), ()),
@@ -66,8 +70,11 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "forget": (("meta", "ops", "due"), ()),
     "find": (("meta", "ops"), ()),
     "carry": (_EFFECTS, ()),
-    "movement": ((*_EFFECTS, "locations", "stocked"), _TOLD),
-    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS), ()),
+    "movement": ((*_FACTS, "conditions"), _TOLD),
+    "record_count": (_FACTS, (*_TOLD, HISTORY_MS)),
+    "opening": ((*_FACTS, "conditions"), ()),
+    "trim": (("meta", "moves"), (HISTORY_MS,)),
+    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS, "fenced"), ()),
     "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
     "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
@@ -181,9 +188,9 @@ class Fences(NamedTuple):
 class Hold(NamedTuple):
     """A reservation's record. `lines` are (sku, location, quantity); `changed` and `created` are seqs.
 
-    `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` is the detail
-    of the beginning, where a step has replaced it, as are `first_lines`. `kind` is also that of a basket
-    or a part; `of` is the SKU that a part's basket begins with.
+    `blocks` are the blocks that the claims went to, 0 where none are given; `first_detail` and `first_lines`
+    are those of the beginning, where a step has replaced them. `kind` is also that of a basket or a part;
+    `of` is the SKU that a part's basket begins with.
     """
 
     lines: tuple[tuple[str, str, int], ...]
@@ -286,7 +293,7 @@ class Memory(NamedTuple):
 
 class Fact(NamedTuple):
     """What is kept of a movement, and what it answered. `uncovered` is (reservation, units), `first` the SKU
-    that a reservation begins with where that is no shoe.
+    that a reservation begins with where that is no shoe; `effect` is what it did to on_hand.
     """
 
     fingerprint: bytes
@@ -296,10 +303,17 @@ class Fact(NamedTuple):
     uncovered: tuple[tuple[bytes, int], ...] = ()
     first: Mapping[bytes, str] = {}
     epoch: int = 1
+    effect: int = 0
+    ignored: int = 0
+    is_supply: bool = False
+    """Whether `on_hand` is what is expected: then that is all."""
 
     @property
     def result(self) -> bytes:
         head = _int(self.seq, 5) + _int(self.epoch, 2) + _signed(self.on_hand) + _signed(self.available)
+        if self.is_supply:
+            return head
+        head += _signed(self.effect) + bytes((self.ignored,))
         return head + b"".join(
             route_of(self.first.get(name, "shoe")) + name + _int(units, 6) for name, units in self.uncovered
         )
@@ -351,6 +365,20 @@ class Resolved(NamedTuple):
         begin = self.id + self.operation + self.hold.route + self.hold.plan
         return self.verb, begin + progress + self.hold.tail + whole + deltas + self.rest
 
+    def moves_at(self, now_ms: int) -> "list[Move]":
+        """What left with the step, if anything did."""
+        if self.hold.kind == BASKET:
+            return []
+        deltas = [delta[2] for delta in self.deltas]
+        if not self.deltas:
+            leaves = self.verb == FULFIL or (self.verb == COMMIT and self.hold.state == FULFILLED)
+            deltas = [-units if leaves else 0 for _, _, units in self.hold.lines]
+        return [
+            Move(sku, location, now_ms, self.id, units)
+            for (sku, location, _), units in zip(self.hold.lines, deltas, strict=True)
+            if units
+        ]
+
 
 class Replanned(NamedTuple):
     """The event of other lines: the whole record."""
@@ -373,13 +401,92 @@ class Moved(NamedTuple):
     quantity: int
     location: str
     sku: str
+    occurred_ms: int | None = None
+    moved: int = 0
+    conditions: tuple[str, str] = ("", "")
     rest: bytes = b"rest"
 
+    def packed_at(self, now_ms: int) -> tuple[int, bytes]:
+        occurred_ms = now_ms if self.occurred_ms is None else self.occurred_ms
+        text = _signed(self.quantity) + pack_place(self.location) + pack_sku(self.sku)
+        text += pack_conditions(self.moved, *self.conditions) + self.rest
+        return MOVEMENT, _pack_fact(self.id, self.fact, occurred_ms) + text
+
+    def moves_at(self, now_ms: int) -> "list[Move]":
+        occurred_ms = now_ms if self.occurred_ms is None else self.occurred_ms
+        return [Move(self.sku, self.location, occurred_ms, self.id, self.quantity)]
+
+
+class Counted(NamedTuple):
+    """The event of a count, or of a set."""
+
+    id: bytes
+    fact: Fact
+    quantity: int
+    counted_ms: int
+    location: str = "W"
+    sku: str = "shoe"
+    is_set: bool = False
+    rest: bytes = b"rest"
+
+    def packed_at(self, now_ms: int) -> tuple[int, bytes]:
+        text = _signed(self.quantity) + pack_place(self.location) + pack_sku(self.sku)
+        return COUNT, _pack_fact(self.id, self.fact, self.counted_ms) + text + bytes(
+            (self.is_set,)
+        ) + self.rest
+
+    def moves_at(self, now_ms: int) -> "list[Move]":
+        return [Move(self.sku, self.location, self.counted_ms, self.id, 0)]
+
+
+class Opened(NamedTuple):
+    """The event of a position that begins as another data set had it; it is what was asked."""
+
+    on_hand: int
+    location: str = "W"
+    sku: str = "shoe"
+    count: bytes = b""
+    conditions: bytes = b""
+    rows: tuple[tuple[int, bytes, int], ...] = ()
+
+    def packed_at(self, now_ms: int) -> tuple[int, bytes]:
+        head = _signed(self.on_hand) + pack_place(self.location) + pack_sku(self.sku)
+        head += bytes((len(self.count),)) + self.count + _int(len(self.conditions), 2) + self.conditions
+        rows = [
+            _int(occurred_ms, 6) + operation + _signed(units) + _int(6, 2) + b"detail"
+            for occurred_ms, operation, units in self.rows
+        ]
+        return OPENING, head + _int(len(rows), 2) + b"".join(rows)
+
+    def moves_at(self, now_ms: int) -> "list[Move]":
+        return [Move(self.sku, self.location, *row) for row in self.rows]
+
+
+class Move(NamedTuple):
+    """A line of a position's history, less the version of its event."""
+
+    sku: str
+    location: str
+    occurred_ms: int
+    id: bytes
+    units: int
+
+    def packed(self, seq: int = 1, epoch: int = 1) -> bytes:
+        head = self.sku.encode() + place_of(self.location) + self.occurred_ms.to_bytes(6, "big")
+        version = epoch.to_bytes(2, "big") + seq.to_bytes(7, "big")
+        return head + version + self.id + self.units.to_bytes(7, "big", signed=True)
+
+
+class CountKept(NamedTuple):
+    """The newest count of a position; a rank is an id, or that of a set."""
+
+    counted_ms: int
+    rank: bytes
+    units: int
+
     @property
-    def packed(self) -> tuple[int, bytes]:
-        result = self.fact.result
-        text = _signed(self.quantity) + pack_place(self.location) + pack_sku(self.sku) + self.rest
-        return MOVEMENT, self.id + _int(len(result), 4) + result + text
+    def packed(self) -> bytes:
+        return self.counted_ms.to_bytes(6, "big") + self.rank + _signed(self.units)
 
 
 class Saved(NamedTuple):
@@ -535,10 +642,23 @@ class Filed(NamedTuple):
 
 Operation = Hold | Memory | Fact | Bound | Noted
 Event = (
-    Reserved | Resolved | Replanned | Moved | Saved | Carried | PolicySaved | FenceSaved | Supplied | Stepped
+    Reserved
+    | Resolved
+    | Replanned
+    | Moved
+    | Counted
+    | Opened
+    | Saved
+    | Carried
+    | PolicySaved
+    | FenceSaved
+    | Supplied
+    | Stepped
 )
 Inbound = Mapping[tuple[str, str], Sequence[Expected]]
 """What is expected, by location and SKU, in its order."""
+Places = Mapping[tuple[str, str], bytes]
+"""By SKU and location: the newest count, or conditions, packed."""
 Stock = Mapping[str, Card | Divided | Fences]
 Due = Mapping[tuple[int, str, tuple[bytes, ...]], None] | set[tuple[int, str, tuple[bytes, ...]]]
 
@@ -616,6 +736,9 @@ class Books:
         due: Due | None = None,
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        moves: Sequence[bytes] = (),
+        counts: Places | None = None,
+        conditions: Places | None = None,
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,
@@ -641,6 +764,10 @@ class Books:
         for key, fields in state.items():
             flat = [word for field in fields.items() for word in field]
             commands += [["HSET", key, *flat[at : at + 512]] for at in range(0, len(flat), 512)]
+        for name, places in (("counts", counts), ("conditions", conditions)):
+            for (sku, location), packed in (places or {}).items():
+                commands.append(["HSET", self.key(name), sku.encode() + place_of(location), packed])
+        commands += [["ZADD", self.key("moves"), 0, member] for member in moves]
         for when, kind, names in due or ():
             entry = kind.encode() + b"".join(names)
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
@@ -662,6 +789,10 @@ class Books:
         log: Sequence[tuple[int, Sequence[Event]]] = (),
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
+        to_count: Mapping[tuple[str, str], int] | None = None,
+        moves: Sequence[bytes] = (),
+        counts: Places | None = None,
+        conditions: Places | None = None,
         settings: Settings | None = None,
         fenced: Mapping[str, int] | None = None,
         filed: Filed | None = None,
@@ -670,8 +801,9 @@ class Books:
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
-        `log` has for each entry the sequence of its last event, then its events; each entry's moment is
-        the present one.
+        `to_count` has positions and since when; `log` has for each entry the sequence of its last event, then
+        its events; each entry's moment is the present one. `moves` are those of the history that no event of
+        the log tells of.
         """
         wanted: dict[str, Any] = self._state(
             seq=seq,
@@ -685,6 +817,10 @@ class Books:
             inbound=inbound,
             documents=documents,
         )
+        if to_count:
+            wanted[self.key("wanted")] = {
+                place_of(location) + sku.encode(): _int(when, 6) for (sku, location), when in to_count.items()
+            }
         if settings is not None and settings.changes:
             changes = settings.changes.items()
             wanted[self.key("changes")] = sorted(
@@ -697,8 +833,16 @@ class Books:
         if log:
             now = int(self.raw("GET", CLOCK_KEY))
             wanted[self.key("log")] = [
-                (f"{epoch}-{last}", now, [event.packed for event in events]) for last, events in log
+                (f"{epoch}-{last}", now, [pack_event(event, now) for event in events]) for last, events in log
             ]
+            moves = [*moves, *moves_of(log, now, epoch)]
+        if moves:
+            wanted[self.key("moves")] = sorted((member, 0) for member in moves)
+        for name, places in (("counts", counts), ("conditions", conditions)):
+            if places:
+                wanted[self.key(name)] = {
+                    sku.encode() + place_of(location): packed for (sku, location), packed in places.items()
+                }
         if filed is not None:
             wanted[self.key("found")] = {b"cursor": filed.cursor}
             if filed.entries:
@@ -844,6 +988,7 @@ def replan(
     version: tuple[int, int] = (1, 1),
     operation: bytes = NO_OPERATION,
     fingerprint: bytes = bytes(8),
+    is_short: bool = False,
 ) -> Request:
     """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
     state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
@@ -851,9 +996,8 @@ def replan(
         tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
     )
     rows = b"".join(_int(number, 5) for row in units for number in row)
-    return Request(
-        "replan", name + operation + fingerprint + pack_version(version) + hold.plan + rows + hold.detail
-    )
+    asked = name + operation + fingerprint + pack_version(version) + bytes((is_short,))
+    return Request("replan", asked + hold.plan + rows + hold.detail)
 
 
 def choose(*chosen: tuple[int, int]) -> bytes:
@@ -910,10 +1054,40 @@ def move(
     sku: str = "shoe",
     fingerprint: bytes = b"content1",
     rest: bytes = b"rest",
+    *,
+    occurred_ms: int = 0,
+    moved: int = 0,
+    conditions: tuple[str, str] = ("", ""),
 ) -> Request:
-    """Tells of goods that came or went."""
-    text = pack_place(location) + pack_sku(sku) + rest
-    return Request("movement", name + fingerprint + _signed(quantity) + text)
+    """Tells of goods that came or went, or are in another condition."""
+    text = pack_place(location) + pack_sku(sku) + pack_conditions(moved, *conditions) + rest
+    return Request("movement", name + fingerprint + _int(occurred_ms, 6) + _signed(quantity) + text)
+
+
+def count(
+    name: bytes,
+    quantity: int,
+    counted_ms: int = 0,
+    location: str = "W",
+    sku: str = "shoe",
+    *,
+    fingerprint: bytes = b"content1",
+    expected: bytes = b"",
+) -> Request:
+    """Tells what was counted; without a moment it sets on_hand."""
+    text = _signed(quantity) + pack_place(location) + pack_sku(sku) + b"rest"
+    head = name + fingerprint + _int(len(expected), 2) + expected
+    return Request("record_count", head + _int(counted_ms, 6) + text)
+
+
+def opening(opened: Opened) -> Request:
+    """Begins a position."""
+    return Request("opening", opened.packed_at(0)[1])
+
+
+def trim(positions: int, moves: int, after: bytes = b"") -> Request:
+    """Asks to forget old history."""
+    return Request("trim", _int(positions, 2) + _int(moves, 2) + after)
 
 
 def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0) -> Request:
@@ -1063,6 +1237,39 @@ def place_of(location: str) -> bytes:
 def pack_place(location: str) -> bytes:
     """A location in a plan or a movement."""
     return bytes((len(place_of(location)),)) + place_of(location)
+
+
+def pack_conditions(moved: int, *names: str) -> bytes:
+    """Units that go from one condition to another."""
+    packed = b"".join(bytes((len(name),)) + name.encode() for name in names)
+    return moved.to_bytes(6, "little", signed=True) + packed
+
+
+def pack_units(**units: int) -> bytes:
+    """Units by condition, as they are kept."""
+    return b"".join(bytes((len(name),)) + name.encode() + _signed(count) for name, count in units.items())
+
+
+def _pack_fact(operation: bytes, fact: Fact, moment_ms: int) -> bytes:
+    return operation + _int(len(fact.result), 4) + fact.result + _int(moment_ms, 6)
+
+
+def pack_event(event: Event, now_ms: int) -> tuple[int, bytes]:
+    """An event as the ledger has it: its kind and its body."""
+    if isinstance(event, Moved | Counted | Opened):
+        return event.packed_at(now_ms)
+    return event.packed
+
+
+def moves_of(log: Sequence[tuple[int, Sequence[Event]]], now_ms: int, epoch: int) -> list[bytes]:
+    """The lines of the histories that entries of the ledger stand for."""
+    return [
+        move.packed(last - len(events) + 1 + at, epoch)
+        for last, events in log
+        for at, event in enumerate(events)
+        if isinstance(event, Resolved | Moved | Counted | Opened)
+        for move in event.moves_at(now_ms)
+    ]
 
 
 def pack_sku(sku: str) -> bytes:

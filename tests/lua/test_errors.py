@@ -12,6 +12,7 @@ from tests.lua.books import (
     Expected,
     Fact,
     Hold,
+    Opened,
     Position,
     Request,
     Reserved,
@@ -20,6 +21,7 @@ from tests.lua.books import (
     cards,
     carry,
     committing,
+    count,
     decide,
     expire,
     extending,
@@ -32,6 +34,7 @@ from tests.lua.books import (
     move,
     name,
     open_basket,
+    opening,
     outbox,
     pace,
     part,
@@ -50,6 +53,7 @@ from tests.lua.books import (
     supplies,
     supply,
     take_over,
+    trim,
     unbind,
 )
 
@@ -75,6 +79,9 @@ VERBS: dict[str, Request] = {
     "find": find(A),
     "carry": carry(Carried(B, Fact(b"content1", 1, 1, 1))),
     "movement": move(A, 1),
+    "record_count": count(A, 1),
+    "opening": opening(Opened(5)),
+    "trim": trim(8, 8),
     "save_setting": save_setting("W", setting()),
     "save_policy": save_policy("shoe", "W", (1, 0, 0)),
     "save_fence": save_fence("web", "shoe", "W", 1),
@@ -88,6 +95,13 @@ VERBS: dict[str, Request] = {
     "plan": plan((Group(1, "W", (("shoe", 1),)),)),
     "replan": replan(A, SHOE._replace(lines=(("shoe", "W", 4),))),
     "index": index(b"", b"1-5", [b"o\0entry"]),
+    "save_policy": save_policy("shoe", "W", (1, 0, 0)),
+    "save_fence": save_fence("web", "shoe", "W", 3),
+    "supply": supply(B, Expected(name(7), 6)),
+    "supplies": supplies("shoe"),
+    "save_document": save_document(B, 0, b"content"),
+    "find_document": find_document(A),
+    "outbox": outbox(8),
     "take_over": take_over(0),
     "pace": pace(0, ahead=5),
 }
@@ -201,4 +215,4 @@ def test_retried_after_an_error(books: Books) -> None:
     with pytest.raises(ScriptError):
         books.one(VERBS["movement"])
     books.raw("DEL", "inv:{0}:ops")
-    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1).result
+    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1, effect=1).result

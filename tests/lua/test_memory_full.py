@@ -20,6 +20,7 @@ TAKEN = {
     "repair",
     "settle",
     "unbind",
+    "trim",
     # What only reads.
     "find",
     "cards",

@@ -123,6 +123,22 @@ def test_nothing_is_left(books: Books) -> None:
     )
 
 
+def test_what_was_not_found(books: Books) -> None:
+    """The positions that lose committed units are to be counted, since now; no others."""
+    before = BEFORE._replace(state=COMMITTED, held_end=COMMIT)
+    stock = {"shoe": Card({"W": Position(9, 0, 5)}, (A,)), "hat": Card({"S": Position(2, 0, 2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = AFTER._replace(state=COMMITTED, held_end=COMMIT, progress=((0, 5, 0, 0), (0, 1, 0, 1)))
+    assert books.one(replan(A, after, is_short=True)) == after.tail
+    books.expect(
+        seq=2,
+        stock={**stock, "hat": Card({"S": Position(2, 0, 1)}, (A,))},
+        operations={A: after},
+        to_count={("hat", "S"): NOW},
+        log=[(2, [Replanned(A, after)])],
+    )
+
+
 def test_only_the_part_of_the_caller(books: Books) -> None:
     """The same lines with another detail: nothing is counted, the revision tells of it."""
     stock = {"shoe": Card({"W": Position(9, 5)}, (A,)), "hat": HAT}

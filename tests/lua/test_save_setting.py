@@ -141,6 +141,7 @@ REFUSED = {
     "a location that a pool names": (save_setting("W", b""), [b"location_in_use", 1]),
     "a location with positions": (save_setting("T", b""), [b"location_in_use", 1]),
     "a pool that a channel names": (save_setting("online", b"", POOL), [b"pool_in_use", 1]),
+    "a channel with fences": (save_setting("web", b"", CHANNEL), [b"channel_in_use", 1]),
     "an item with positions": (save_setting("shoe", b"", ITEM), [b"item_in_use", 1]),
     "an item in a kit": (save_setting("lace", b"", ITEM), [b"item_in_use", 1]),
     "a pool of an unknown location": (
@@ -169,9 +170,9 @@ def test_refusals(books: Books, case: str) -> None:
     stock = {"shoe": Card({"T": Position(3)})}
     if case == "an item with positions":
         before = before._replace(items={"shoe": PLAIN, "lace": PLAIN}, named=SHOPS.named)
-    books.seed(stock=stock, stocked={"T": 1}, settings=before)
+    books.seed(stock=stock, stocked={"T": 1}, fenced={"web": 2}, settings=before)
     assert books.one(request) == answer
-    books.expect(stock=stock, stocked={"T": 1}, settings=before)
+    books.expect(stock=stock, stocked={"T": 1}, fenced={"web": 2}, settings=before)
     word, _, *rest = answer
     answers = books.batch(save_setting("Z", PLAIN), request)
     assert answers == [[2, 9], [word, 2, *rest]]
@@ -179,6 +180,7 @@ def test_refusals(books: Books, case: str) -> None:
         seq=2,
         stock=stock,
         stocked={"T": 1},
+        fenced={"web": 2},
         log=[(2, [Saved("Z", PLAIN, 9)])],
         settings=before._replace(
             number=9,
@@ -280,11 +282,28 @@ def test_copies_ask_for_goods_alone(books: Books) -> None:
     stock = {"shoe": Card({"W": Position(3)})}
     settings = Settings(2, locations={"W": PLAIN, "S": PLAIN}, items={"shoe": PLAIN, "lace": PLAIN})
     settings = settings._replace(named={(LOCATION, "S"): ("p",), (ITEM, "lace"): ("kit",)})
-    books.seed(stock=stock, stocked={"W": 1}, settings=settings)
+    books.seed(stock=stock, stocked={"W": 1}, fenced={"pos": 1}, settings=settings)
     assert books.batch(
         save_setting("W", b"", at=2, to=3),
         save_setting("shoe", b"", ITEM, at=2, to=3),
+        save_setting("pos", b"", CHANNEL, at=2, to=3),
         save_setting("S", b"", at=2, to=3),
         save_setting("lace", b"", ITEM, at=3, to=4),
         save_setting("web", setting("unknown"), CHANNEL, at=4, to=5),
-    ) == [[b"location_in_use", 1], [b"item_in_use", 1], [2, 3], [3, 4], [4, 5]]
+    ) == [[b"location_in_use", 1], [b"item_in_use", 1], [b"channel_in_use", 1], [2, 3], [3, 4], [4, 5]]
+
+
+def test_one_of_several_no_longer_names(books: Books) -> None:
+    """The first, one in the middle, the last: the others keep their order."""
+    pools = {name: setting("W") for name in ("ab", "b", "c", "d")}
+    settings = Settings(5, locations={"W": PLAIN, "S": PLAIN}, pools=pools)
+    books.seed(settings=settings._replace(named={(LOCATION, "W"): tuple(pools)}))
+    for name, left in (("b", b"ab\nc\nd\n"), ("d", b"ab\nc\n"), ("ab", b"c\n")):
+        books.one(save_setting(name, setting("S"), POOL))
+        assert books.raw("HGET", "inv:{0}:named", "1\nW") == left
+
+
+def test_the_first_copy_and_the_last_one_again(books: Books) -> None:
+    books.seed()
+    first = save_setting("W", PLAIN, at=0, to=1)
+    assert books.batch(first, first) == [[2, 1], [b"unchanged", 2, 1]]

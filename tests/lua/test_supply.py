@@ -24,10 +24,15 @@ PLACES = {"W": b"settings", "S": b"settings"}
 LATER = NOW + RETENTION_MS
 
 
+def heard(mark: bytes, seq: int, inbound: int, available: int) -> Fact:
+    """What is kept of a supply, and what it answered."""
+    return Fact(mark, seq, inbound, available, is_supply=True)
+
+
 def test_the_first_that_is_expected(books: Books) -> None:
     """The position is made, its card gets the counters of a policy, and the source is filed."""
     books.seed(locations=PLACES)
-    fact, expected = Fact(MARK, 2, 5, 0), Expected(ONE, 5, NOW + 9, kind=2)
+    fact, expected = heard(MARK, 2, 5, 0), Expected(ONE, 5, NOW + 9, kind=2)
     assert books.one(supply(M, expected)) == fact.result
     books.expect(
         seq=2,
@@ -50,7 +55,7 @@ def test_many_sources_of_one_call(books: Books) -> None:
     answers = books.batch(*(supply(one, each) for one, each in zip((M, N, P, Q, R), asked, strict=True)))
     numbers = [(2, 5), (3, 7), (4, 11), (5, 12), (6, 7)]
     facts = {
-        one: Fact(MARK, seq, units, 2) for one, (seq, units) in zip((M, N, P, Q, R), numbers, strict=True)
+        one: heard(MARK, seq, units, 2) for one, (seq, units) in zip((M, N, P, Q, R), numbers, strict=True)
     }
     assert answers == [fact.result for fact in facts.values()]
     books.expect(
@@ -74,7 +79,7 @@ def test_the_last_source_goes(books: Books) -> None:
         stocked={"W": 2},
         inbound={("W", "shoe"): [Expected(ONE, 5)], ("W", "hat"): [other]},
     )
-    fact, gone = Fact(MARK, 2, 0, 1), Expected(ONE, 0)
+    fact, gone = heard(MARK, 2, 0, 1), Expected(ONE, 0)
     assert books.one(supply(M, gone, 5)) == fact.result
     books.expect(
         seq=2,
@@ -104,7 +109,7 @@ def test_what_comes_is_for_those_who_were_promised(
         inbound={("W", "shoe"): [Expected(ONE, 10)]},
     )
     expected = Expected(ONE, left)
-    fact = Fact(MARK, 2, left, max(0, 2 - 6 + preordered))
+    fact = heard(MARK, 2, left, max(0, 2 - 6 + preordered))
     assert books.one(supply(M, expected, received)) == fact.result
     books.expect(
         seq=2,
@@ -123,7 +128,7 @@ def test_the_same_again(books: Books) -> None:
     hold = Hold((("shoe", "W", 1),))
     books.seed(locations=PLACES, operations={N: hold})
     expected = Expected(ONE, 5)
-    fact, mismatch = Fact(MARK, 2, 5, 0), [b"idempotency_mismatch"]
+    fact, mismatch = heard(MARK, 2, 5, 0), [b"idempotency_mismatch"]
     other = supply(M, Expected(ONE, 6), fingerprint=b"content2")
     asked = [supply(M, expected), supply(M, expected), other, supply(N, expected)]
     assert books.batch(*asked) == [fact.result, [b"replayed", fact.result], mismatch, mismatch]
@@ -149,7 +154,7 @@ def test_refusals(books: Books) -> None:
     asked = [supply(M, Expected(ONE, 1), location="X"), supply(N, Expected(ONE, 6))]
     assert books.batch(*asked) == [[b"location_not_found", 1], [b"quantity_out_of_range", 1, 10**15 - 5]]
     books.expect(stock=stock, locations=PLACES, stocked={"W": 1}, inbound=inbound)
-    fact = Fact(MARK, 2, 10**15, 1)
+    fact = heard(MARK, 2, 10**15, 1)
     assert books.one(supply(N, Expected(ONE, 5))) == fact.result
 
 
@@ -157,7 +162,7 @@ def test_places_of_one_card(books: Books) -> None:
     """A new place of a card, and one that others have their counters beside."""
     books.seed(locations=PLACES, stock={"shoe": Card({"W": Position(3)})}, stocked={"W": 1})
     one, two = Expected(ONE, 5), Expected(ONE, 6)
-    facts = {M: Fact(MARK, 2, 5, 0), N: Fact(MARK, 3, 6, 3)}
+    facts = {M: heard(MARK, 2, 5, 0), N: heard(MARK, 3, 6, 3)}
     asked = [supply(M, one, location="S"), supply(N, two)]
     assert books.batch(*asked) == [fact.result for fact in facts.values()]
     books.expect(

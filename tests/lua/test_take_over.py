@@ -60,7 +60,7 @@ def test_nothing_is_done_with_books_that_another_process_had(books: Books, verb:
     assert books.read() == before
 
 
-@pytest.mark.parametrize("verb", ["movement", "save_setting"])
+@pytest.mark.parametrize("verb", ["movement", "save_setting", "save_policy", "save_fence"])
 def test_nor_facts_and_locations(books: Books, verb: str) -> None:
     books.raw("HDEL", books.key("meta"), "run")
     before = books.read()

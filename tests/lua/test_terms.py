@@ -190,7 +190,7 @@ def test_without_a_fence(books: Books) -> None:
     ],
 )
 def test_floating_units(books: Books, terms: bytes, verb: str, own: bytes, floating: int) -> None:
-    """Held units of a place that a pool chose float; those that the caller named, and promised ones, do not."""
+    """Held units of a place that a pool chose float; those that a caller named and promised ones do not."""
     hold = Hold((("shoe", "W", 5),), detail=terms + b"detail")
     seed(books, hold, Position(20, 5, floating=5))
     books.one(resolve(verb, name(1), own, operation=name(2)))

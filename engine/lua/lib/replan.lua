@@ -98,18 +98,7 @@ function REPLAN.open(id, raw, lines)
   return change
 end
 
--- How many further units a reservation with such terms may take of a position.
-function REPLAN.room(terms, position, place, sku)
-  local room = free_units(position) + backorder_limit(position)
-  local fence = terms and TERMS.fence(position, place, sku, terms.channel)
-  if not fence then
-    return room
-  end
-  room = room + fence.remaining
-  return fence.spill == 1 and room or math_min(room, fence.remaining)
-end
-
--- Why a change cannot be made, or nil. `room` is `REPLAN.room` or another rule of the same form. A short line is
+-- Why a change cannot be made, or nil. `room` is `TERMS.room` or another rule of the same form. A short line is
 -- told with all open units that it shall have, those that the reservation has already among what is available.
 function REPLAN.refuse(change, room)
   if change.is_basket then
@@ -126,7 +115,7 @@ function REPLAN.refuse(change, room)
         unknown[#unknown + 1] = move.index - 1
       end
     elseif move.held + move.allocated > 0 then
-      local left = room(change.terms, move.position, move.place, move.sku)
+      local left = room(move.position, move.place, move.sku, change.terms and change.terms.channel or '')
       if left < move.held + move.allocated then
         short = short or { 'insufficient_stock', last_seq }
         local limit, n = backorder_limit(move.position), #short

@@ -13,7 +13,8 @@ local SOURCING = {
   PRIORITY = 1, NEAREST = 2, MOST_STOCK = 3, FEWEST_SPLITS = 4, SINGLE_LOCATION = 5, -- strategies
   -- What is told of a candidate.
   CHOSEN = 1, NOT_NEEDED = 2, OUT_OF_STOCK = 3, TOO_LITTLE = 4, INACTIVE = 5, INCAPABLE = 6,
-  SPLITS = 1, PARTS = 2, -- flags of a request: a group may be divided; less than all may be held
+  -- Flags of a request: a group may be divided; less than all may be held; where no pool is named all locations will do.
+  SPLITS = 1, PARTS = 2, EVERYWHERE = 4,
   RADIANS = 3.14159265358979 / 180, EARTH_KM = 6371,
 }
 
@@ -99,7 +100,8 @@ function SOURCING.free_for(position, place, sku, rules, limit)
   if not fence then
     return free - SOURCING.buffer_of(position, rules)
   elseif free < 0 then
-    return fence.remaining + free
+    -- Fences cover more than there is: this one as far as it goes.
+    return math_min(fence.remaining, free + policy_of[position][POLICY.FENCED])
   elseif fence.spill == 1 then
     return fence.remaining + math_max(0, free - SOURCING.buffer_of(position, rules))
   end
@@ -573,7 +575,7 @@ function SOURCING.find_pools(state)
     request.pools = request.asked_pool
   elseif channel then
     request.pools = concat(channel.names, '\n')
-  elseif request.needs_pools then
+  elseif request.channel ~= '' and request.needs_pools or request.needs_pools and not request.everywhere then
     return { 'channel_not_found', last_seq }
   else
     request.pools = ''
@@ -659,7 +661,8 @@ function SOURCING.read_request(args, cursor)
     unpack_struct('<BBBi4i4Bc0Bc0Bc0', args, cursor)
   groups, cursor = SOURCING.read_groups(args, cursor)
   local request = {
-    splits = flags % 2 >= SOURCING.SPLITS, parts = flags >= SOURCING.PARTS, strategy = strategy,
+    splits = flags % 2 >= SOURCING.SPLITS, parts = flags % 4 >= SOURCING.PARTS, strategy = strategy,
+    everywhere = flags >= SOURCING.EVERYWHERE,
     lat = near == 1 and lat / 1e6 or nil, lon = near == 1 and lon / 1e6 or nil, channel = channel,
     asked_pool = pool, capability = capability, groups = groups, needs_pools = false,
     trial = {}, lines = {}, line_of = {},

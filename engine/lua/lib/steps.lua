@@ -116,6 +116,10 @@ local function change_counters(reservation, i, held, allocated, on_hand)
   allocated_of[position] = allocated_of[position] + allocated
   hand_of[position] = hand_of[position] + on_hand
   mark_changed(position)
+  if on_hand ~= 0 then
+    reservation.left = reservation.left or {}
+    reservation.left[i] = on_hand
+  end
   if policy_of[position] then
     TERMS.follow_record(reservation.raw, i, position, held, allocated, on_hand)
   end
@@ -181,11 +185,11 @@ local function encode_progress(reservation)
 end
 
 -- Remembers the answer under the operation id of a request: the tail, behind plan and caller's part where these are
--- no more those of the reserve. While a hold lasts its deadline may lie beyond the retention: a repeat must not
+-- no more those of the reserve, or need not stay so. While a hold lasts its deadline may lie beyond the retention: a repeat must not
 -- count again.
 local function remember_answer(operation, verb, id, request, record, deadline_ms)
   local tail = tail_of(record)
-  if revision_of(record) > 0 then
+  if revision_of(record) > 0 or TERMS.at(record) then
     tail = string_sub(record, PLAN_AT, blocks_at(record, string_byte(record, #record - 3)) - 1) .. tail
   end
   remember_operation(operation, pack('<BBc8c12', KIND.OPERATION, verb, request.fingerprint, id) .. tail)
@@ -202,6 +206,9 @@ local function close_step(reservation, verb, request)
   settle_state(reservation)
   local progress_before = head.progress
   head.changed_epoch, head.changed_seq = epoch_now, next_sequence()
+  for i, units in pairs(reservation.left or {}) do
+    MOVES.add_line(first_line[reservation.index] + i - 1, id, units)
+  end
   if head.state > STATE.COMMITTED then
     head.deadline_ms = now_ms + request.retention_ms
     add_due('p', head.deadline_ms, id)
@@ -300,6 +307,11 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
   end
   local seq, operation = last_seq + 1, request.operation
   last_seq = seq
+  if on_hand ~= 0 then
+    for n = first, last do
+      MOVES.add_line(n, id, on_hand * line_quantity[n])
+    end
+  end
   local head = pack(HEAD_FORMAT, created_seq, seq, deadline_ms, created_ms, created_epoch, epoch_now,
     revision, 0, to, from == STATE.HELD and verb or held_end, closed_by)
   local record, plan = string_sub(raw, 1, size - HEAD_SIZE) .. head, string_sub(raw, AT.ROUTE, plan_end[index])
