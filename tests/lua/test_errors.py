@@ -95,13 +95,6 @@ VERBS: dict[str, Request] = {
     "plan": plan((Group(1, "W", (("shoe", 1),)),)),
     "replan": replan(A, SHOE._replace(lines=(("shoe", "W", 4),))),
     "index": index(b"", b"1-5", [b"o\0entry"]),
-    "save_policy": save_policy("shoe", "W", (1, 0, 0)),
-    "save_fence": save_fence("web", "shoe", "W", 3),
-    "supply": supply(B, Expected(name(7), 6)),
-    "supplies": supplies("shoe"),
-    "save_document": save_document(B, 0, b"content"),
-    "find_document": find_document(A),
-    "outbox": outbox(8),
     "take_over": take_over(0),
     "pace": pace(0, ahead=5),
 }
