@@ -324,6 +324,12 @@ class Hot:
         extra = b""
         if asked.quantity is not None and fits is None:
             fits = any(place.available >= asked.quantity for place in found.locations)
+            if not fits:
+                # A task of its own: few ask that far.
+                can_reserve = self._inventory.can_reserve(
+                    sku, asked.quantity, locations=asked.locations, owner=asked.owner
+                )
+                fits = await asyncio.get_running_loop().create_task(can_reserve)
         if fits is not None:
             extra = b',"can_reserve":true' if fits else b',"can_reserve":false'
         tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'

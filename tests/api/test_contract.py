@@ -212,9 +212,20 @@ def test_can_reserve(service: Service, where: str) -> None:
     path = f"/v1/availability/{chain.sku}?quantity={{}}{where}"
     most = {"": 7, "&lo": 3}.get(where[:3], 8)
     assert get(service, path.format(most))["can_reserve"] is True
-    assert get(service, path.format(most + 1))["can_reserve"] is (most == 7 and False)
+    assert get(service, path.format(most + 1))["can_reserve"] is False
     for bad in ("0", "x", "-1"):
         expect_problem(service.ask("GET", path.format(bad)), 422, "invalid_request", pointer="?quantity")
+
+
+def test_can_reserve_counts_what_can_make_way(service: Service) -> None:
+    """A pool's hold lies somewhere only until somebody needs that place."""
+    chain = Chain(service)
+    assert chain.reserve(3, pool=chain.pool).json()["lines"][0]["location"] == chain.first
+    path = f"/v1/availability/{chain.sku}?location={chain.first}&quantity="
+    assert get(service, f"{path}3")["can_reserve"] is True
+    assert get(service, f"{path}4")["can_reserve"] is False
+    assert service.reserve([(chain.sku, chain.first, 3)]).status == 201
+    assert get(service, f"{path}1")["can_reserve"] is False
 
 
 def test_explained_availability(service: Service) -> None:
