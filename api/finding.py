@@ -7,11 +7,12 @@ from msgspec import Struct
 
 from api.codec import encode, format_time, reservation_answer
 from api.schemas import ExplanationAnswer, HolderAnswer
-from engine import InvalidRequest, Inventory, State, Status
+from engine import Availability, InvalidRequest, Inventory, State, Status
 from engine.errors import LocationNotFound
 from engine.explain import Explanation, explain, render_sum
 from engine.holders import Holder
 from engine.planner import sum_availability
+from engine.sourcing_plan import Rules
 from engine.types import LocationAvailability
 
 MAX_LIMIT = 1000
@@ -140,11 +141,39 @@ async def explained_availability(
     )
 
 
-def _as_answer(found: Explanation | None) -> ExplanationAnswer | None:
+async def explained_by_rules(
+    inventory: Inventory, sku: str, told: Availability, rules: Rules
+) -> ExplainedAvailability:
+    """What a channel or a pool can promise, with its reasons, which are read after it: units that move
+    between the two are in one of them alone.
+    """
+    by_location = {one.location: one for one in await explain(inventory, sku)}
+    seller = f"channel {rules.channel}" if rules.channel is not None else ""
+    return ExplainedAvailability(
+        told.available,
+        told.status,
+        told.version,
+        [
+            ExplainedPlace(
+                place.location,
+                place.available,
+                place.status,
+                _as_answer(by_location.get(place.location), place.available if seller else None, seller),
+            )
+            for place in told.locations
+        ],
+    )
+
+
+def _as_answer(
+    found: Explanation | None, sold: int | None = None, seller: str = ""
+) -> ExplanationAnswer | None:
+    """The reasons of a number; `sold` is what is there for a seller, after its buffer and with its fences."""
     if found is None:
         return None
+    text = render_sum(found)
     return ExplanationAnswer(
-        text=render_sum(found),
+        text=text if sold is None else f"{sold} for {seller}; for all {text}",
         on_hand=found.on_hand,
         held=found.held,
         allocated=found.allocated,

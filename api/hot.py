@@ -29,6 +29,7 @@ from api.codec import (
 from api.finding import (
     ExplainedAvailability,
     explained_availability,
+    explained_by_rules,
     list_reservations,
     read_number,
     read_text,
@@ -302,12 +303,17 @@ class Hot:
         by_rules = self._rules_of(sku, asked.channel, asked.pool)
         fits: bool | None = None
         if by_rules is not None:
-            if asked.owner is not None or asked.explain:
-                name = "owner" if asked.owner is not None else "explain"
-                raise InvalidRequest(f"?{name}", "not together with a channel or a pool, nor of a kit")
+            if asked.owner is not None:
+                raise InvalidRequest("?owner", "not together with a channel or a pool, nor of a kit")
+            if asked.explain and by_rules.everywhere:
+                raise InvalidRequest("?explain", "ask for the components of a kit")
             found, fits = await self._inventory.availability_by(
                 sku, rules=by_rules, locations=asked.locations, quantity=asked.quantity
             )
+            if asked.explain:
+                found = await asyncio.get_running_loop().create_task(
+                    explained_by_rules(self._inventory, sku, found, by_rules)
+                )
         elif asked.explain:
             found = await asyncio.get_running_loop().create_task(
                 explained_availability(self._inventory, sku, asked.locations, asked.owner)
@@ -318,6 +324,12 @@ class Hot:
         extra = b""
         if asked.quantity is not None and fits is None:
             fits = any(place.available >= asked.quantity for place in found.locations)
+            if not fits:
+                # A task of its own: few ask that far.
+                can_reserve = self._inventory.can_reserve(
+                    sku, asked.quantity, locations=asked.locations, owner=asked.owner
+                )
+                fits = await asyncio.get_running_loop().create_task(can_reserve)
         if fits is not None:
             extra = b',"can_reserve":true' if fits else b',"can_reserve":false'
         tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'

@@ -181,6 +181,22 @@ def _with_policy(location: str, free: int, policy: Sequence[int]) -> LocationAva
     return LocationAvailability(location, *show(free, backorder_limit, low_stock, inbound - preordered))
 
 
+def read_rooms(card: bytes) -> list[tuple[str, int, int]]:
+    """Each location of a card with how many units could be reserved there as it is, back-orders among them,
+    and how many more might come free by moving what floats.
+    """
+    locations, counters, stride = read_counters(card)
+    found = []
+    for index, location in enumerate(locations):
+        on_hand, held, allocated, unsellable, *policy = counters[index * stride : (index + 1) * stride]
+        room, floating = on_hand - held - allocated - unsellable, 0
+        if policy:
+            safety_stock, backorder_limit, fenced, _, _, _, floating, preordered = policy
+            room += preordered + backorder_limit - safety_stock - fenced
+        found.append((location, room, floating))
+    return found
+
+
 def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tuple[int, Status]:
     """What is shown of a place with so many units that are free, and so many expected that nobody was
     promised: how many are available, and the status.

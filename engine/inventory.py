@@ -14,7 +14,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from engine import limits, planner
-from engine.cards import read_availability, read_positions
+from engine.cards import read_availability, read_positions, read_rooms
 from engine.commands import Answered, Commands
 from engine.dataset import Dataset
 from engine.document_kinds import decode_document
@@ -27,6 +27,7 @@ from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
+from engine.sourcing_plan import Rules, Wanted
 from engine.supply import Supplies
 from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
@@ -103,6 +104,30 @@ class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQ
         if locations:
             places = await self._choose_places(locations, places)
         return planner.sum_availability(sku, version, places)
+
+    async def can_reserve(
+        self, sku: str, quantity: int, *, locations: Sequence[str] = (), owner: str | None = None
+    ) -> bool:
+        """Whether one of the locations could give so many units, which is more than what is available where
+        it may go into back-order, or where units that float can make way. Raises `SkuNotFound`.
+        """
+        if owner is not None:
+            _, cards = await self._cards_without(sku, owner)
+        else:
+            commands = self.dataset.commands[partition_of(sku, self._partitions)]
+            _, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
+        rooms = [room for card in cards for room in read_rooms(card) if not locations or room[0] in locations]
+        if any(room >= quantity for _, room, _ in rooms):
+            return True
+        wanted = [
+            Wanted(sku, quantity, location)
+            for location, room, floating in rooms
+            if floating and room + floating >= quantity
+        ]
+        if not wanted:
+            return False
+        found = await self.plan(wanted[: limits.MAX_LINES], rules=Rules())
+        return any(line.taken >= quantity for line in found.lines)
 
     async def availability_of(
         self, skus: Sequence[str], *, locations: Sequence[str] = ()

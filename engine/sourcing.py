@@ -156,7 +156,9 @@ class Sourcing(Reservations):
         ]
         fits = None
         if quantity is not None:
-            fits = any(one.room >= quantity for one in chosen) if locations else found.can_reserve
+            # Who names neither channel nor pool has to name one location.
+            is_one = bool(locations) or rules.everywhere
+            fits = any(one.room >= quantity for one in chosen) if is_one else found.can_reserve
         return planner.sum_availability(sku, found.version, places), fits
 
     # ---------------------------------------------------------------- one partition
