@@ -26,9 +26,9 @@ PLAIN_COUNTERS, POLICY_COUNTERS = 4, 8
 """Counters of every place, and of one with a policy the further ones."""
 UNLIMITED = 10**15
 """The backorder limit of what is not tracked: it never runs out."""
-FLAGS_AT, FLAG_FENCED = 5, 1
-"""Where a place's flags stand among the counters of its policy; and the one of a place where some channel has
-a fence.
+FLAGS_AT, FLAG_FENCED, FLAG_OWN_POLICY = 5, 1, 2
+"""Where a place's flags stand among the counters of its policy; the one of a place where some channel has a
+fence, and the one of a place whose policy is not inherited.
 """
 _HEAD = Layout("<BHH")
 _BLOCKS = slice(5, 8), slice(8, 11)
@@ -220,7 +220,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
         numbers = counters[index * stride : (index + 1) * stride]
         on_hand, held, allocated, unsellable = numbers[:PLAIN_COUNTERS]
         policy = numbers[PLAIN_COUNTERS:] or _NO_POLICY
-        safety_stock, backorder_limit, fenced, low_stock, inbound, _, _, preordered = policy
+        safety_stock, backorder_limit, fenced, low_stock, inbound, flags, _, preordered = policy
         free = on_hand - unsellable - allocated - held + preordered - safety_stock - fenced
         found.append(
             Position(
@@ -238,6 +238,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
                 show(free, backorder_limit, low_stock, inbound - preordered)[0],
                 version,
                 state=",".join(map(str, numbers)),
+                has_policy=flags & FLAG_OWN_POLICY != 0,
             )
         )
     return found

@@ -240,6 +240,7 @@ class Inventory(Facts, Transfers, Supplies, Finding, Policies, Sourcing, Pickups
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         await self._trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
+        await self.defaults.catch_up()
         return expired
 
     async def _trim(self) -> None:
