@@ -73,6 +73,13 @@ class ShortPickAnswer(Struct, frozen=True):
     alternatives: Sequence[AlternativesAnswer]
 
 
+class PickupsAnswer(Struct, frozen=True):
+    """Orders of a store, the oldest first; `next_cursor` is null on the last page."""
+
+    items: Sequence[PickupAnswer]
+    next_cursor: str | None
+
+
 class WantedCountAnswer(Struct, frozen=True):
     """A position that is to be counted."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from engine import planner, rearranging
-from engine.commands import Answered, Replan, Reply
+from engine.commands import Replan, Reply
 from engine.errors import InvalidRequest, Refused, SpansPartitions
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint
 from engine.keys import partition_of
@@ -84,7 +84,7 @@ class Changes(Reservations):
             mark = fingerprint(b"\0".join((verb.encode(), name, content)))
         commands = self.dataset.commands[partition]
         while True:
-            now_ms, _, _, (_, raw) = await commands.find(name)
+            now_ms, epoch, seq, (_, raw) = await commands.find(name)
             record = decode_record(raw) if is_reservation(raw) else None
             if record is None or isinstance(record.head.state, Undecided):
                 raise not_found(reservation)
@@ -94,15 +94,14 @@ class Changes(Reservations):
             if record.head.state in OPEN_STATES:
                 try:
                     change = arrange(record, now_ms)
-                    if change is None and op_id is None:
-                        return build_reservation(
-                            reservation, record.head, record.plan, record.detail, replayed=True
-                        )
                     self._check_partition(record, change, partition)
-                except (Refused, InvalidRequest) as error:
+                except Refused as error:
+                    error.version = f"{epoch}.{seq}"
                     refusal = error
-                    if op_id is None:
-                        raise
+                except InvalidRequest as error:
+                    refusal = error
+            if refusal is not None and op_id is None:
+                raise refusal
             asked = _ask(
                 name, record, change if refusal is None else None, operation, mark, is_short=is_short
             )
@@ -111,6 +110,8 @@ class Changes(Reservations):
                 return done
             if refusal is not None:
                 raise refusal
+            if change is None and record.head.state in OPEN_STATES:
+                return build_reservation(reservation, record.head, record.plan, record.detail, replayed=True)
 
     def _check_partition(self, record: Record, change: Change | None, partition: int) -> None:
         """Other lines must lie where the reservation is. Raises `SpansPartitions`."""
@@ -126,19 +127,18 @@ class Changes(Reservations):
         self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
     ) -> Reservation | None:
         """What became of a change; None where it must be worked out anew. Raises the refusal."""
-        waiting = self.dataset.commands[partition].replan(asked)
         if asked.operation is NO_OPERATION or self._partitions == 1:
-            return await self._replanned(verb, reservation, waiting, change, partition)
+            return await self._replanned(verb, reservation, asked, change, partition)
         async with self.baskets.bound(asked.operation, asked.fingerprint, partition):
-            done = await self._replanned(verb, reservation, waiting, change, partition)
+            done = await self._replanned(verb, reservation, asked, change, partition)
         if done is None:
             await self.baskets.unbind(asked.operation, asked.fingerprint, partition)
         return done
 
     async def _replanned(
-        self, verb: str, reservation: str, waiting: Answered, change: Change | None, partition: int
+        self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
     ) -> Reservation | None:
-        answered = await waiting
+        answered = await self.dataset.commands[partition].replan(asked)
         answer = answered[3]
         if type(answer) is bytes:
             assert change is not None, "without other lines nothing is changed"

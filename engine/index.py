@@ -198,6 +198,14 @@ class Index:
         )
         return cast("list[bytes]", found)
 
+    async def read_on(self, partition: int, prefix: bytes, after: bytes, count: int) -> list[bytes]:
+        """The next entries of a prefix whose orders are greater than `after`, the oldest first."""
+        last = b"[" + prefix + BEHIND_ALL
+        (found,) = await self._topology.read_at_once(
+            ("ZRANGE", keys.find(partition), b"(" + prefix + after, last, "BYLEX", "LIMIT", 0, count)
+        )
+        return cast("list[bytes]", found)
+
     async def records(self, partition: int, operations: Sequence[bytes]) -> dict[bytes, bytes]:
         """The records of reservations as they are stored, by operation id."""
         (found,) = await self._topology.read_at_once(("HMGET", keys.operations(partition), *operations))

@@ -21,9 +21,9 @@ from engine.document_kinds import decode_document
 from engine.documents import Document
 from engine.errors import LocationNotFound, SkuNotFound, Unavailable, Unconfirmed
 from engine.facts import Facts
-from engine.finding import Finding
 from engine.keys import partition_of
 from engine.outcomes import Outcome
+from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
@@ -45,7 +45,7 @@ ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class Inventory(Facts, Transfers, Supplies, Finding, Policies, Sourcing, Pickups):
+class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQueue):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:

@@ -88,7 +88,7 @@ def check_moves(moves: Sequence[Move]) -> None:
 def moved(record: Record, moves: Sequence[Move]) -> Change:
     """Units at other locations. Committed units go before held ones; all go from where they were before."""
     lines, asked = _read_lines(record), [(move.sku, move.source, move.quantity) for move in moves]
-    _check_open(record, asked, lines, "held", "committed")
+    _check_open(asked, lines, "held", "committed")
     added: dict[Place, _Units] = {}
     follow: dict[Place, list[Place]] = {}
     for move in moves:
@@ -123,11 +123,10 @@ def moved(record: Record, moves: Sequence[Move]) -> Change:
 def replaced(record: Record, lines: Sequence[Line]) -> Change:
     """Other lines for a hold of which nothing was committed."""
     units = units_of(record.head, record.plan.packed)
-    version = _version(record)
     if any(row[1] for row in units):
-        raise AlreadyCommitted("units of the reservation are committed", version=version)
+        raise AlreadyCommitted("units of the reservation are committed")
     if any(row[2] for row in units):
-        raise AlreadyFulfilled("units of the reservation have left", version=version)
+        raise AlreadyFulfilled("units of the reservation have left")
     plan, shares = planner.plan_lines(lines)
     arranged = {
         (line.sku, line.location): _Units(line.quantity, (line.quantity, 0, 0, 0)) for line in plan.positions
@@ -138,7 +137,7 @@ def replaced(record: Record, lines: Sequence[Line]) -> Change:
 def made_ready(record: Record, now_ms: int) -> Change | None:
     """The goods of a committed reservation wait to be collected."""
     if record.head.state is not State.COMMITTED:
-        raise NotCommitted("units of the reservation are still held", version=_version(record))
+        raise NotCommitted("units of the reservation are still held")
     later = record.detail.later or NOTHING_LATER
     if later.ready_ms is not None:
         return None
@@ -148,7 +147,7 @@ def made_ready(record: Record, now_ms: int) -> Change | None:
 def found_short(record: Record, lines: Sequence[Line], now_ms: int) -> Change:
     """Committed units that are not there are given back, and that is written down."""
     arranged = _read_lines(record)
-    _check_open(record, [(line.sku, line.location, line.quantity) for line in lines], arranged, "committed")
+    _check_open([(line.sku, line.location, line.quantity) for line in lines], arranged, "committed")
     for line in lines:
         units = arranged[line.sku, line.location]
         units.committed -= line.quantity
@@ -172,9 +171,7 @@ def _read_lines(record: Record) -> dict[Place, _Units]:
     }
 
 
-def _check_open(
-    record: Record, asked: Sequence[tuple[str, str, int]], lines: Mapping[Place, _Units], *states: str
-) -> None:
+def _check_open(asked: Sequence[tuple[str, str, int]], lines: Mapping[Place, _Units], *states: str) -> None:
     """Raises `InvalidRequest` for a line that the reservation does not have, `ExceedsOpenQuantity` naming all
     of which it has too little.
     """
@@ -190,7 +187,7 @@ def _check_open(
             excess.append(Excess(*place, quantity, units))
     if excess:
         detail = "more units are asked for than are open in this state"
-        raise ExceedsOpenQuantity(detail, excess, version=_version(record))
+        raise ExceedsOpenQuantity(detail, excess)
 
 
 def _change(
@@ -236,7 +233,3 @@ def _bind(record: Record, places: Sequence[Place], named: Collection[Place]) -> 
         terms,
         bound=tuple(index for index, place in enumerate(places) if place in bound or place in named),
     )
-
-
-def _version(record: Record) -> str:
-    return f"{record.head.changed_epoch}.{record.head.changed_seq}"

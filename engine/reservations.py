@@ -13,7 +13,7 @@ from engine import limits, planner, refusals
 from engine.baskets import Baskets, Sought
 from engine.commands import Answered, AnsweredMany, Reply, Resolution
 from engine.dataset import Dataset
-from engine.errors import BincardError, InvalidRequest, Refused, ReservationNotFound
+from engine.errors import BincardError, IdempotencyMismatch, InvalidRequest, Refused, ReservationNotFound
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
 from engine.lane import Answer
 from engine.outcomes import Outcome
@@ -388,18 +388,29 @@ class Reservations(Places):
                 told = b"" if reference is None else b"\1" + reference.encode()
                 mark = fingerprint(b"".join((verb.encode(), known.operation, flags, asked, told)))
             step = _Step(verb, reservation, known, chosen, b"".join((flags, choice, rest)), operation, mark)
-            if operation is NO_OPERATION or self._partitions == 1:
-                done = await self._take_step(step, following if rest else None)
-            else:
-                async with self.baskets.bound(operation, mark, known.partition):
-                    done = await self._take_step(step, following if rest else None)
-                if isinstance(done, Known):
-                    await self.baskets.unbind(operation, mark, known.partition)
+            try:
+                done = await self._take_bound_step(step, following if rest else None)
+            except IdempotencyMismatch:
+                raise
+            except Refused:
+                if missing is not None:
+                    raise missing from None
+                raise
             if isinstance(done, Reservation):
                 return done
             if missing is not None:
                 raise missing
             known = done
+
+    async def _take_bound_step(self, step: _Step, following: Detail | None) -> Reservation | Known:
+        if step.operation is NO_OPERATION or self._partitions == 1:
+            return await self._take_step(step, following)
+        partition = step.known.partition
+        async with self.baskets.bound(step.operation, step.mark, partition):
+            done = await self._take_step(step, following)
+        if isinstance(done, Known):
+            await self.baskets.unbind(step.operation, step.mark, partition)
+        return done
 
     async def _choose(
         self, reservation: str, known: Known, lines: Sequence[Line] | None, op_id: str | None

@@ -14,19 +14,23 @@ from msgspec.structs import replace
 from engine import limits, planner
 from engine.cards import show
 from engine.commands import Reply
-from engine.errors import InsufficientStock, InvalidRequest, ReservationNotFound
+from engine.errors import IdempotencyMismatch, InsufficientStock, InvalidRequest
 from engine.ids import fingerprint, reservation_id
 from engine.keys import route_of
 from engine.outcomes import Outcome
 from engine.records import (
+    FINGERPRINT,
     KIND_BASKET,
     KIND_RESERVATION,
     NO_RULES,
     Detail,
     Record,
+    Undecided,
     build_reservation,
     decode_record,
+    decode_tail,
     first_head,
+    is_reservation,
 )
 from engine.reservations import Asked, Reservations
 from engine.sourcing_plan import (
@@ -238,14 +242,13 @@ class Sourcing(Reservations):
         self, order: "_Order", operation: bytes, mark: bytes, route: int, detail: Detail
     ) -> Reservation:
         """Plans, holds at the chosen places, and plans anew where somebody was faster."""
-        try:
-            record = await self._find(reservation_id(route, operation), route % self._partitions, operation)
-        except ReservationNotFound:
-            pass
-        else:
-            # The bond of the operation id has compared what was asked.
+        home = self.dataset.commands[route % self._partitions]
+        _, _, _, (_, raw) = await home.find(operation)
+        if is_reservation(raw) and not isinstance(decode_tail(raw).state, Undecided):
+            if raw[FINGERPRINT] != mark:
+                raise IdempotencyMismatch("this operation id was used before, with other content")
             self.metrics.count("reserve", Outcome.REPLAYED)
-            return _show(record, route, operation, replayed=True)
+            return _show(decode_record(raw), route, operation, replayed=True)
         tries = 0
         while True:
             rooms, version = await self._read_rooms(order)

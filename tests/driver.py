@@ -24,16 +24,22 @@ from engine import (
     keys,
 )
 from engine.dataset import open_dataset
-from engine.errors import ExceedsOpenQuantity, InsufficientStock, ReservationNotFound, SkuNotFound
+from engine.errors import (
+    ExceedsOpenQuantity,
+    InsufficientStock,
+    InvalidRequest,
+    ReservationNotFound,
+    SkuNotFound,
+)
 from engine.ids import keeper_of, part_id, reservation_id
 from engine.script import Library, assemble, read_sources
+from engine.types import Move
 from tests.model import (
     NOTHING_FURTHER,
     Answer,
     Booked,
     Call,
     Lines,
-    Model,
     Place,
     Policy,
     Position,
@@ -42,6 +48,7 @@ from tests.model import (
     Units,
     Verb,
 )
+from tests.model_changes import ChangingModel
 from tests.model_facts import FACTS
 from tests.servers import Control
 
@@ -108,7 +115,7 @@ class Shop:
         self.partitions = partitions
         self.inventory = inventory
         self.names: dict[str, str] = {}
-        self.model = Model(
+        self.model = ChangingModel(
             set(LOCATIONS),
             RETENTION_SECONDS * 1000,
             lambda sku: keys.partition_of(sku, partitions),
@@ -153,6 +160,8 @@ class Shop:
             return await self._send(call, inventory)
         except Refused as refused:
             return tell_refusal(refused)
+        except InvalidRequest:
+            return Refusal("invalid_request")
         finally:
             # Where the parts of a basket follow slowly, its caller is answered before.
             await inventory.baskets.close()
@@ -180,6 +189,13 @@ class Shop:
                 reference=call.reference,
                 op_id=call.key,
             )
+        elif call.verb == "move":
+            assert lines
+            moves = [Move(line.sku, line.location, call.target, line.quantity) for line in lines]
+            told = await inventory.move(target, moves, op_id=call.key or "unknown")
+        elif call.verb == "replace":
+            assert lines
+            told = await inventory.replace_lines(target, lines, op_id=call.key)
         elif call.verb == "extend":
             told = await inventory.extend(target, call.ttl_seconds, op_id=call.key)
         else:

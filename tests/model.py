@@ -23,7 +23,7 @@ Lines = tuple[tuple[str, int, str], ...]
 """SKU, quantity and location of each line."""
 
 Verb = Literal[
-    *("reserve", "commit", "release", "extend", "fulfil", "cancel"),
+    *("reserve", "commit", "release", "extend", "fulfil", "cancel", "move", "replace"),
     *("receive", "sale", "return", "adjust", "condition", "count", "set"),
 ]
 
@@ -51,6 +51,8 @@ class Call:
     condition: str = ""
     to_condition: str = ""
     """What the goods of a fact are in, and for `condition` what they come into; no name: sellable."""
+    target: str = ""
+    """Where a move goes."""
 
 
 @dataclass(frozen=True)
@@ -539,16 +541,11 @@ class Model:
                 return replace(memory.answer, replayed=True)
             if memory is not None or call.key in self.reservations:
                 raise RefusedError("idempotency_mismatch", None)
+        if call.verb not in {"move", "replace"} and not reservation.shares.keys() >= (chosen or {}).keys():
+            raise RefusedError("invalid_request", None)
         if self._is_repeat(call, reservation):
             return reservation.told(replayed=True)
-        verb = {
-            "commit": self._commit,
-            "release": self._release,
-            "extend": self._extend,
-            "fulfil": self._fulfil,
-            "cancel": self._cancel,
-        }[call.verb]
-        verb(call, reservation, chosen)
+        self._verb(call)(call, reservation, chosen)
         self._close(reservation, call.verb)
         if call.verb != "extend":
             self._follow(reservation)
@@ -559,6 +556,16 @@ class Model:
             forget_ms = max(self.now_ms, last_ms) + self.retention_ms
             self.requests[partition, call.key] = Memory(content, answer, forget_ms)
         return answer
+
+    def _verb(self, call: Call) -> Callable[[Call, Reservation, Mapping[Place, int] | None], None]:
+        """What a request does to a reservation."""
+        return {
+            "commit": self._commit,
+            "release": self._release,
+            "extend": self._extend,
+            "fulfil": self._fulfil,
+            "cancel": self._cancel,
+        }[call.verb]
 
     def _is_repeat(self, call: Call, reservation: Reservation) -> bool:
         """Whether the whole reservation already is as asked, by the same verb."""

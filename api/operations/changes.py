@@ -1,7 +1,17 @@
 """The operations that change reservations, and those of pickups."""
 
 from api import schemas, schemas_changes
-from api.operations.model import LIMIT, LOCATION, READ, RESERVATION, RESOLVED, WRITE, Operation, Parameter
+from api.operations.model import (
+    CURSOR,
+    LIMIT,
+    LOCATION,
+    READ,
+    RESERVATION,
+    RESOLVED,
+    WRITE,
+    Operation,
+    Parameter,
+)
 from api.operations.reservations import HELD
 
 _ID = Parameter("id", "path", RESERVATION, "The reservation.", "r_AAB2cGxhaW4gZXhhbXBsZQ")
@@ -103,6 +113,34 @@ CHANGES = (
             ],
         },
         problems=(*_COMMON, "not_committed", "exceeds_open_quantity", *WRITE),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/pickups",
+        name="list_pickups",
+        tag="Pickup",
+        summary="What a store has to pick or hand over",
+        description=(
+            "Reservations with committed units at the location, the oldest first. A page may have fewer items"
+            " than `limit`, and still go on."
+        ),
+        parameters=(
+            Parameter("location", "query", LOCATION, "The store.", "s7", is_required=True),
+            Parameter(
+                "state",
+                "query",
+                {"enum": ["waiting", "ready"]},
+                "Those to be picked, or those that are ready; without it both.",
+            ),
+            Parameter("limit", "query", LIMIT, "Items of a page."),
+            CURSOR,
+        ),
+        answers={200: schemas_changes.PickupsAnswer},
+        answer_example={
+            "items": [{"reservation": HELD, "ready_at": None, "short": []}],
+            "next_cursor": None,
+        },
+        problems=("invalid_request", *READ),
     ),
     Operation(
         method="GET",

@@ -6,6 +6,7 @@ import msgspec
 from fastapi import Request, Response
 
 from api.codec import format_time, reservation_answer
+from api.finding import as_of_query
 from api.routes.changes import REPLAYED, changed, decode_lines, required_key
 from api.routes.exchange import (
     Route,
@@ -22,12 +23,14 @@ from api.schemas_changes import (
     AlternativeAnswer,
     AlternativesAnswer,
     PickupAnswer,
+    PickupsAnswer,
     ShortLineAnswer,
     ShortPickAnswer,
     WantedCountAnswer,
     WantedCountsAnswer,
 )
-from engine import Inventory, Reservation
+from engine import InvalidRequest, Inventory, Reservation
+from engine.pickup_queue import PickupState
 from engine.planner import check_location
 
 
@@ -43,6 +46,7 @@ class Pickups:
             Route(("POST",), "/v1/reservations/{id}/ready", self.ready),
             Route(("POST",), "/v1/reservations/{id}/collected", self.collected),
             Route(("POST",), "/v1/reservations/{id}/short", self.short),
+            Route(("GET", "HEAD"), "/v1/pickups", self.queue),
             Route(("GET", "HEAD"), "/v1/counts/wanted", self.wanted),
         )
 
@@ -50,8 +54,7 @@ class Pickups:
         """The goods wait to be collected. A repeat keeps the first moment."""
         await _read_nothing(request)
         found = await self._inventory.mark_ready(path_value(request, "id"), op_id=asked(request).key())
-        answer = PickupAnswer(reservation_answer(found), _ready_at(found), _short_of(found))
-        return json_response(200, answer, REPLAYED if found.replayed else None)
+        return json_response(200, _as_pickup(found), REPLAYED if found.replayed else None)
 
     async def collected(self, request: Request) -> Response:
         """All that is committed has left with the customer."""
@@ -81,6 +84,26 @@ class Pickups:
         answer = ShortPickAnswer(reservation_answer(found), _ready_at(found), _short_of(found), alternatives)
         return json_response(200, answer, REPLAYED if found.replayed else None)
 
+    async def queue(self, request: Request) -> Response:
+        """What a store has to pick or hand over, the oldest order first."""
+        check_request(request)
+        query = query_values(request, "location", "state", "limit", "cursor")
+        limit = read_limit(query)
+        if "location" not in query:
+            raise InvalidRequest("?location", "name the store")
+        try:
+            state = PickupState(query["state"]) if "state" in query else None
+        except ValueError as error:
+            raise InvalidRequest("?state", f"one of {', '.join(PickupState)}") from error
+        try:
+            page = await self._inventory.pickups(
+                query["location"], state=state, limit=limit, cursor=query.get("cursor")
+            )
+        except InvalidRequest as error:
+            raise as_of_query(error) from error
+        items = [_as_pickup(reservation) for reservation in page.items]
+        return json_response(200, PickupsAnswer(items, page.next_cursor))
+
     async def wanted(self, request: Request) -> Response:
         """The positions that are to be counted, the longest waiting first."""
         check_request(request)
@@ -101,6 +124,10 @@ async def _read_nothing(request: Request) -> None:
     check_request(request)
     query_values(request)
     await read_json(request, lambda raw: _decode_nothing(raw or b"{}"))
+
+
+def _as_pickup(reservation: Reservation) -> PickupAnswer:
+    return PickupAnswer(reservation_answer(reservation), _ready_at(reservation), _short_of(reservation))
 
 
 def _ready_at(reservation: Reservation) -> str | None:

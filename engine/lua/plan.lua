@@ -48,7 +48,7 @@ local function pack_group(state, group)
 end
 
 local function decide_plan(settings, request)
-  local state = { settings = settings, request = request, floaters = {} }
+  local state = { settings = settings, request = request, floaters = {}, moves = {} }
   local refusal = SOURCING.decide(state)
   if refusal and refusal[1] ~= 'insufficient_stock' then
     return refusal

@@ -50,29 +50,27 @@ local function terms_of(state)
   return { channel = channel, pools = pools, bound = pools ~= '' and concat(bound) or '' }
 end
 
--- Writes down where the units of a hold have moved to.
-local function rebind(floater, retention_ms)
-  local raw, lines, units = remembered[floater.id], {}, floater.units
-  local terms, before = TERMS.read(raw), REPLAN.read(raw)
-  for i = 1, #before do
-    local line = before[i]
-    if line.sku == floater.sku and line.held > 0 then
-      local floats = TERMS.floats(terms, i)
-      local held = floats and (units[line.place] or 0) or line.held + (units[line.place] or 0)
-      line.quantity, line.held = line.quantity + held - line.held, held
-      units[line.place] = nil
+-- Moves held units of a reservation from one place to another, for good.
+local function rebind(move, retention_ms)
+  local raw, lines, target = remembered[move.id], {}, nil
+  for _, line in ipairs((REPLAN.read(raw))) do
+    if line.sku == move.sku and line.place == move.from then
+      line.quantity, line.held = line.quantity - move.quantity, line.held - move.quantity
+    elseif line.sku == move.sku and line.place == move.to then
+      line.quantity, line.held, target = line.quantity + move.quantity, line.held + move.quantity, line
     end
     if line.quantity > 0 then
       lines[#lines + 1] = line
     end
   end
-  for place, held in pairs(units) do
+  if not target then
     lines[#lines + 1] = {
-      sku = floater.sku, place = place, quantity = held, held = held, committed = 0, fulfilled = 0, released = 0,
+      sku = move.sku, place = move.to, quantity = move.quantity, held = move.quantity, committed = 0, fulfilled = 0,
+      released = 0,
     }
   end
   local request = { operation = NO_OPERATION, fingerprint = '', retention_ms = retention_ms }
-  REPLAN.apply(REPLAN.open(floater.id, raw, lines), request)
+  REPLAN.apply(REPLAN.open(move.id, raw, lines), request)
 end
 
 -- Holds what was taken for trial: moves what makes way, then the units themselves. Returns plan, terms and blocks of
@@ -80,10 +78,9 @@ end
 local function hold_chosen(state, id, retention_ms)
   local request, blocks, plan = state.request, {}, {}
   SOURCING.undo_trial(request.trial, 0)
-  for _, floater in pairs(state.floaters) do
-    if floater and floater.moved then
-      rebind(floater, retention_ms)
-    end
+  -- In the order in which they were tried, no place ever has more than it holds.
+  for i = 1, #state.moves do
+    rebind(state.moves[i], retention_ms)
   end
   local terms = terms_of(state)
   for i = 1, #request.lines do
@@ -110,7 +107,7 @@ local function decide_source(args, settings, request, rest, retention_ms, reques
   if prior and not is_abandoned(prior) then
     return replay_source(prior, args)
   end
-  local state = { settings = settings, request = request, floaters = {} }
+  local state = { settings = settings, request = request, floaters = {}, moves = {} }
   local refusal = SOURCING.decide(state)
   if refusal and refusal[1] == 'insufficient_stock' and make_room(retention_ms, requests) then
     refusal = SOURCING.decide(state)

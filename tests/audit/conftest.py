@@ -129,7 +129,9 @@ class Shopper:
         else:
             await self.inventory.count(Count(movement.id, sku, location, units, movement.occurred_ms))
 
-    async def _resolve(self, verb: str, reservation: Reservation, movement: Movement) -> None:
+    async def _resolve(  # noqa: C901, PLR0912 - one branch a verb
+        self, verb: str, reservation: Reservation, movement: Movement
+    ) -> None:
         inventory, name, key = self.inventory, reservation.id, f"step-{self.seed}-{self.step}"
         some = [Line(reservation.lines[0].sku, 1, reservation.lines[0].location)]
         if verb == "commit":

@@ -54,6 +54,7 @@ async def test_whatever_shoppers_do_the_books_are_the_ledger(inventory: Inventor
         "Expired",
         "Extended",
         "Fulfilled",
+        "Counted",
         "Moved",
         "Released",
         "Replanned",

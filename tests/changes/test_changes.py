@@ -23,6 +23,7 @@ from engine.errors import (
     SkuNotFound,
     SpansPartitions,
 )
+from engine.pickup_queue import PickupState
 from engine.types import Move
 from tests.driver import LOCATIONS, Shop
 
@@ -224,11 +225,49 @@ async def test_an_order_that_is_collected(shop: Shop) -> None:
     shop.wait(5)
     again = await shop.inventory.mark_ready(held.id)
     assert (again.ready_ms, again.replayed) == (ready.ready_ms, True)
+    again = await shop.inventory.mark_ready(held.id, op_id="r")
+    assert (again.ready_ms, again.replayed) == (ready.ready_ms, True)
     collected = await shop.inventory.fulfil(held.id)
     assert (collected.state, collected.ready_ms) == ("fulfilled", ready.ready_ms)
     with pytest.raises(AlreadyFulfilled):
         await shop.inventory.mark_ready(held.id)
     await expect_clean(shop.inventory)
+
+
+async def test_the_queue_of_a_store(shop: Shop) -> None:
+    """The oldest first, page by page, whatever is ready, collected or cancelled meanwhile; what went
+    elsewhere stands in the other queue.
+    """
+    await stock(shop, "A", s1=50, s2=5)
+    inventory = shop.inventory
+    names = []
+    for number in range(7):
+        shop.wait(0.001)
+        made = await inventory.reserve(f"k{number}", [Line("A", 1, S1)], ttl_seconds=50)
+        names.append(made.id)
+    assert (await inventory.pickups(S1)).items == []
+    for name in names[1:]:
+        await inventory.commit(name)
+    await inventory.mark_ready(names[3])
+    await inventory.mark_ready(names[5])
+    await inventory.fulfil(names[5])
+    await inventory.cancel(names[6])
+    await inventory.move(names[2], [Move("A", S1, S2, 1)], op_id="m")
+    waiting = await inventory.pickups(S1, state=PickupState.WAITING)
+    assert [one.id for one in waiting.items] == [names[1], names[4]]
+    ready = await inventory.pickups(S1, state=PickupState.READY)
+    assert [(one.id, one.ready_ms) for one in ready.items] == [(names[3], shop.model.now_ms)]
+    assert [one.id for one in (await inventory.pickups(S2)).items] == [names[2]]
+    seen, cursor = [], None
+    while True:
+        page = await inventory.pickups(S1, limit=1, cursor=cursor)
+        seen += [one.id for one in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        with pytest.raises(InvalidRequest):
+            await inventory.pickups(S2, limit=1, cursor=cursor)
+    assert seen == [names[1], names[3], names[4]]
 
 
 async def test_what_is_not_found_at_pick(shop: Shop) -> None:

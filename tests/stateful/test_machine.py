@@ -37,6 +37,7 @@ sendings = st.sampled_from(("once",) * 6 + ("together", "again"))
 picks = st.integers(0, 10**6)
 # Now, a moment ago, days ago, before the history, and a clock that is ahead.
 ages = st.sampled_from((0, 1, 2, 500, 1000, 5000, 7_200_000, 10**8, 7 * 10**9, 90 * 10**8, -1000))
+places = st.sampled_from(PLACES)
 
 
 class ShopMachine(RuleBasedStateMachine):
@@ -300,6 +301,26 @@ class ShopMachine(RuleBasedStateMachine):
         self.send(Call(verb, key, self.part_of(name, parts), name), sending)
 
     @precondition(lambda self: self.reservations)
+    @rule(pick=picks, parts=st.lists(st.integers(0, 4), max_size=3), where=places, sending=sendings)
+    def move_elsewhere(self, pick: int, parts: list[int], where: str, sending: str) -> None:
+        name = self.pick(pick)
+        lines = tuple(line for line in self.part_of(name, parts) or () if line[2] != where)
+        if lines:
+            self.send(Call("move", self.new_key(), lines, name, target=where), sending)
+
+    @precondition(lambda self: self.reservations)
+    @rule(
+        pick=picks,
+        lines=st.lists(st.tuples(picks, quantities, places), min_size=1, max_size=3),
+        keyed=coins,
+        sending=sendings,
+    )
+    def replace_lines(self, pick: int, lines: list[tuple[int, int, str]], keyed: bool, sending: str) -> None:
+        wanted = tuple((self.skus[at % len(self.skus)], units, place) for at, units, place in lines)
+        key = self.new_key() if keyed else None
+        self.send(Call("replace", key, wanted, self.pick(pick)), sending)
+
+    @precondition(lambda self: self.reservations)
     @rule(pick=picks, ttl=ttls, keyed=coins, sending=sendings)
     def extend(self, pick: int, ttl: int, keyed: bool, sending: str) -> None:
         key = self.new_key() if keyed else None
@@ -469,6 +490,9 @@ WANTED = (
     "policy: policy_not_found",
     "fence: saved",
     "fence: fence_not_found",
+    "move: held",
+    "move: committed",
+    "replace: held",
 )
 WANTED_OVER_PARTITIONS = (
     "over partitions",
@@ -478,6 +502,7 @@ WANTED_OVER_PARTITIONS = (
     "over partitions: exceeds_open_quantity",
     "over partitions: reservation_expired",
     "part of a basket over partitions",
+    "over partitions: spans_partitions",
 )
 
 
@@ -490,9 +515,9 @@ def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901, PL
     step = random.choices(
         (
             *("move", "policy", "expect", "reserve", "commit", "resolve", "extend"),
-            *("batch", "old", "key", "wait", "read", "late", "count"),
+            *("batch", "old", "key", "wait", "read", "late", "count", "elsewhere", "lines"),
         ),
-        (3, 1, 1, 8, 6, 6, 2, 1, 2, 2, 2, 2, 2, 1),
+        (3, 1, 1, 8, 6, 6, 2, 1, 2, 2, 2, 2, 2, 1, 3, 3),
     )[0]
     age_ms = random.choice((0, 1, 500, 1000, 5000, 7_200_000, 7 * 10**9, 90 * 10**8, -1000))
     if step == "move" or not machine.reservations:
@@ -514,6 +539,11 @@ def take_a_step(machine: ShopMachine, random: Random) -> None:  # noqa: C901, PL
         machine.commit(pick, parts, *coin, sending)
     elif step == "resolve":
         machine.resolve(random.choice(("release", "fulfil", "cancel")), pick, parts, coin[3], sending)
+    elif step == "elsewhere":
+        machine.move_elsewhere(pick, parts, place, sending)
+    elif step == "lines":
+        lines = [(random.randrange(9), random.randint(1, 3), random.choice(PLACES)) for _ in range(2)]
+        machine.replace_lines(pick, lines, coin[3], sending)
     elif step == "extend":
         machine.extend(pick, random.choice((1, 2, 30)), coin[3], sending)
     elif step == "batch":

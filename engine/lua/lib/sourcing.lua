@@ -190,9 +190,11 @@ function SOURCING.read_floater(state, id, sku)
     local head = decode_head(raw)
     local quantities, places, skus = decode_plan(raw)
     local units = decode_progress(raw, head, quantities)
-    floater = { id = id, sku = sku, channel = terms.channel, pools = terms.pools, units = {}, moved = false }
+    floater = { id = id, sku = sku, channel = terms.channel, pools = terms.pools, units = {}, bound = {} }
     for i = 1, #places do
-      if skus[i] == sku and units.held[i] > 0 and TERMS.floats(terms, i) then
+      if skus[i] == sku and not TERMS.floats(terms, i) then
+        floater.bound[places[i]] = true
+      elseif skus[i] == sku and units.held[i] > 0 then
         floater.units[places[i]] = units.held[i]
       end
     end
@@ -221,7 +223,7 @@ function SOURCING.move_floater(state, floater, member, from, to, quantity)
   local left = floater.units[from] - quantity
   floater.units[from] = left > 0 and left or nil
   floater.units[to] = (floater.units[to] or 0) + quantity
-  floater.moved = true
+  state.moves[#state.moves + 1] = { id = floater.id, sku = floater.sku, from = from, to = to, quantity = quantity }
 end
 
 -- Moves floating units away from a place until `needed` more are free there; how many that was. `seen` are the
@@ -242,7 +244,8 @@ function SOURCING.free_up(state, member, place, needed, seen)
       local to, units = member.places[j], floater.units[place]
       if freed >= needed then
         return freed
-      elseif units and not seen[to] and allowed[string_sub(to, 2, -2)] and SOURCING.is_open(state, to) then
+      elseif units and not seen[to] and not floater.bound[to] and allowed[string_sub(to, 2, -2)]
+        and SOURCING.is_open(state, to) then
         local wanted = math_min(units, needed - freed)
         local other = load_position(member.card, to)
         local room = SOURCING.room(other, to, member.sku, rules)
@@ -465,7 +468,7 @@ end
 function SOURCING.reset_request(state)
   local request = state.request
   SOURCING.undo_trial(request.trial, 0)
-  state.floaters = {}
+  state.floaters, state.moves = {}, {}
   request.lines, request.line_of = {}, {}
   for g = 1, #request.groups do
     local group = request.groups[g]
