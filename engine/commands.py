@@ -388,9 +388,10 @@ class Commands:
         """`lua/source.lua`: `[seq, record]`."""
         return self._submit(self._source, bulk(argument), positions)
 
-    def plan(self, request: bytes, positions: int, *, swept: bool) -> Answered:
-        """`lua/plan.lua`: `[seq, fits, candidates, …]`."""
-        return self._submit(self._plan, bulk(bytes((swept,)) + request), positions)
+    def plan(self, request: bytes, positions: int, *, swept: bool, own: Sequence[bytes] = ()) -> Answered:
+        """`lua/plan.lua`: `[seq, fits, candidates, …]`. What `own` reservations hold counts as free."""
+        head = bytes((swept,)) + len(own).to_bytes(2, "little")
+        return self._submit(self._plan, bulk(b"".join((head, *own, request))), positions + len(own))
 
     def supply(
         self,

@@ -106,7 +106,7 @@ async def explain(
                         own,
                         free.status,
                         tuple(decode_fences(sku, position.location, stored.get(at_fence, b""))),
-                        position.preordered,
+                        position.preordered - min(own, position.preordered),
                     )
                 )
     if location is not None and not found:

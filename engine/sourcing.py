@@ -62,6 +62,12 @@ MOST_TRIES = 16
 class Sourcing(Reservations):
     """The part of `Inventory` that chooses places."""
 
+    async def has_kits(self, skus: Iterable[str]) -> bool:
+        """Whether some of these SKUs are kits, by settings of the last second: for who was told that they are
+        unknown.
+        """
+        return not (await self.settings.current()).kits.isdisjoint(skus)
+
     def needs_sourcing(self, skus: Iterable[str], channel: str | None) -> bool:
         """Whether a reserve with places is more than the plain one: for a channel that sells by rules, or
         of a kit. By what this process knows of the settings, which may be a second old.
@@ -129,12 +135,20 @@ class Sourcing(Reservations):
         return await self._plan(await self._read_order(lines, rules))
 
     async def availability_by(
-        self, sku: str, *, rules: Rules, locations: Sequence[str] = (), quantity: int | None = None
+        self,
+        sku: str,
+        *,
+        rules: Rules,
+        locations: Sequence[str] = (),
+        quantity: int | None = None,
+        own: Sequence[bytes] = (),
     ) -> tuple[Availability, bool | None]:
         """What a channel or a pool can promise of a SKU; and whether `quantity` could be reserved, of the
-        locations that are named each by itself. Raises `SkuNotFound`, `PoolNotFound`, `ChannelNotFound`.
+        locations that are named each by itself. What the `own` ids hold counts as free.
+
+        Raises `SkuNotFound`, `PoolNotFound`, `ChannelNotFound`.
         """
-        order = await self._read_order([Wanted(sku, quantity or 1)], rules)
+        order = replace(await self._read_order([Wanted(sku, quantity or 1)], rules), own=own)
         found = await self._plan(order)
         chosen = [
             one
@@ -186,10 +200,10 @@ class Sourcing(Reservations):
     ) -> tuple[Sequence[Any], str]:
         """The answer of `plan` for groups of one partition, and the version it is true of."""
         commands, argument = self.dataset.commands[partition], encode_request(groups, order.rules)
-        reply = Reply(*await commands.plan(argument, 4 * len(groups), swept=False))
+        reply = Reply(*await commands.plan(argument, 4 * len(groups), swept=False, own=order.own))
         if reply.word == Outcome.OVERDUE:
             await sweep(commands)
-            reply = Reply(*await commands.plan(argument, 4 * len(groups), swept=True))
+            reply = Reply(*await commands.plan(argument, 4 * len(groups), swept=True, own=order.own))
         if reply.word is not None:
             raise refuse(reply, groups, order.names, order.rules)
         return reply.answer, f"{reply.epoch}.{reply.answer[0]}"
@@ -296,6 +310,8 @@ class _Order(Struct, frozen=True):
     lines: Sequence[Wanted]
     groups: Sequence[Group]
     rules: Rules
+    own: Sequence[bytes] = ()
+    """Ids of reservations and parts whose held units count as free: for who only asks."""
 
     @property
     def names(self) -> list[str]:
