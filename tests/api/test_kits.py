@@ -12,7 +12,7 @@ def reserve(service: Service, lines: list[dict[str, object]], **rest: object) ->
 
 
 def test_a_kit_is_sold_from_the_moment_it_is_saved(service: Service) -> None:
-    """Read, asked for among others, near a place, reserved by place, in other lines: always by its components."""
+    """Read, asked for among others, reserved by place, in other lines: always by its components."""
     part, place = service.stocked(7)
     kit = f"{part}-kit"
     expect_problem(service.ask("GET", f"/v1/availability/{kit}"), 404, "sku_not_found")

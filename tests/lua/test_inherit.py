@@ -72,7 +72,7 @@ def test_defaults_are_read_of_settings(books: Books, setting: Setting, packed: b
 
 
 def test_only_other_defaults_are_news(books: Books) -> None:
-    """A setting that says the same of positions leaves them alone; one that says nothing any more does not."""
+    """A setting that says the same of positions leaves them alone; one that says nothing does not."""
     books.seed()
     calm = structs.replace(WAREHOUSE, policy=None)
     said = [WAREHOUSE, structs.replace(WAREHOUSE, active=False), calm, WAREHOUSE]
@@ -83,7 +83,7 @@ def test_only_other_defaults_are_news(books: Books) -> None:
 
 
 def test_a_position_begins_with_its_defaults(books: Books) -> None:
-    """The first fact tells both; the item speaks before the location, and a place without defaults has none."""
+    """The first fact tells both; the item speaks before the location; elsewhere there are none."""
     books.seed(settings=DEFAULTS)
     moves = [move(name(1), 5), move(name(2), 5, "S"), move(name(3), 5, "S", "hat")]
     answers = books.batch(*moves)
@@ -99,7 +99,7 @@ def test_a_position_begins_with_its_defaults(books: Books) -> None:
 
 
 def test_positions_follow(books: Books) -> None:
-    """Those without a policy of their own; a second look changes nothing; what was looked at is struck out."""
+    """Those without a policy of their own; a second look changes nothing; who is done strikes out."""
     stock = {
         "shoe": Card({"W": Position(5), "S": Position(4, backorder_limit=1, flags=2)}),
         "hat": Card({"W": Position(1, safety_stock=9), "S": Position(1)}),

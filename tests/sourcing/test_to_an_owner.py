@@ -1,4 +1,4 @@
-"""What a channel or a pool can promise to one who holds units already: as if these were given back just now."""
+"""What a channel or a pool can promise to one who holds units: as if these were given back just now."""
 
 import random
 
@@ -46,10 +46,10 @@ async def hold(inventory: Inventory, pick: random.Random, number: int) -> str | 
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_as_if_its_holds_were_given_back(inventory: Inventory, seed: int) -> None:
-    """Channel by channel, of SKUs and kits, with fences and buffers: what is told before the holds are released
-    is what is told of anybody after.
+    """Channel by channel, of SKUs and kits, with fences and buffers: what is told before the holds are
+    released is what is told of anybody after.
     """
-    pick = random.Random(seed)  # noqa: S311 - a test's choices
+    pick = random.Random(seed)
     await stock(inventory, pick)
     own = [found for number in range(14) if (found := await hold(inventory, pick, number))]
     assert own
@@ -76,7 +76,7 @@ async def test_as_if_its_holds_were_given_back(inventory: Inventory, seed: int) 
 
 async def test_asking_changes_nothing(inventory: Inventory) -> None:
     """Many ask at once, in one call for each partition: nobody sees what was set aside for others."""
-    await stock(inventory, random.Random(1))  # noqa: S311 - a test's choices
+    await stock(inventory, random.Random(1))
     await inventory.save_fence("app", "mug", "b", 3, spill=True)
     await inventory.record(Movement("more", MovementKind.RECEIVE, "mug", "b", 9))
     for number, owner in enumerate(("ann", "bob")):
@@ -94,8 +94,8 @@ async def test_asking_changes_nothing(inventory: Inventory) -> None:
 
 
 async def test_kits_near_a_place_and_in_changes(inventory: Inventory) -> None:
-    """A kit is found where all its parts are, by channel as well; other lines and moves take its components."""
-    await stock(inventory, random.Random(1))  # noqa: S311 - a test's choices
+    """A kit is found where all its parts are, by channel as well; changes take its components."""
+    await stock(inventory, random.Random(1))
     for fence in await inventory.fences():
         await inventory.delete_fence(fence.channel, fence.sku, fence.location)
     for sku in ("mug", "tea"):
