@@ -29,6 +29,7 @@ from api.codec import (
 from api.finding import (
     ExplainedAvailability,
     explained_availability,
+    explained_by_rules,
     list_reservations,
     read_number,
     read_text,
@@ -336,7 +337,12 @@ class Hot:
             explaining = explained_availability(inventory, sku, locations, asked.owner)
             return await asyncio.get_running_loop().create_task(explaining), None
         if asked.explain:
-            raise InvalidRequest("?explain", "not together with a channel or a pool, nor of a kit")
+            if rules.everywhere:
+                raise InvalidRequest("?explain", "a kit has what its components have: ask for those")
+            explaining_by = explained_by_rules(
+                inventory, sku, rules, locations=locations, quantity=asked.quantity, owner=asked.owner
+            )
+            return await asyncio.get_running_loop().create_task(explaining_by)
         if asked.owner is None:
             return await inventory.availability_by(
                 sku, rules=rules, locations=locations, quantity=asked.quantity

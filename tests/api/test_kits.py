@@ -51,3 +51,14 @@ def test_the_cart_of_a_channel(service: Service) -> None:
     assert (told["available"], told["can_reserve"]) == (4, True)
     assert service.ask("GET", f"{path}&owner={sku}&quantity=5").json()["can_reserve"] is False
     assert service.ask("GET", f"{path}&owner=nobody").json()["available"] == 1
+    told = service.ask("GET", f"{path}&explain=true").json()["locations"][0]
+    assert (told["available"], told["explanation"]["text"]) == (1, f"1 for {name}: 1 in its fence")
+    body = {"quantity": 4, "spill": True}
+    assert service.ask("PUT", f"/v1/fences/{name}/{sku}/{place}", body).status == 200
+    told = service.ask("GET", f"{path}&explain=true&quantity=6").json()
+    place_told = told["locations"][0]
+    assert (place_told["available"], told["can_reserve"]) == (6, True)
+    beside = f"6 = 10 on hand − 3 held − 1 fenced for {name}, less a buffer of 1"
+    assert place_told["explanation"]["text"] == f"6 for {name}: 1 in its fence; beside it {beside}"
+    pool = service.ask("GET", f"/v1/availability/{sku}?pool={name}&explain=true").json()["locations"][0]
+    assert pool["explanation"]["text"] == f"6 = 10 on hand − 3 held − 1 fenced for {name}"
