@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from api.codec import encode, format_time, reservation_answer
 from api.schemas import ExplanationAnswer, HolderAnswer
-from engine import Availability, InvalidRequest, Inventory, State, Status
+from engine import InvalidRequest, Inventory, State, Status
 from engine.errors import LocationNotFound
-from engine.explain import Explanation, explain, render_sum
+from engine.explain import Explanation, explain, render_share, render_sum
 from engine.holders import Holder
 from engine.planner import sum_availability
 from engine.sourcing_plan import Rules
@@ -21,6 +21,8 @@ LIMIT_DIGITS = 4
 MAX_TEXT = 255
 HOLDERS_SHOWN = 5
 """Holders that an explanation names; the route of the holders has them all."""
+READINGS = 8
+"""How often number and reasons are read until they are of one moment."""
 _FILTERS = ("owner", "reference", "sku", "location", "state")
 
 
@@ -142,38 +144,46 @@ async def explained_availability(
 
 
 async def explained_by_rules(
-    inventory: Inventory, sku: str, told: Availability, rules: Rules
-) -> ExplainedAvailability:
-    """What a channel or a pool can promise, with its reasons, which are read after it: units that move
-    between the two are in one of them alone.
+    inventory: Inventory,
+    sku: str,
+    rules: Rules,
+    *,
+    locations: Sequence[str],
+    quantity: int | None,
+    owner: str | None,
+) -> tuple[ExplainedAvailability, bool | None]:
+    """What a channel or a pool can promise, with its reasons, and whether the quantity fits. The reasons are
+    of the same moment unless the SKU changes all the time. Raises as `Inventory.availability_by` does.
     """
-    by_location = {one.location: one for one in await explain(inventory, sku)}
-    seller = f"channel {rules.channel}" if rules.channel is not None else ""
-    return ExplainedAvailability(
-        told.available,
-        told.status,
-        told.version,
-        [
-            ExplainedPlace(
-                place.location,
-                place.available,
-                place.status,
-                _as_answer(by_location.get(place.location), place.available if seller else None, seller),
+    readings = 0
+    while True:
+        reasons = {one.location: one for one in await explain(inventory, sku, owner=owner)}
+        if owner is None:
+            found, fits = await inventory.availability_by(
+                sku, rules=rules, locations=locations, quantity=quantity
             )
-            for place in told.locations
-        ],
-    )
+        else:
+            found, fits = await inventory.availability_to(
+                owner, sku, rules=rules, locations=locations, quantity=quantity
+            )
+        readings += 1
+        if next(iter(reasons.values())).version == found.version or readings == READINGS:
+            break
+    settings = await inventory.settings.current()
+    channel = settings.channels.get(rules.channel) if rules.channel is not None else None
+    places = []
+    for place in found.locations:
+        one = reasons.get(place.location)
+        text = None if one is None or channel is None else render_share(one, channel, place.available)
+        places.append(ExplainedPlace(place.location, place.available, place.status, _as_answer(one, text)))
+    return ExplainedAvailability(found.available, found.status, found.version, places), fits
 
 
-def _as_answer(
-    found: Explanation | None, sold: int | None = None, seller: str = ""
-) -> ExplanationAnswer | None:
-    """The reasons of a number; `sold` is what is there for a seller, after its buffer and with its fences."""
+def _as_answer(found: Explanation | None, text: str | None = None) -> ExplanationAnswer | None:
     if found is None:
         return None
-    text = render_sum(found)
     return ExplanationAnswer(
-        text=text if sold is None else f"{sold} for {seller}; for all {text}",
+        text=render_sum(found) if text is None else text,
         on_hand=found.on_hand,
         held=found.held,
         allocated=found.allocated,

@@ -146,15 +146,21 @@ class Hot:
             raise ProblemError("idempotency_key_missing", MISSING_KEY)
         body = decode_reserve(request.body)
         if is_plain(self._inventory, body):
-            reservation = await self._inventory.reserve(
-                key,
-                _as_lines(body.lines),
-                ttl_seconds=body.ttl_seconds,
-                owner=body.owner,
-                reference=body.reference,
-                channel=body.channel,
-                metadata=body.metadata,
-            )
+            try:
+                reservation = await self._inventory.reserve(
+                    key,
+                    _as_lines(body.lines),
+                    ttl_seconds=body.ttl_seconds,
+                    owner=body.owner,
+                    reference=body.reference,
+                    channel=body.channel,
+                    metadata=body.metadata,
+                )
+            except SkuNotFound:
+                # A kit that this process has not heard of.
+                if not await self._inventory.has_kits(line.sku for line in body.lines):
+                    raise
+                reservation = await reserve_by_rules(self._inventory, key, body)
         else:
             reservation = await reserve_by_rules(self._inventory, key, body)
         location = (b"location", b"/v1/reservations/" + reservation.id.encode())
@@ -299,27 +305,14 @@ class Hot:
     async def availability(self, request: Request) -> Answer:
         sku = segment(request.path[17:])
         asked = _read_query(request.query) if request.query else _EVERYWHERE
-        found: Availability | ExplainedAvailability
         by_rules = self._rules_of(sku, asked.channel, asked.pool)
-        fits: bool | None = None
-        if by_rules is not None:
-            if asked.owner is not None:
-                raise InvalidRequest("?owner", "not together with a channel or a pool, nor of a kit")
-            if asked.explain and by_rules.everywhere:
-                raise InvalidRequest("?explain", "ask for the components of a kit")
-            found, fits = await self._inventory.availability_by(
-                sku, rules=by_rules, locations=asked.locations, quantity=asked.quantity
-            )
-            if asked.explain:
-                found = await asyncio.get_running_loop().create_task(
-                    explained_by_rules(self._inventory, sku, found, by_rules)
-                )
-        elif asked.explain:
-            found = await asyncio.get_running_loop().create_task(
-                explained_availability(self._inventory, sku, asked.locations, asked.owner)
-            )
-        else:
-            found = await self._inventory.availability(sku, locations=asked.locations, owner=asked.owner)
+        try:
+            found, fits = await self._look_up(sku, asked, by_rules)
+        except SkuNotFound:
+            # A kit that this process has not heard of.
+            if by_rules is not None or not await self._inventory.has_kits((sku,)):
+                raise
+            found, fits = await self._look_up(sku, asked, Rules(everywhere=True))
         head, tail = availability_parts(sku, found.available, found.status, found.locations)
         extra = b""
         if asked.quantity is not None and fits is None:
@@ -338,6 +331,31 @@ class Hot:
             return 304, b"", [(b"etag", tag)]
         body = b"".join((head, b',"version":"', found.version.encode(), b'","locations":', tail, extra, b"}"))
         return 200, body, [JSON_TYPE, (b"etag", tag)]
+
+    async def _look_up(
+        self, sku: str, asked: "_Asked", rules: Rules | None
+    ) -> tuple[Availability | ExplainedAvailability, bool | None]:
+        """What is available, by rules where there are some; whether the quantity fits, where they tell."""
+        inventory, locations = self._inventory, asked.locations
+        if rules is None:
+            if not asked.explain:
+                return await inventory.availability(sku, locations=locations, owner=asked.owner), None
+            explaining = explained_availability(inventory, sku, locations, asked.owner)
+            return await asyncio.get_running_loop().create_task(explaining), None
+        if asked.explain:
+            if rules.everywhere:
+                raise InvalidRequest("?explain", "a kit has what its components have: ask for those")
+            explaining_by = explained_by_rules(
+                inventory, sku, rules, locations=locations, quantity=asked.quantity, owner=asked.owner
+            )
+            return await asyncio.get_running_loop().create_task(explaining_by)
+        if asked.owner is None:
+            return await inventory.availability_by(
+                sku, rules=rules, locations=locations, quantity=asked.quantity
+            )
+        return await inventory.availability_to(
+            asked.owner, sku, rules=rules, locations=locations, quantity=asked.quantity
+        )
 
     async def query(self, request: Request) -> Answer:
         body = decode_query(request.body)
@@ -376,7 +394,12 @@ class Hot:
                 )
             )
         )
-        return [next(plainly if one is None else by_rules) for one in rules]
+        found = [next(plainly if one is None else by_rules) for one in rules]
+        unknown = {sku for sku, one, told in zip(body.skus, rules, found, strict=True) if not (one or told)}
+        if unknown and await self._inventory.has_kits(unknown):
+            # Kits that this process had not heard of; now it has.
+            return await self._availability_of(body)
+        return found
 
     async def _availability_by(self, sku: str, rules: Rules, locations: Sequence[str]) -> Availability | None:
         try:

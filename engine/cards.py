@@ -26,11 +26,12 @@ PLAIN_COUNTERS, POLICY_COUNTERS = 4, 8
 """Counters of every place, and of one with a policy the further ones."""
 UNLIMITED = 10**15
 """The backorder limit of what is not tracked: it never runs out."""
-FLAGS_AT, FLAG_FENCED = 5, 1
-"""Where a place's flags stand among the counters of its policy; and the one of a place where some channel has
-a fence.
+FLAGS_AT, FLAG_FENCED, FLAG_OWN_POLICY = 5, 1, 2
+"""Where a place's flags stand among the counters of its policy; the one of a place where some channel has a
+fence, and the one of a place whose policy is not inherited.
 """
 _HEAD = Layout("<BHH")
+_PREORDERED = 7
 _BLOCKS = slice(5, 8), slice(8, 11)
 _NAMES_AT = 11
 _POLICY_FORM = 2
@@ -216,15 +217,22 @@ def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tupl
 
 
 def without_holds(card: bytes, units: Mapping[str, int]) -> bytes:
-    """A card as it would be without so many held units at some of its locations."""
+    """A card as it would be without so many held units at some of its locations. Those that were promised of
+    what is expected are the first of them.
+    """
     form, _, size = _HEAD.unpack_from(card)
     locations, counters, stride = read_counters(card)
     width = _WIDE if form & 1 else _NARROW
     changed = bytearray(card)
     for index, location in enumerate(locations):
-        held = counters[index * stride + 1] - units.get(location, 0)
-        at = _NAMES_AT + size + (index * stride + 1) * width
-        changed[at : at + width] = held.to_bytes(width, "little", signed=True)
+        own, first = units.get(location, 0), index * stride
+        lowered = {first + 1: own}
+        if stride > PLAIN_COUNTERS:
+            preordered_at = first + PLAIN_COUNTERS + _PREORDERED
+            lowered[preordered_at] = min(own, counters[preordered_at])
+        for counter, less in lowered.items():
+            at = _NAMES_AT + size + counter * width
+            changed[at : at + width] = (counters[counter] - less).to_bytes(width, "little", signed=True)
     return bytes(changed)
 
 
@@ -236,7 +244,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
         numbers = counters[index * stride : (index + 1) * stride]
         on_hand, held, allocated, unsellable = numbers[:PLAIN_COUNTERS]
         policy = numbers[PLAIN_COUNTERS:] or _NO_POLICY
-        safety_stock, backorder_limit, fenced, low_stock, inbound, _, _, preordered = policy
+        safety_stock, backorder_limit, fenced, low_stock, inbound, flags, _, preordered = policy
         free = on_hand - unsellable - allocated - held + preordered - safety_stock - fenced
         found.append(
             Position(
@@ -254,6 +262,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
                 show(free, backorder_limit, low_stock, inbound - preordered)[0],
                 version,
                 state=",".join(map(str, numbers)),
+                has_policy=flags & FLAG_OWN_POLICY != 0,
             )
         )
     return found

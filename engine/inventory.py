@@ -27,7 +27,7 @@ from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
-from engine.sourcing_plan import Rules, Wanted
+from engine.sourcing_plan import Rules, Wanted, units_of_line
 from engine.supply import Supplies
 from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
@@ -129,6 +129,24 @@ class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQ
         found = await self.plan(wanted[: limits.MAX_LINES], rules=Rules())
         return any(line.taken >= quantity for line in found.lines)
 
+    async def availability_to(
+        self,
+        owner: str,
+        sku: str,
+        *,
+        rules: Rules,
+        locations: Sequence[str] = (),
+        quantity: int | None = None,
+    ) -> tuple[Availability, bool | None]:
+        """`availability_by` to one who holds units already, which count as free. Raises as that does, and as
+        a list of reservations.
+        """
+        members = units_of_line(sku, 1, await self.settings.current(), "/sku")
+        own = [one for member, _ in members for one in await self._own_holds(owner, member)]
+        return await self.availability_by(
+            sku, rules=rules, locations=locations, quantity=quantity, own=list(dict.fromkeys(own))
+        )
+
     async def availability_of(
         self, skus: Sequence[str], *, locations: Sequence[str] = ()
     ) -> list[Availability | None]:
@@ -172,16 +190,24 @@ class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQ
         radius_km: float,
         capability: Capability = Capability.PICKUP,
         quantity: int | None = None,
+        channel: str | None = None,
+        pool: str | None = None,
         limit: int = 100,
     ) -> Nearby:
-        """What active locations near a place can promise of a SKU; with a quantity, those that can promise so
-        many. Raises `SkuNotFound`, `InvalidRequest`.
+        """What active locations near a place can promise of a SKU, to a channel or out of a pool where one is
+        named; with a quantity, those that can promise so many. Of a kit it is what they have all parts for.
+
+        Raises `SkuNotFound`, `ChannelNotFound`, `PoolNotFound`, `InvalidRequest`.
         """
         planner.check_place(lat, lon, radius_km)
         if quantity is not None:
             planner.check_quantity(quantity, "?quantity")
         settings = await self.settings.current()
-        found = await self.availability(sku)
+        is_open = channel is None and pool is None
+        if is_open and sku not in settings.kits:
+            found = await self.availability(sku)
+        else:
+            found, _ = await self.availability_by(sku, rules=Rules(channel, pool, everywhere=is_open))
         by_id = {place.location: place for place in found.locations}
         places = [
             NearbyLocation(location.id, round(distance, 3), place.available, place.status)
@@ -265,6 +291,7 @@ class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQ
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         await self._trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
+        await self.defaults.catch_up()
         return expired
 
     async def _trim(self) -> None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import events, limits, moves
-from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
+from engine.cards import BLOCK_CLAIMS, FLAG_OWN_POLICY, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
 from engine.events import (
     Carried,
     Counted,
@@ -282,6 +282,10 @@ class Replay:
             self.blame("I4", event.seq, subject, "the location did not exist")
         counters.safety_stock, counters.low_stock = event.safety_stock, event.low_stock
         counters.backorder_limit = event.backorder_limit
+        counters.flags = counters.flags & ~FLAG_OWN_POLICY | event.is_own * FLAG_OWN_POLICY
+        numbers = event.safety_stock, event.backorder_limit, event.low_stock
+        if not event.is_own and numbers != self.settings.default_policy(event.sku, event.location):
+            self.blame("I4", event.seq, subject, "inherits what its item and location do not say")
 
     def _save_fence(self, event: events.FenceSaved) -> None:
         subject = f"fence of {event.channel}, {event.sku} at {event.location}"

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import limits, planner
-from engine.cards import show
+from engine.cards import MAX_PLACES, show
 from engine.commands import Reply
 from engine.errors import IdempotencyMismatch, InsufficientStock, InvalidRequest
 from engine.ids import fingerprint, reservation_id
@@ -61,6 +61,12 @@ MOST_TRIES = 16
 
 class Sourcing(Reservations):
     """The part of `Inventory` that chooses places."""
+
+    async def has_kits(self, skus: Iterable[str]) -> bool:
+        """Whether some of these SKUs are kits, by settings of the last second: for who was told that they are
+        unknown.
+        """
+        return not (await self.settings.current()).kits.isdisjoint(skus)
 
     def needs_sourcing(self, skus: Iterable[str], channel: str | None) -> bool:
         """Whether a reserve with places is more than the plain one: for a channel that sells by rules, or
@@ -129,12 +135,20 @@ class Sourcing(Reservations):
         return await self._plan(await self._read_order(lines, rules))
 
     async def availability_by(
-        self, sku: str, *, rules: Rules, locations: Sequence[str] = (), quantity: int | None = None
+        self,
+        sku: str,
+        *,
+        rules: Rules,
+        locations: Sequence[str] = (),
+        quantity: int | None = None,
+        own: Sequence[bytes] = (),
     ) -> tuple[Availability, bool | None]:
         """What a channel or a pool can promise of a SKU; and whether `quantity` could be reserved, of the
-        locations that are named each by itself. Raises `SkuNotFound`, `PoolNotFound`, `ChannelNotFound`.
+        locations that are named each by itself. What the `own` ids hold counts as free.
+
+        Raises `SkuNotFound`, `PoolNotFound`, `ChannelNotFound`.
         """
-        order = await self._read_order([Wanted(sku, quantity or 1)], rules)
+        order = replace(await self._read_order([Wanted(sku, quantity or 1)], rules), own=own)
         found = await self._plan(order)
         chosen = [
             one
@@ -168,7 +182,14 @@ class Sourcing(Reservations):
         check_wanted(lines)
         check_rules(lines, rules)
         settings = await self.settings.current()
-        return _Order(lines, [group_of(line, settings) for line in lines], rules)
+        if rules.pool is not None and rules.pool in settings.pools:
+            places = len(settings.locations_of_pool(rules.pool))
+        elif rules.channel is not None and rules.channel in settings.channels:
+            places = len(settings.locations_of_channel(rules.channel))
+        else:
+            places = len(settings.locations)
+        weight = 4 * (1 + min(places, MAX_PLACES))
+        return _Order(lines, [group_of(line, settings) for line in lines], rules, weight)
 
     async def _source(self, order: "_Order", operation: bytes, route: int, argument: bytes) -> Reservation:
         commands = self.dataset.commands[route % self._partitions]
@@ -188,10 +209,11 @@ class Sourcing(Reservations):
     ) -> tuple[Sequence[Any], str]:
         """The answer of `plan` for groups of one partition, and the version it is true of."""
         commands, argument = self.dataset.commands[partition], encode_request(groups, order.rules)
-        reply = Reply(*await commands.plan(argument, 4 * len(groups), swept=False))
+        weight = order.weight * len(groups)
+        reply = Reply(*await commands.plan(argument, weight, swept=False, own=order.own))
         if reply.word == Outcome.OVERDUE:
             await sweep(commands)
-            reply = Reply(*await commands.plan(argument, 4 * len(groups), swept=True))
+            reply = Reply(*await commands.plan(argument, weight, swept=True, own=order.own))
         if reply.word is not None:
             raise refuse(reply, groups, order.names, order.rules)
         return reply.answer, f"{reply.epoch}.{reply.answer[0]}"
@@ -298,6 +320,12 @@ class _Order(Struct, frozen=True):
     lines: Sequence[Wanted]
     groups: Sequence[Group]
     rules: Rules
+    weight: int = 4
+    """Positions that a group counts for in a call: its candidates take 9 µs each, at the most `MAX_PLACES` as
+    far as anybody knows before they were read.
+    """
+    own: Sequence[bytes] = ()
+    """Ids of reservations and parts whose held units count as free: for who only asks."""
 
     @property
     def names(self) -> list[str]:

@@ -2,7 +2,7 @@
 -- moment it is a set: on_hand as of now, perhaps only if the position still is as its caller saw it.
 --@verb record_count
 --@flags
---@include builtins state clock card claims record batch parts places facts
+--@include builtins state clock card claims record batch parts places defaults facts
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -12,6 +12,7 @@
 --@key stocked inv:{p}:stocked hash rw
 --@key moves inv:{p}:moves zset rw
 --@key counts inv:{p}:counts hash rw
+--@key defaults inv:{p}:defaults hash r
 --@arg retention_ms how long an operation id is remembered
 --@arg history_ms how long movements are kept: what is older cannot be put on top of a count
 --@arg request... id(12) fingerprint(8) expected(2 + n) counted_ms(I6; 0: a set) quantity(i7) place(1 + n) sku(2 + n),
@@ -130,7 +131,7 @@ end
 
 local function record_count(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5], keys[8])
-  begin_facts(keys[6])
+  begin_facts(keys[6], keys[10])
   local retention_ms, history_ms, ids, asked, names = tonumber(args[1]), tonumber(args[2]), {}, {}, {}
   for i = 3, #args do
     local id, _, at = unpack_struct('<c12xxxxxxxxHc0', args[i])
