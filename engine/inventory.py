@@ -111,6 +111,7 @@ class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQ
         """Whether one of the locations could give so many units, which is more than what is available where
         it may go into back-order, or where units that float can make way. Raises `SkuNotFound`.
         """
+        cards: Sequence[bytes]
         if owner is not None:
             _, cards = await self._cards_without(sku, owner)
         else:
