@@ -198,11 +198,12 @@ def test_a_move(service: Service) -> None:
 
 def test_a_cart_that_changes(service: Service) -> None:
     """Other lines in one step, all or nothing."""
-    (sku, location), (other, elsewhere) = service.stocked(3), service.stocked(3)
+    (sku, location), elsewhere = service.stocked(3), service.open_location()
+    service.receive(sku, elsewhere, 3)
     path = held(service, (sku, location, 3), owner="cart-81")
     lines = [
         {"sku": sku, "location": location, "quantity": 1},
-        {"sku": other, "location": elsewhere, "quantity": 2},
+        {"sku": sku, "location": elsewhere, "quantity": 2},
     ]
     changed = service.ask("PUT", f"{path}/lines", {"lines": lines})
     assert (changed.status, changed.json()["owner"]) == (200, "cart-81")
