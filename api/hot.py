@@ -6,6 +6,7 @@ the handler, reads the body and turns exceptions into problem documents.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from re import compile as compile_pattern
 from typing import Any, Literal
@@ -39,7 +40,7 @@ from api.schemas import LineBody, OperationBody, QueryBody, ReserveBody, WantedB
 from api.sourcing import is_plain
 from api.sourcing import reserve as reserve_by_rules
 from engine import Availability, InvalidRequest, Inventory, Line, Reservation, ReserveRequest, Status, limits
-from engine.errors import SkuNotFound
+from engine.errors import SkuNotFound, Unavailable
 from engine.planner import LOCATION_PATTERN
 from engine.sourcing_plan import Rules
 
@@ -145,6 +146,8 @@ class Hot:
         if key is None:
             raise ProblemError("idempotency_key_missing", MISSING_KEY)
         body = decode_reserve(request.body)
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         if is_plain(self._inventory, body):
             try:
                 reservation = await self._inventory.reserve(
@@ -246,6 +249,8 @@ class Hot:
         self, wanted: Sequence[tuple[int, str | None, ReserveBody | dict[str, Any] | None]], request: Request
     ) -> list[Result]:
         """Reserves of a batch, each with its index and key, as if each had come alone. In order of index."""
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         found: list[tuple[int, Reservation | Exception]] = []
         asked, indexes, by_rules = [], [], []
         for index, key, body in wanted:
@@ -300,11 +305,20 @@ class Hot:
         assert operation.op != "reserve"
         return await self._choose(operation.op, operation.id, raw, key)
 
+    async def _look_at_settings(self) -> None:
+        """Rules are read from settings no older than a second. Where the server cannot be asked, the request
+        itself will say so.
+        """
+        with suppress(Unavailable):
+            await self._inventory.settings.current()
+
     # ---------------------------------------------------------------- availability
 
     async def availability(self, request: Request) -> Answer:
         sku = segment(request.path[17:])
         asked = _read_query(request.query) if request.query else _EVERYWHERE
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         by_rules = self._rules_of(sku, asked.channel, asked.pool)
         try:
             found, fits = await self._look_up(sku, asked, by_rules)
@@ -380,6 +394,8 @@ class Hot:
 
     async def _availability_of(self, body: QueryBody) -> Sequence[Availability | None]:
         """The availability of many SKUs, each by the rules that hold for it."""
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         rules = [self._rules_of(sku, body.channel, body.pool) for sku in body.skus]
         plain = [sku for sku, one in zip(body.skus, rules, strict=True) if one is None]
         plainly = iter(

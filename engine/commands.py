@@ -133,7 +133,9 @@ class Commands:
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
         self._movement = script("movement", (*facts, keys.conditions(partition), defaults), COMMIT, retention)
-        self._record_count = script("record_count", (*facts, defaults), COMMIT, (*retention, history))
+        self._record_count = script(
+            "record_count", (*facts, keys.wanted(partition), defaults), COMMIT, (*retention, history)
+        )
         self._opening = script("opening", (*facts, keys.conditions(partition)), COMMIT)
         self._trim = script("trim", (meta, moves), READ, (history,))
         self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)

@@ -27,7 +27,7 @@ from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.sourcing import Sourcing
-from engine.sourcing_plan import Rules, Wanted, units_of_line
+from engine.sourcing_plan import Rules, units_of_line
 from engine.supply import Supplies
 from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
@@ -111,6 +111,7 @@ class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQ
         """Whether one of the locations could give so many units, which is more than what is available where
         it may go into back-order, or where units that float can make way. Raises `SkuNotFound`.
         """
+        cards: Sequence[bytes]
         if owner is not None:
             _, cards = await self._cards_without(sku, owner)
         else:
@@ -119,15 +120,8 @@ class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQ
         rooms = [room for card in cards for room in read_rooms(card) if not locations or room[0] in locations]
         if any(room >= quantity for _, room, _ in rooms):
             return True
-        wanted = [
-            Wanted(sku, quantity, location)
-            for location, room, floating in rooms
-            if floating and room + floating >= quantity
-        ]
-        if not wanted:
-            return False
-        found = await self.plan(wanted[: limits.MAX_LINES], rules=Rules())
-        return any(line.taken >= quantity for line in found.lines)
+        movable = [location for location, room, floating in rooms if floating and room + floating >= quantity]
+        return await self._fits_at(movable, sku, quantity, Rules())
 
     async def availability_to(
         self,

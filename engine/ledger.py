@@ -323,6 +323,8 @@ class Replay:
             effect = self.facts.move(event)
         else:
             effect = self.facts.count(event, counters.on_hand)
+            if not effect.ignored:
+                self._end_want(event)
         counters.on_hand += effect.on_hand
         counters.unsellable += effect.unsellable
         expected = event.seq, counters.on_hand, counters.available, effect.on_hand, effect.ignored
@@ -680,6 +682,12 @@ class Replay:
         for (sku, location), line in old.items():
             if new.get((sku, location), _NO_UNITS)[1] < line[1]:
                 self.wanted[place_of(location).decode() + sku] = event.at_ms
+
+    def _end_want(self, event: Counted) -> None:
+        """A position was counted; what is of now lies a millisecond back."""
+        field = place_of(event.location).decode() + event.sku
+        if self.wanted.get(field, event.occurred_ms + 2) <= event.occurred_ms + 1:
+            del self.wanted[field]
 
     def _shift_units(self, event: Replanned, terms: tuple[Terms, Terms], old: _Units, new: _Units) -> None:
         """The counters of all positions that were or are in the plan, with the terms of before and after."""

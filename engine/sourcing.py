@@ -173,7 +173,17 @@ class Sourcing(Reservations):
             # Who names neither channel nor pool has to name one location.
             is_one = bool(locations) or rules.everywhere
             fits = any(one.room >= quantity for one in chosen) if is_one else found.can_reserve
+            if is_one and not fits:
+                fits = await self._fits_at([one.location for one in chosen], sku, quantity, rules)
         return planner.sum_availability(sku, found.version, places), fits
+
+    async def _fits_at(self, locations: Sequence[str], sku: str, quantity: int, rules: Rules) -> bool:
+        """Whether one of some locations that stock a SKU could give so many, if units that float make way."""
+        wanted = [Wanted(sku, quantity, location) for location in locations[: limits.MAX_LINES]]
+        if not wanted:
+            return False
+        found = await self.plan(wanted, rules=rules)
+        return any(line.taken >= quantity for line in found.lines)
 
     # ---------------------------------------------------------------- one partition
 

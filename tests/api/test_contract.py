@@ -4,6 +4,7 @@ Written from outside: what a caller may rely on. `test_contract_reservations.py`
 go on.
 """
 
+import time
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -222,10 +223,55 @@ def test_can_reserve_counts_what_can_make_way(service: Service) -> None:
     chain = Chain(service)
     assert chain.reserve(3, pool=chain.pool).json()["lines"][0]["location"] == chain.first
     path = f"/v1/availability/{chain.sku}?location={chain.first}&quantity="
-    assert get(service, f"{path}3")["can_reserve"] is True
-    assert get(service, f"{path}4")["can_reserve"] is False
+    for where in ("", f"&pool={chain.pool}", f"&channel={chain.channel}"):
+        assert get(service, f"{path}3{where}")["can_reserve"] is True
+        assert get(service, f"{path}4{where}")["can_reserve"] is False
     assert service.reserve([(chain.sku, chain.first, 3)]).status == 201
     assert get(service, f"{path}1")["can_reserve"] is False
+
+
+def test_kits(service: Service) -> None:
+    """A kit has what its scarcest part has at a place; a kit and its part in one basket are summed."""
+    chain, kit, lamp = Chain(service), name("kit"), name("lamp")
+    parts = [{"sku": chain.sku, "quantity": 2}, {"sku": lamp, "quantity": 1}]
+    put(service, f"/v1/items/{kit}", {"components": parts})
+    for place in (chain.first, chain.second):
+        service.receive(lamp, place, 9)
+    found = get(service, f"/v1/availability/{kit}?quantity=2")
+    assert (found["available"], found["can_reserve"]) == (3, True)
+    assert get(service, f"/v1/availability/{kit}?quantity=3")["can_reserve"] is False
+    in_pool = get(service, f"/v1/availability/{kit}?quantity=3&pool={chain.pool}")
+    assert (in_pool["available"], in_pool["can_reserve"]) == (3, True)
+    lines = [{"sku": kit, "quantity": 2}, {"sku": chain.sku, "quantity": 2}]
+    body = {"lines": [{**line, "location": chain.second} for line in lines]}
+    expect_problem(post(service, "/v1/reservations", body), 409, "insufficient_stock")
+    body["lines"][1]["quantity"] = 1
+    made = post(service, "/v1/reservations", body).json()
+    assert {line["sku"]: line["held"] for line in made["lines"]} == {chain.sku: 5, lamp: 2}
+
+
+def test_buffers_in_percent(service: Service) -> None:
+    """Of each location's units, the next whole one."""
+    chain = Chain(service, buffer={"percent": 50})
+    found = get(service, f"/v1/availability/{chain.sku}?channel={chain.channel}&quantity=4")
+    assert (found["available"], found["can_reserve"]) == (3, False)
+    assert chain.placed(3, channel=chain.channel) == [(chain.first, 1), (chain.second, 2)]
+
+
+def test_settings_are_seen_by_others_within_a_second(service: Service, asgi_service: Service) -> None:
+    """By a process, too, that nobody has asked anything for long."""
+    chain = Chain(service)
+    path = f"/v1/availability/{chain.sku}?channel={chain.channel}"
+    assert get(asgi_service, path)["available"] == 8
+    put(service, f"/v1/channels/{chain.channel}", {"pools": [chain.pool], "buffer": {"units": 2}})
+    kit = name("kit")
+    put(service, f"/v1/items/{kit}", {"components": [{"sku": chain.sku, "quantity": 2}]})
+    time.sleep(1.05)
+    assert get(asgi_service, f"/v1/availability/{kit}")["available"] == 6
+    put(service, f"/v1/channels/{chain.channel}", {"pools": [chain.pool], "buffer": {"units": 3}})
+    time.sleep(1.05)
+    lines = [(chain.sku, chain.first, 1)]
+    expect_problem(asgi_service.reserve(lines, channel=chain.channel), 409, "insufficient_stock")
 
 
 def test_explained_availability(service: Service) -> None:

@@ -1,6 +1,7 @@
 """What HTTP promises about reservations: a paragraph of it, a test."""
 
 import time
+from re import fullmatch
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ def test_a_reservation(service: Service) -> None:
     assert answer.headers["location"] == f"/v1/reservations/{made['id']}"
     assert set(made) == RESERVATION
     assert made["id"].startswith("r_")
+    assert fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", made["expires_at"])
     assert (made["state"], made["owner"], made["reference"]) == ("held", "cart-81", "order-7")
     line = {"sku": sku, "location": location, "quantity": 2}
     assert made["lines"] == [{**line, "held": 2, "committed": 0, "fulfilled": 0, "released": 0}]
@@ -196,11 +198,12 @@ def test_a_move(service: Service) -> None:
 
 def test_a_cart_that_changes(service: Service) -> None:
     """Other lines in one step, all or nothing."""
-    (sku, location), (other, elsewhere) = service.stocked(3), service.stocked(3)
+    (sku, location), elsewhere = service.stocked(3), service.open_location()
+    service.receive(sku, elsewhere, 3)
     path = held(service, (sku, location, 3), owner="cart-81")
     lines = [
         {"sku": sku, "location": location, "quantity": 1},
-        {"sku": other, "location": elsewhere, "quantity": 2},
+        {"sku": sku, "location": elsewhere, "quantity": 2},
     ]
     changed = service.ask("PUT", f"{path}/lines", {"lines": lines})
     assert (changed.status, changed.json()["owner"]) == (200, "cart-81")

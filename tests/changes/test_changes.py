@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from engine import Inventory, Line, Movement, MovementKind, Reservation
+from engine import Count, Inventory, Line, Movement, MovementKind, Reservation
 from engine.audit import audit
 from engine.errors import (
     AlreadyCommitted,
@@ -289,6 +289,9 @@ async def test_what_is_not_found_at_pick(shop: Shop) -> None:
     assert [(one.location, one.available) for one in others] == [(S7, 3), (S2, 1)]
     rest = [Line("A", 1, S1), Line("B", 1, S1)]
     assert (await shop.inventory.report_short(held.id, rest, op_id="s2")).state == "cancelled"
+    await shop.inventory.count(Count("c", "A", S1, 2, shop.model.now_ms))
+    wanted = await shop.inventory.counts_wanted(location=S1)
+    assert [(one.sku, one.location) for one in wanted] == [("B", S1)]
     await expect_clean(shop.inventory)
 
 

@@ -1,4 +1,4 @@
-"""What the documentation shows is what happens: the Python of a page runs, block after block, on an empty server."""
+"""What the documentation shows is what happens: its Python runs, block after block, on an empty server."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -71,7 +71,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "find": (("meta", "ops"), ()),
     "carry": (_EFFECTS, ()),
     "movement": ((*_FACTS, "conditions", "defaults"), _TOLD),
-    "record_count": ((*_FACTS, "defaults"), (*_TOLD, HISTORY_MS)),
+    "record_count": ((*_FACTS, "wanted", "defaults"), (*_TOLD, HISTORY_MS)),
     "opening": ((*_FACTS, "conditions"), ()),
     "trim": (("meta", "moves"), (HISTORY_MS,)),
     "save_setting": (
@@ -758,6 +758,7 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         moves: Sequence[bytes] = (),
+        to_count: Mapping[tuple[str, str], int] | None = None,
         counts: Places | None = None,
         conditions: Places | None = None,
         settings: Settings | None = None,
@@ -788,6 +789,8 @@ class Books:
         for name, places in (("counts", counts), ("conditions", conditions)):
             for (sku, location), packed in (places or {}).items():
                 commands.append(["HSET", self.key(name), sku.encode() + place_of(location), packed])
+        for (sku, location), when in (to_count or {}).items():
+            commands.append(["HSET", self.key("wanted"), place_of(location) + sku.encode(), _int(when, 6)])
         commands += [["ZADD", self.key("moves"), 0, member] for member in moves]
         for when, kind, names in due or ():
             entry = kind.encode() + b"".join(names)
