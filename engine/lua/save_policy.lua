@@ -64,6 +64,7 @@ local function decide_policy(locations, request, card)
     for i = 1, #COLUMNS do
       policy_of[position][COLUMNS[i]] = wanted[i]
     end
+    POLICY.settle(position)
     mark_changed(position)
   end
   local body = string_sub(request, 1, cursor - 1) .. pack('<I7I7I7', wanted[1], wanted[2], wanted[3])

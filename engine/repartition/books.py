@@ -143,6 +143,8 @@ class Books(Struct):
     """SKU and location: safety stock, backorder limit and low-stock band, where there is a policy."""
     fences: dict[tuple[str, str], list[Fence]] = msgspec.field(default_factory=dict)
     """SKU and location: fences in the order in which they were made."""
+    preordered: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    """SKU and location: units promised of what is expected, where there are some."""
     supplies: dict[tuple[str, str], list[Supply]] = msgspec.field(default_factory=dict)
     """SKU and location → what is expected there, the earliest first."""
     documents: dict[tuple[int, bytes], tuple[bool, bytes]] = msgspec.field(default_factory=dict)
@@ -376,6 +378,8 @@ class _Reading:
                 policy = at.safety_stock, at.backorder_limit, at.low_stock
                 if any(policy):
                     self._books.policies[sku, at.location] = policy
+                if at.preordered:
+                    self._books.preordered[sku, at.location] = at.preordered
             blocks = [fields.get(block_field(field, block), b"") for block in range(card.first, card.block)]
             claims = split_claims(b"".join((*blocks, card.claims)))
             self._books.claims[field] = [_key_of(stored[claim], claim) for claim in claims]
