@@ -2,7 +2,7 @@
 
 from urllib.parse import parse_qs
 
-from msgspec.structs import astuple, replace
+from msgspec.structs import asdict, astuple, replace
 
 from api.codec import format_time, reservation_answer
 from api.schemas import ReservationAnswer, ReservationLineAnswer
@@ -21,7 +21,7 @@ async def promised_answer(inventory: Inventory, reservation: Reservation) -> Res
         waiting, at_ms, undated = (0, None, 0) if promise is None else astuple(promise)
         promise_at = None if at_ms is None else format_time(at_ms)
         lines.append(
-            ReservationLineAnswer(*astuple(line), waiting=waiting, promise_at=promise_at, undated=undated)
+            ReservationLineAnswer(**asdict(line), waiting=waiting, promise_at=promise_at, undated=undated)
         )
     return replace(reservation_answer(reservation), lines=lines)
 

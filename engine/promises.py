@@ -1,5 +1,6 @@
 """When promised units that are not there yet will be."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
@@ -39,6 +40,10 @@ class Promises(Supplies):
 
         Raises `ReservationNotFound`.
         """
+        # A task of its own, as reading from several nodes needs one.
+        return await asyncio.get_running_loop().create_task(self._promises(reservation))
+
+    async def _promises(self, reservation: str) -> dict[tuple[str, str], LinePromise]:
         partition, operation = self._route(reservation)
         record = await self._find(reservation, partition, operation)
         plan, found = record.plan.packed, dict[tuple[str, str], LinePromise]()
@@ -61,7 +66,7 @@ class Promises(Supplies):
         """The newest promises of a position that neither what is there nor what is expected covers, 100 at
         the most. A view, as `promises`.
         """
-        _, positions, _ = await self._read_supplies(sku)
+        positions = (await self._read_supplies(sku))[1]
         short = sum(count_uncovered(position) for position in positions if position.location == location)
         newest = await self._newest(sku, location, short) if short else []
         return [

@@ -33,6 +33,8 @@ from tests.lua.books import (
     opening,
     pack_plan,
     pack_terms,
+    read_card,
+    replan,
     resolve,
     save_fence,
     save_policy,
@@ -51,13 +53,8 @@ HERE = fence_field("shoe", "W")
 
 
 def stored(books: Books) -> Position:
-    """The counters of the one position."""
-    card = books.raw("HGET", books.key("stock"), "shoe")
-    found = [
-        int.from_bytes(card[at : at + 4], "little", signed=True)
-        for at in range(16, 16 + 4 * len(POSITION), 4)
-    ]
-    return Position(*found)
+    """The counters of the position in question."""
+    return read_card(books.raw("HGET", books.key("stock"), "shoe")).positions["W"]
 
 
 def order(quantity: int, place: str = "W") -> list[Group]:
@@ -124,6 +121,8 @@ def test_how_much_may_be_promised(books: Books, position: Position, most: int) -
         (lambda: resolve("release", B), Position(2, 4, inbound=9, preordered=2)),
         (lambda: resolve("release", A, choose((0, 3))), Position(2, 3, inbound=9, preordered=1)),
         (lambda: resolve("release", A), Position(2, 2, inbound=9)),
+        (lambda: replan(A, Hold((("shoe", "W", 1),))), Position(2, 3, inbound=9, preordered=1)),
+        (lambda: replan(A, Hold((("shoe", "S", 4),))), Position(2, 2, inbound=9)),
         (lambda: move(M, 3), Position(5, 6, inbound=9, preordered=1)),
         (lambda: move(M, 7), Position(9, 6, inbound=9)),
         (lambda: move(M, -1), Position(1, 6, inbound=9, preordered=4)),
@@ -141,10 +140,10 @@ def test_how_much_may_be_promised(books: Books, position: Position, most: int) -
 def test_what_makes_it_fall(books: Books, request_: Callable[[], Request], after: Position) -> None:
     """Units that come or are given back are for who waits; nothing else changes how many wait."""
     books.seed(
-        stock={"shoe": Card({"W": POSITION}, (A, B))},
+        stock={"shoe": Card({"W": POSITION, "S": Position(9)}, (A, B))},
         operations=HOLDS,
         settings=SETTINGS,
-        stocked={"W": 1},
+        stocked={"W": 1, "S": 1},
         inbound={("W", "shoe"): [Expected(C, 5), Expected(M, 4)]},
     )
     answer = books.one(request_())
