@@ -36,6 +36,7 @@ from api.finding import (
     read_text,
 )
 from api.problems import ProblemError, as_logged_problem
+from api.promises import promised_answer, wants_promises
 from api.schemas import LineBody, OperationBody, QueryBody, ReserveBody, WantedBody, as_line
 from api.sourcing import is_plain
 from api.sourcing import reserve as reserve_by_rules
@@ -168,10 +169,15 @@ class Hot:
             reservation = await reserve_by_rules(self._inventory, key, body)
         location = (b"location", b"/v1/reservations/" + reservation.id.encode())
         headers = [*(self._replayed if reservation.replayed else self._done), location]
+        if body.from_inbound:
+            return 201, encode(await promised_answer(self._inventory, reservation)), headers
         return 201, encode(reservation_answer(reservation)), headers
 
     async def reservation(self, request: Request) -> Answer:
+        is_wanted = bool(request.query) and wants_promises(request.query)
         found = await self._inventory.reservation(_reservation_of(request))
+        if is_wanted:
+            return 200, encode(await promised_answer(self._inventory, found)), PLAIN
         return 200, encode(reservation_answer(found)), PLAIN
 
     async def reservations(self, request: Request) -> Answer:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from engine import limits
 from engine.sourcing_plan import Reason
@@ -77,11 +77,12 @@ class PlanBody(Body, frozen=True):
     capability: Literal["pickup", "ship", "curbside"] | None = None
     allow_partial: bool = False
     allow_split: bool = True
+    from_inbound: bool = False
 
 
 class ReserveBody(Body, frozen=True):
     """A reservation to be made: all lines or none, unless `allow_partial`. A line without a location is for
-    the pool or the channel.
+    the pool or the channel. With `from_inbound` what is missing may be promised of what is inbound.
     """
 
     lines: Wants
@@ -93,6 +94,7 @@ class ReserveBody(Body, frozen=True):
     capability: Literal["pickup", "ship", "curbside"] | None = None
     allow_partial: bool = False
     allow_split: bool = True
+    from_inbound: bool = False
     owner: Text | None = None
     reference: Text | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -215,7 +217,10 @@ class SetBody(Body, frozen=True):
 
 
 class ReservationLineAnswer(Struct, frozen=True, gc=False):
-    """A line and what became of its units."""
+    """A line and what became of its units. Where promises are told: `waiting` open units of its SKU and
+    location are not there yet, the last of them comes at `promise_at`; `undated` of them nothing is expected
+    for, and then there is no date.
+    """
 
     sku: str
     location: str
@@ -224,6 +229,9 @@ class ReservationLineAnswer(Struct, frozen=True, gc=False):
     committed: int
     fulfilled: int
     released: int
+    waiting: int | UnsetType = UNSET
+    promise_at: str | UnsetType | None = UNSET
+    undated: int | UnsetType = UNSET
 
 
 class ReservationAnswer(Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.schemas import Body, LocationId, Quantity, Sku, Text
 from api.schemas import NoBody as NoBody  # noqa: PLC0414 - told on
@@ -104,8 +104,18 @@ class TransfersAnswer(Struct, frozen=True):
     next_cursor: str | None
 
 
+class UncoveredAnswer(Struct, frozen=True):
+    """A promise that neither goods nor what is expected cover, and by how many units."""
+
+    reservation: str
+    quantity: int
+
+
 class InboundAnswer(Struct, frozen=True):
-    """An inbound order as it stands. `open` is still expected; `discrepancy` as for transfers."""
+    """An inbound order as it stands. `open` is still expected; `discrepancy` as for transfers. Where no more
+    will come by this request, `uncovered` has the promises at SKU and location that nothing covers now, the
+    newest first, 100 at the most.
+    """
 
     id: str
     state: InboundState
@@ -119,6 +129,7 @@ class InboundAnswer(Struct, frozen=True):
     expected_at: str
     reference: str | None
     created_at: str
+    uncovered: list[UncoveredAnswer] | UnsetType = UNSET
 
 
 class InboundsAnswer(Struct, frozen=True):

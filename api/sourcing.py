@@ -12,6 +12,7 @@ def is_plain(inventory: Inventory, body: ReserveBody) -> bool:
     return (
         body.pool is None
         and not body.allow_partial
+        and not body.from_inbound
         and all(line.location is not None for line in body.lines)
         and not inventory.needs_sourcing((line.sku for line in body.lines), body.channel)
     )
@@ -46,6 +47,7 @@ def rules_of(body: ReserveBody | PlanBody) -> Rules:
         body.allow_partial,
         body.allow_split,
         body.capability,
+        from_inbound=body.from_inbound,
     )
 
 

@@ -267,10 +267,12 @@ class Counted(_Fact, frozen=True, gc=False):
 
 class Opening(Event, frozen=True, gc=False):
     """A position began as another data set left it, or got the rest of what it had there: `on_hand` more
-    units, the newest count and conditions, as they are kept, and lines of its history.
+    units, those promised that are still expected, the newest count and conditions, as they are kept,
+    and lines of its history.
     """
 
     on_hand: int
+    preordered: int
     location: str
     sku: str
     count: bytes
@@ -518,14 +520,16 @@ def _decode_fact(kind: int, common: tuple[int, int, int, int], body: bytes) -> M
 
 def _decode_opening(common: tuple[int, int, int, int], body: bytes) -> Opening:
     cut = _Cut(body)
-    on_hand, place, sku = _signed(cut.take(7)), cut.text(1), cut.text(2)
+    on_hand, preordered, place, sku = _signed(cut.take(7)), cut.number(6), cut.text(1), cut.text(2)
     count, conditions, rows = cut.text(1), cut.text(2), []
     for _ in range(cut.number(2)):
         occurred_ms, operation = cut.number(6), cut.take(OPERATION_ID_SIZE)
         rows.append(moves.Row(occurred_ms, operation, _signed(cut.take(7)), cut.text(2)))
     if cut.at != len(body):
         raise ValueError("an opening does not end where it should")
-    return Opening(*common, on_hand, place[1:-1].decode(), sku.decode(), count, conditions, tuple(rows))
+    return Opening(
+        *common, on_hand, preordered, place[1:-1].decode(), sku.decode(), count, conditions, tuple(rows)
+    )
 
 
 class _Cut:

@@ -26,9 +26,9 @@ from engine.outcomes import Outcome
 from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
+from engine.promises import Promises
 from engine.sourcing import Sourcing
 from engine.sourcing_plan import Rules, units_of_line
-from engine.supply import Supplies
 from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
 from engine.types import (
@@ -46,7 +46,7 @@ ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class Inventory(Facts, Transfers, Supplies, Policies, Sourcing, Pickups, PickupQueue):
+class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQueue):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:

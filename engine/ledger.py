@@ -286,10 +286,13 @@ class Replay:
         numbers = event.safety_stock, event.backorder_limit, event.low_stock
         if not event.is_own and numbers != self.settings.default_policy(event.sku, event.location):
             self.blame("I4", event.seq, subject, "inherits what its item and location do not say")
+        counters.settle()
 
     def _save_fence(self, event: events.FenceSaved) -> None:
         subject = f"fence of {event.channel}, {event.sku} at {event.location}"
-        fault = self.fences.save(event, self._position(event, event.sku, event.location))
+        counters = self._position(event, event.sku, event.location)
+        fault = self.fences.save(event, counters)
+        counters.settle()
         if fault is not None:
             self.blame("I4", event.seq, subject, fault)
         if event.quantity is not None and event.channel not in self.settings.stored[SettingClass.CHANNEL]:
@@ -327,6 +330,7 @@ class Replay:
                 self._end_want(event)
         counters.on_hand += effect.on_hand
         counters.unsellable += effect.unsellable
+        counters.settle()
         expected = event.seq, counters.on_hand, counters.available, effect.on_hand, effect.ignored
         told = event.read_result()
         if told != expected:
@@ -345,7 +349,9 @@ class Replay:
             counters = self._make_position(event.sku, event.location)
         effect = self.facts.open(event)
         counters.on_hand += effect.on_hand
+        counters.preordered += event.preordered
         counters.unsellable += effect.unsellable
+        counters.settle()
 
     def _check_uncovered(
         self, event: Moved | Counted, subject: str, counters: Counters, effect: Effect
@@ -383,7 +389,7 @@ class Replay:
         if counters is None:
             counters = self._make_position(event.sku, event.location)
         counters.inbound = self.expected.supply(event)
-        counters.preordered = min(max(0, counters.preordered - event.received), counters.inbound)
+        counters.preordered = min(counters.preordered, counters.inbound)
         if event.location not in self.settings.stored[SettingClass.LOCATION]:
             self.blame("I4", event.seq, subject, "the location did not exist")
         told, found = event.read_result(), (event.seq, counters.inbound, counters.available)
@@ -495,11 +501,12 @@ class Replay:
             return
         blocks = []
         for index, (sku, location, quantity) in enumerate(lines):
-            counters = self._position(event, sku, location)
+            place, counters = (sku, location), self._position(event, sku, location)
+            waiting = counters.promise(quantity, self.fences.room(terms, place, counters))
             counters.held += quantity
-            self._follow(event, terms, index, (sku, location), counters, Step(quantity, 0))
+            self._follow(event, terms, index, place, counters, Step(quantity, 0, waiting=waiting))
             blocks.append(self._claims_on(sku, location).add(event.id))
-            self._check_promise(event, sku, location, counters, lowered=True)
+            self._check_promise(event, sku, location, counters, lowered=quantity > waiting)
         if parts.blocks != _pack_blocks(blocks):
             self.blame("I5", event.seq, event.reservation, f"its claims do not say that they are in {blocks}")
 
@@ -707,6 +714,7 @@ class Replay:
                 counters.allocated += allocated
                 known = (terms[1], after[place]) if place in after else (terms[0], before[place])
                 self._follow(event, *known, place, counters, Step(held, allocated))
+                counters.settle()
                 self._check_promise(event, *place, counters, lowered=held + allocated > 0)
 
     def _shift_claims(self, reservation: bytes, promise: Promise, old: _Units, new: _Units) -> bytes:
@@ -754,6 +762,7 @@ class Replay:
             self._follow(
                 event, promise.terms, index, (sku, location), counters, Step(held, allocated, -on_hand)
             )
+            counters.settle()
             lowered = held + allocated > on_hand
             self._check_promise(event, sku, location, counters, lowered=lowered)
         if promise.kind != KIND_BASKET:
@@ -791,7 +800,8 @@ class Replay:
 
 
 def _kept_detail(detail: bytes, head: Head, terms: Terms) -> bytes:
-    return detail if head.revision or terms != NO_TERMS else b""
+    is_kept = head.revision or terms != NO_TERMS or has_terms(detail)
+    return detail if is_kept else b""
 
 
 def _floats(terms: Terms, index: int) -> bool:

@@ -44,6 +44,19 @@ class Counters(Struct, gc=False):
             return limits.MAX_QUANTITY
         return max(self.free, -self.backorder_limit)
 
+    def promise(self, quantity: int, room: int) -> int:
+        """How many of `quantity` units, to be held where there is real room for `room`, are promised of what
+        is inbound; the counter has them.
+        """
+        waiting = min(max(0, quantity - max(0, room)), max(0, self.inbound - self.preordered))
+        self.preordered += waiting
+        return waiting
+
+    def settle(self) -> None:
+        """Whatever is free goes to those who wait for what is inbound. To be called after every change."""
+        if self.preordered:
+            self.preordered -= min(self.preordered, max(0, self.free + self.backorder_limit))
+
     def numbers(self) -> dict[str, int]:
         """The stored counters by name, in the order in which they are stored."""
         return {name: getattr(self, name) for name in COUNTERS}

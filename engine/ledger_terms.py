@@ -27,12 +27,13 @@ class _Fence(Struct, gc=False):
 
 class Step(Struct, frozen=True, gc=False):
     """What happened to a reservation's units at a position: how many more are held and allocated, and how
-    many left.
+    many left. `waiting` of those held are promised of what is inbound.
     """
 
     held: int
     allocated: int
     left: int = 0
+    waiting: int = 0
 
 
 class FenceBooks:
@@ -77,6 +78,14 @@ class FenceBooks:
         self._sum_up(place, counters)
         return fault
 
+    def room(self, terms: Terms, place: Place, counters: Counters) -> int:
+        """How many units that are there a reservation with these terms may take."""
+        free = counters.free + counters.backorder_limit
+        fence = self._fences.get(place, {}).get(terms.channel)
+        if fence is None:
+            return free
+        return min(free + counters.fenced, fence.remaining + (max(0, free) if fence.spills else 0))
+
     def follow(self, terms: Terms, index: int, place: Place, counters: Counters, step: Step) -> str | None:
         """A step of a reservation with these terms, whose position of that index it is; the counters have it.
         Returns what is wrong about it.
@@ -99,10 +108,10 @@ class FenceBooks:
             # Those of them that left are gone; the others are withheld again.
             fence.remaining += closed - min(closed, step.left)
         self._sum_up(place, counters)
-        if opened <= taken:
+        if opened <= taken + step.waiting:
             return None
         if fence is not None and not fence.spills:
-            return f"took {opened - taken} units beyond the fence of {terms.channel}"
+            return f"took {opened - taken - step.waiting} units beyond the fence of {terms.channel}"
         if counters.free + counters.backorder_limit < 0:
             return "took units that are withheld"
         return None

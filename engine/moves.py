@@ -280,11 +280,19 @@ class Row(Struct, frozen=True, gc=False):
 
 
 def encode_opening(
-    sku: str, location: str, on_hand: int, count: bytes, conditions: bytes, rows: Sequence[Row]
+    sku: str,
+    location: str,
+    on_hand: int,
+    count: bytes,
+    conditions: bytes,
+    rows: Sequence[Row],
+    *,
+    preordered: int,
 ) -> bytes:
     """The argument of `lua/opening.lua`, which is the event."""
     head = (
         on_hand.to_bytes(7, "little", signed=True),
+        preordered.to_bytes(6, "little"),
         _pack_position(sku, location),
         bytes((len(count),)),
         count,

@@ -110,7 +110,7 @@ class Sourcing(Reservations):
         async with self.baskets.bound(operation, mark, home, ttl_seconds=ttl_seconds):
             if list(split_groups(order.groups, self._partitions)) == [home]:
                 return await self._source(order, operation, route, argument)
-            return await self._source_apart(order, operation, mark, route, detail)
+            return await self._source_apart(_of_what_is_there(order), operation, mark, route, detail)
 
     async def _make_way(self, asked: Asked) -> Reservation:
         """A plain reserve that only fits if units that float are moved."""
@@ -239,6 +239,7 @@ class Sourcing(Reservations):
                 for line, packed in zip(order.lines, answer[2:], strict=True)
             ]
             return SourcingPlan(bool(answer[1]), version, planned)
+        order = _of_what_is_there(order)
         rooms, version = await self._read_rooms(order)
         choice = choose(order.groups, rooms, order.rules)
         planned = []
@@ -340,6 +341,11 @@ class _Order(Struct, frozen=True):
     @property
     def names(self) -> list[str]:
         return [line.sku for line in self.lines]
+
+
+def _of_what_is_there(order: _Order) -> _Order:
+    """A request over several partitions: its parts are held apart, and cannot wait for what is inbound."""
+    return replace(order, rules=replace(order.rules, from_inbound=False))
 
 
 def _name_short(order: _Order, rooms: Sequence[Sequence[Candidate]], left: Sequence[int]) -> list[Shortage]:

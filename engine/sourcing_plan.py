@@ -73,6 +73,8 @@ class Rules(Struct, frozen=True):
     capability: str | None = None
     everywhere: bool = False
     """Whether all locations will do where neither pool nor channel is named: for who only asks."""
+    from_inbound: bool = False
+    """Whether units that are missing may be promised of what is inbound."""
 
 
 class Candidate(Struct, frozen=True):
@@ -218,7 +220,7 @@ def encode_request(groups: Sequence[Group], rules: Rules) -> bytes:
     parts = [
         bytes(
             (
-                rules.allow_split + 2 * rules.allow_partial + 4 * rules.everywhere,
+                rules.allow_split + 2 * rules.allow_partial + 4 * rules.everywhere + 8 * rules.from_inbound,
                 STRATEGIES.index(rules.strategy) + 1,
             )
         ),

@@ -416,6 +416,16 @@ class SupplyKind(StrEnum):
     RETURN = "return"
 
 
+class LinePromise(Struct, frozen=True, gc=False):
+    """Units of a reservation that are not there yet: how many, when the last of them comes, and how many of
+    them nothing is expected for; then there is no date.
+    """
+
+    waiting: int
+    promise_ms: int | None
+    undated: int
+
+
 class Supply(Struct, frozen=True, gc=False):
     """Units that one source will bring to a position. `source` is the id of a document."""
 

@@ -77,7 +77,9 @@ RESERVATIONS = (
         name="reserve",
         tag="Reservations",
         summary="Hold goods",
-        description="All lines or none. A refusal names every line that is short.",
+        description="All lines or none. A refusal names every line that is short. With `from_inbound` units "
+        "that are not there may be promised of what is inbound at a location; the answer then tells when "
+        "they will be there. Lines whose SKUs lie in several partitions are promised of what is there alone.",
         key="required",
         body=schemas.ReserveBody,
         request_example={"lines": [_LINE], "ttl_seconds": 900, "owner": "cart-81"},
@@ -175,11 +177,16 @@ RESERVATIONS = (
         name="get_reservation",
         tag="Reservations",
         summary="A reservation as it stands",
-        parameters=(_ID,),
+        description="With `promises` each line tells how many open units of its SKU and location are not "
+        "there yet, and when the supply comes that covers the last of them: a view as of this moment.",
+        parameters=(
+            _ID,
+            Parameter("promises", "query", {"type": "boolean"}, "When its goods will be there as well."),
+        ),
         answers={200: schemas.ReservationAnswer},
         answer_example=HELD,
         # `batch` is no id, yet an address.
-        problems=("reservation_not_found", "method_not_allowed", *READ),
+        problems=("invalid_request", "reservation_not_found", "method_not_allowed", *READ),
     ),
     _resolution(
         "commit",

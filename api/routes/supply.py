@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from fastapi import Request, Response
+from msgspec.structs import replace
 
 from api.codec import format_time
 from api.finding import read_number
+from api.promises import uncovered_answer
 from api.routes.exchange import (
     Route,
     check_request,
@@ -97,7 +99,7 @@ class Supply:
         received = await self._inventory.receive_inbound(
             key, path_value(request, "id"), body.quantity, close=body.close
         )
-        return _answer(received)
+        return await self._ended(received) if body.close else _answer(received)
 
     async def cancel(self, request: Request) -> Response:
         """What did not come will not."""
@@ -105,7 +107,13 @@ class Supply:
         query_values(request)
         await read_json_or_nothing(request, decode_nothing, NoBody())
         cancelled = await self._inventory.cancel_inbound(path_value(request, "id"), op_id=sent_key(request))
-        return _answer(cancelled)
+        return await self._ended(cancelled)
+
+    async def _ended(self, inbound: Inbound) -> Response:
+        """An order that brings no more, with the promises that counted on it."""
+        uncovered = await uncovered_answer(self._inventory, inbound.sku, inbound.location)
+        answer = replace(_as_answer(inbound), uncovered=uncovered)
+        return json_response(200, answer, replay_headers(inbound.replayed))
 
     async def atp(self, request: Request) -> Response:
         """What can be promised for each day, at a location or at all that stock the SKU."""

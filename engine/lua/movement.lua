@@ -85,6 +85,7 @@ local function decide_movement(request, card, retention_ms)
   end
   position = take_position(position, card, place)
   hand_of[position], unsellable_of[position] = on_hand, unsellable_of[position] + unsellable
+  POLICY.settle(position)
   mark_changed(position)
   if conditions then
     FACT.conditions[name], FACT.new_conditions[name] = conditions, conditions

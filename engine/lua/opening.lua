@@ -12,13 +12,13 @@
 --@key moves inv:{p}:moves zset rw
 --@key counts inv:{p}:counts hash w
 --@key conditions inv:{p}:conditions hash w
---@arg request... on_hand(i7: so many more) place(1 + n) sku(2 + n) count(1 + n) conditions(2 + n), as they are kept;
+--@arg request... on_hand(i7: so many more) preordered(I6) place(1 + n) sku(2 + n) count(1 + n) conditions(2 + n), as they are kept;
 --  rows(H) of { occurred_ms(I6) id(12) units(i7) detail(2 + n) }: the history, with what only the caller reads
 --@answer opened integer: the sequence of the effect
 --@event opening the request
 
 local function open_position(request, card)
-  local change, place, sku, count, conditions, rows, at = unpack_struct('<i7Bc0Hc0Bc0Hc0H', request)
+  local change, preordered, place, sku, count, conditions, rows, at = unpack_struct('<i7I6Bc0Hc0Bc0Hc0H', request)
   local name, position = sku .. place, take_position(load_position(card, place), card, place)
   hand_of[position] = hand_of[position] + change
   if count ~= '' then
@@ -34,6 +34,11 @@ local function open_position(request, card)
       unsellable_of[position] = unsellable_of[position] + math_max(0, units)
     end
   end
+  if preordered > 0 then
+    POLICY.add(card_of(position))
+    policy_of[position][POLICY.PREORDERED] = policy_of[position][POLICY.PREORDERED] + preordered
+  end
+  POLICY.settle(position)
   mark_changed(position)
   next_sequence()
   for _ = 1, rows do
@@ -50,7 +55,7 @@ local function opening(keys, args)
   begin_facts(keys[6])
   local asked = {}
   for i = 1, #args do
-    local _, _, sku = unpack_struct('<i7Bc0Hc0', args[i])
+    local _, _, _, sku = unpack_struct('<i7I6Bc0Hc0', args[i])
     asked[i] = want_card(sku)
   end
   read_cards()

@@ -115,6 +115,7 @@ local function decide_count(request, card, retention_ms, history_ms)
   end
   position = take_position(position, card, place)
   hand_of[position] = on_hand
+  POLICY.settle(position)
   mark_changed(position)
   if units then
     local count = pack('>I6', counted_ms) .. rank .. pack('<i7', units)

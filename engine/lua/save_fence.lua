@@ -96,6 +96,7 @@ local function decide_fence(keys, request, card)
     fence.spill = spill
     TERMS.shift(position, place, sku, fence, remaining - fence.remaining, used - fence.used)
   end
+  POLICY.settle(position)
   add_event(pack('<BI3', VERB.FENCE, #request) .. request)
   return { next_sequence(), fence.remaining, fence.used }
 end

@@ -89,6 +89,11 @@ local function hold_chosen(state, id, retention_ms)
     if terms.pools ~= '' and not line.is_bound and not policy_of[position] then
       POLICY.add(card_of(position))
     end
+    if request.from_inbound and policy_of[position] then
+      local policy = policy_of[position]
+      local room = math_max(0, TERMS.room(position, line.place, line.sku, terms.channel))
+      policy[POLICY.PREORDERED] = policy[POLICY.PREORDERED] + math_max(0, line.quantity - room)
+    end
     held_of[position] = held_of[position] + line.quantity
     mark_changed(position)
     blocks[i] = add_claim(card_of(position), id)
@@ -96,9 +101,8 @@ local function hold_chosen(state, id, retention_ms)
     plan[i] = pack('<I5B', line.quantity, #line.place) .. line.place .. pack('<H', #line.sku) .. line.sku
   end
   local positions = pack('<B', #plan) .. concat(plan)
-  return pack('<H', #positions) .. positions,
-    (terms.channel ~= '' or terms.pools ~= '') and TERMS.pack(terms.channel, terms.pools, terms.bound) or '',
-    concat(blocks)
+  -- Also where they say nothing: by them a replay knows that places were chosen.
+  return pack('<H', #positions) .. positions, TERMS.pack(terms.channel, terms.pools, terms.bound), concat(blocks)
 end
 
 local function decide_source(args, settings, request, rest, retention_ms, requests)

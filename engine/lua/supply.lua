@@ -55,7 +55,7 @@ local function replace_supply(packed, source, open, expected_ms, kind)
 end
 
 local function decide_supply(keys, request, card, retention_ms)
-  local id, fingerprint, source, open, received, expected_ms, kind, place, sku =
+  local id, fingerprint, source, open, _, expected_ms, kind, place, sku =
     unpack_struct('<c12c8c12I6I6I6BBc0Hc0', request)
   local prior = remembered[id]
   if prior then
@@ -83,8 +83,8 @@ local function decide_supply(keys, request, card, retention_ms)
   POLICY.add(card_of(position))
   policy, inbound = policy_of[position], inbound - before + open
   policy[POLICY.INBOUND] = inbound
-  -- What came is there for those who were promised it first; what will not come cannot be promised.
-  policy[POLICY.PREORDERED] = math_min(math_max(0, policy[POLICY.PREORDERED] - received), inbound)
+  -- What will not come cannot be promised. What came is given to those who wait by the movement that follows.
+  policy[POLICY.PREORDERED] = math_min(policy[POLICY.PREORDERED], inbound)
   mark_changed(position)
   supplies_of[field] = supplies
   local result = pack('<I5Hi7i7', next_sequence(), epoch_now, inbound, available_units(position))

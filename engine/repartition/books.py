@@ -145,6 +145,8 @@ class Books(Struct):
     """The positions that have the defaults of their items and locations."""
     fences: dict[tuple[str, str], list[Fence]] = msgspec.field(default_factory=dict)
     """SKU and location: fences in the order in which they were made."""
+    preordered: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    """SKU and location: units promised of what is expected, where there are some."""
     supplies: dict[tuple[str, str], list[Supply]] = msgspec.field(default_factory=dict)
     """SKU and location → what is expected there, the earliest first."""
     documents: dict[tuple[int, bytes], tuple[bool, bytes]] = msgspec.field(default_factory=dict)
@@ -380,6 +382,8 @@ class _Reading:
                     self._books.policies[sku, at.location] = policy
                 elif any(policy):
                     self._books.inheriting.append((sku, at.location))
+                if at.preordered:
+                    self._books.preordered[sku, at.location] = at.preordered
             blocks = [fields.get(block_field(field, block), b"") for block in range(card.first, card.block)]
             claims = split_claims(b"".join((*blocks, card.claims)))
             self._books.claims[field] = [_key_of(stored[claim], claim) for claim in claims]

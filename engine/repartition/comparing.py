@@ -18,6 +18,7 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
         ("on_hand", source.on_hand, target.on_hand),
         ("policies", source.policies, target.policies),
         ("fences", source.fences, target.fences),
+        ("units promised of what is expected", source.preordered, target.preordered),
         ("expected units", source.supplies, target.supplies),
         ("documents", source.documents, target.documents),
         ("newest counts", source.counts, target.counts),

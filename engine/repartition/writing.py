@@ -109,8 +109,10 @@ def _rest(target: Dataset, books: Books, opening: Mapping[tuple[str, str], int])
     for place, units in books.on_hand.items():
         change, rows = units - opening[place], books.history.get(place, [])
         count, conditions = books.counts.get(place, b""), books.conditions.get(place, b"")
-        if change or count or conditions or rows:
-            yield _opening(target, place, change, count, conditions, rows[:ROWS_AT_ONCE])
+        preordered = books.preordered.get(place, 0)
+        if change or preordered or count or conditions or rows:
+            first_rows = rows[:ROWS_AT_ONCE]
+            yield _opening(target, place, change, count, conditions, first_rows, preordered=preordered)
         for first in range(ROWS_AT_ONCE, len(rows), ROWS_AT_ONCE):
             yield _opening(target, place, 0, rows=rows[first : first + ROWS_AT_ONCE])
 
@@ -122,9 +124,12 @@ def _opening(
     count: bytes = b"",
     conditions: bytes = b"",
     rows: Sequence[moves.Row] = (),
+    *,
+    preordered: int = 0,
 ) -> _Call:
     commands = target.commands[partition_of(place[0], target.partitions)]
-    return partial(commands.opening, moves.encode_opening(*place, units, count, conditions, rows))
+    packed = moves.encode_opening(*place, units, count, conditions, rows, preordered=preordered)
+    return partial(commands.opening, packed)
 
 
 async def _send(calls: Iterable[_Call]) -> None:

@@ -152,6 +152,60 @@ def test_an_inbound_order(service: Service) -> None:
     assert service.ask("GET", f"/v1/inbound?sku={sku}&location=elsewhere").json()["items"] == []
 
 
+def test_goods_that_are_not_there_yet(service: Service) -> None:
+    """Promised with a date, shown where it is asked for, and named when they will not come."""
+    sku, location = service.stocked(2)
+    moment = "2030-01-01T00:00:00.000Z"
+    body = {"sku": sku, "location": location, "quantity": 5, "expected_at": moment}
+    order = post(service, "/v1/inbound", body).json()["id"]
+    wanted: dict[str, Any] = {"lines": [{"sku": sku, "location": location, "quantity": 6}]}
+    expect_problem(post(service, "/v1/reservations", wanted), 409, "insufficient_stock")
+    assert service.ask("POST", "/v1/plans", wanted).json()["can_reserve"] is False
+    wanted["from_inbound"] = True
+    assert service.ask("POST", "/v1/plans", wanted).json()["can_reserve"] is True
+    key = fresh_key()
+    answer = post(service, "/v1/reservations", wanted, key)
+    made = answer.json()
+    line = {"sku": sku, "location": location, "quantity": 6, "held": 6, "committed": 0, "fulfilled": 0}
+    dated = {**line, "released": 0, "waiting": 4, "promise_at": moment, "undated": 0}
+    assert (answer.status, made["lines"]) == (201, [dated])
+    again = post(service, "/v1/reservations", wanted, key)
+    assert (again.json(), again.headers["idempotent-replayed"]) == (made, "true")
+    path = f"/v1/reservations/{made['id']}"
+    assert service.ask("GET", path).json()["lines"] == [{**line, "released": 0}]
+    assert service.ask("GET", f"{path}?promises=false").json()["lines"] == [{**line, "released": 0}]
+    assert service.ask("GET", f"{path}?promises=true").json() == made
+    assert service.position(sku, location)["available"] == 0
+    shown = service.ask("GET", f"/v1/availability/{sku}").json()["locations"]
+    assert [one["status"] for one in shown] == ["preorder"]
+    refused = post(service, "/v1/reservations", {**wanted, "lines": [{**wanted["lines"][0], "quantity": 2}]})
+    assert expect_problem(refused, 409, "insufficient_stock")["shortages"][0]["available"] == 1
+    closed = post(service, f"/v1/inbound/{order}/receive", {"quantity": 1, "close": True}).json()
+    assert (closed["state"], closed["uncovered"]) == ("closed", [{"reservation": made["id"], "quantity": 3}])
+    cancelled = service.ask("POST", f"/v1/inbound/{order}/cancel").json()
+    assert cancelled["uncovered"] == closed["uncovered"]
+    assert "uncovered" not in service.ask("GET", f"/v1/inbound/{order}").json()
+    left = service.ask("GET", f"{path}?promises=true").json()["lines"]
+    assert left == [{**dated, "waiting": 3, "promise_at": None, "undated": 3}]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("?promises=1", "?promises"),
+        ("?promises=", "?promises"),
+        ("?promise=true", "?promise"),
+        ("?promises=true&x=1", "?x"),
+        ("?promises=%ff", ""),
+    ],
+)
+def test_bad_questions_after_promises(service: Service, query: str, pointer: str) -> None:
+    sku, location = service.stocked(1)
+    made = service.reserve([(sku, location, 1)]).json()["id"]
+    answer = service.ask("GET", f"/v1/reservations/{made}{query}")
+    expect_problem(answer, 422, "invalid_request", pointer=pointer)
+
+
 def test_what_can_be_promised(service: Service) -> None:
     """Now, with what is overdue, and by the day on which more comes."""
     sku, location = service.stocked(3)

@@ -463,9 +463,12 @@ class Opened(NamedTuple):
     count: bytes = b""
     conditions: bytes = b""
     rows: tuple[tuple[int, bytes, int], ...] = ()
+    preordered: int = 0
 
     def packed_at(self, now_ms: int) -> tuple[int, bytes]:
-        head = _signed(self.on_hand) + pack_place(self.location) + pack_sku(self.sku)
+        head = (
+            _signed(self.on_hand) + _int(self.preordered, 6) + pack_place(self.location) + pack_sku(self.sku)
+        )
         head += bytes((len(self.count),)) + self.count + _int(len(self.conditions), 2) + self.conditions
         rows = [
             _int(occurred_ms, 6) + operation + _signed(units) + _int(6, 2) + b"detail"

@@ -8,8 +8,9 @@ from engine import Inventory, Location, LocationKind, Movement, MovementKind
 from engine.audit import audit
 from engine.errors import IdempotencyMismatch
 from engine.repartition import repartition
+from engine.sourcing_plan import Rules, Wanted
 from engine.topology.embedded import EmbeddedServer
-from engine.types import Goods, Inbound, Transfer
+from engine.types import Goods, Inbound, Transfer, Uncovered
 from tests.concurrency.dying import Death, live_until
 
 START_MS, SKUS = 1_700_000_000_000, [f"sku-{number}" for number in range(5)]
@@ -74,6 +75,44 @@ async def test_documents_are_kept(
             came = 9 if sku == order.sku else 0
             left = 0 if sku == order.sku or number == 2 else 9
             assert stood == {"s1": (50 - 15, 0), "s2": (15 + came, left)}, sku
+        assert (await audit(shop)).is_clean
+    finally:
+        await shop.close()
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 1)], ids=lambda number: f"P{number}")
+async def test_who_waits_still_waits(
+    server: EmbeddedServer,
+    control: "Redis[bytes]",
+    other_server: EmbeddedServer,
+    target: "Redis[bytes]",
+    before: int,
+    after: int,
+) -> None:
+    """Units promised of what is expected stay so, those without cover do too; what comes is for them."""
+    source = await engine.connect(server.url, partitions=before)
+    await source.save_location(Location("s1", LocationKind.STORE))
+    made = {}
+    for number, sku in enumerate(SKUS):
+        await source.record(Movement(f"m-{sku}", MovementKind.RECEIVE, sku, "s1", 4))
+        await source.expect(f"i-{sku}", sku=sku, location="s1", quantity=9, expected_ms=START_MS + number)
+        made[sku] = await source.source(sku, [Wanted(sku, 7, "s1")], rules=Rules(from_inbound=True))
+    await source.record(Movement("lost", MovementKind.ADJUST, SKUS[0], "s1", -2, reason="theft"))
+    seen = {sku: [one.preordered for one in await source.stock(sku)] for sku in SKUS}
+    promised = {sku: await source.promises(made[sku].id) for sku in SKUS}
+    assert (await audit(source)).is_clean
+    await source.close()
+    await repartition(server.url, other_server.url, after)
+    shop = await engine.connect(other_server.url)
+    try:
+        assert {sku: [one.preordered for one in await shop.stock(sku)] for sku in SKUS} == seen
+        assert seen == {sku: [3] for sku in SKUS}
+        assert {sku: await shop.promises(made[sku].id) for sku in SKUS} == promised
+        assert await shop.uncovered(SKUS[0], "s1") == [Uncovered(made[SKUS[0]].id, 2)]
+        for order in await shop.inbounds():
+            await shop.receive_inbound(f"r-{order.id}", order.id, 5)
+        found = {sku: [(one.available, one.preordered) for one in await shop.stock(sku)] for sku in SKUS}
+        assert found == {SKUS[0]: [(0, 0)], **{sku: [(2, 0)] for sku in SKUS[1:]}}
         assert (await audit(shop)).is_clean
     finally:
         await shop.close()

@@ -241,6 +241,15 @@ local function fits(position, quantity)
   return free >= quantity
 end
 
+-- Units that come, or are given back, go to those who wait for what is inbound before anybody else.
+function POLICY.settle(position)
+  local policy = policy_of[position]
+  if policy and policy[POLICY.PREORDERED] > 0 then
+    local room = math_max(0, free_units(position) + policy[POLICY.BACKORDER_LIMIT])
+    policy[POLICY.PREORDERED] = policy[POLICY.PREORDERED] - math_min(policy[POLICY.PREORDERED], room)
+  end
+end
+
 -- The number that we show: never below what may be back-ordered, and of what is not tracked always the same.
 local function available_units(position)
   local limit = backorder_limit(position)

@@ -46,6 +46,7 @@ function DEFAULTS.write(position, place, sku, numbers, is_own)
     end
     local was_own = DEFAULTS.is_own(position)
     policy[POLICY.FLAGS] = policy[POLICY.FLAGS] + ((is_own and 1 or 0) - (was_own and 1 or 0)) * POLICY.OWN_POLICY
+    POLICY.settle(position)
     mark_changed(position)
   end
   local body = pack('<B', #place) .. place .. pack('<H', #sku) .. sku

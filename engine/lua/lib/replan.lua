@@ -166,6 +166,7 @@ function REPLAN.shift(change, terms)
         policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + (floats and 1 or -1) * move.before.held
       end
     end
+    POLICY.settle(position)
   end
 end
 

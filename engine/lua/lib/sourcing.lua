@@ -9,12 +9,16 @@
 -- refused. Where its pools have too little, units that float (see terms.lua) make way: they are moved to other
 -- locations of their own pools, further ones there to others, along the paths of a maximum flow. Those moves, too,
 -- are done for trial, and written only once the request is accepted.
+--
+-- A request that may be promised of what is inbound takes units that are there first, everywhere. Only then the rooms
+-- grow by what is inbound and promised to nobody.
 local SOURCING = {
   PRIORITY = 1, NEAREST = 2, MOST_STOCK = 3, FEWEST_SPLITS = 4, SINGLE_LOCATION = 5, -- strategies
   -- What is told of a candidate.
   CHOSEN = 1, NOT_NEEDED = 2, OUT_OF_STOCK = 3, TOO_LITTLE = 4, INACTIVE = 5, INCAPABLE = 6,
-  -- Flags of a request: a group may be divided; less than all may be held; where no pool is named all locations will do.
-  SPLITS = 1, PARTS = 2, EVERYWHERE = 4,
+  -- Flags of a request: a group may be divided; less than all may be held; where no pool is named all locations will do;
+  -- what is inbound may be promised.
+  SPLITS = 1, PARTS = 2, EVERYWHERE = 4, FROM_INBOUND = 8,
   RADIANS = 3.14159265358979 / 180, EARTH_KM = 6371,
 }
 
@@ -108,8 +112,24 @@ function SOURCING.free_for(position, place, sku, rules, limit)
   return fence.remaining
 end
 
+-- How many units may be promised of what is inbound at a position. What is missing there comes first; and where a
+-- channel leaves units that are there to others, none, as what is promised of inbound goods would take those.
+function SOURCING.inbound_room(position, place, sku, rules)
+  local policy, room = policy_of[position], free_units(position) + backorder_limit(position)
+  if not policy then
+    return 0
+  elseif room > 0 then
+    local fence = TERMS.fence(position, place, sku, rules.channel)
+    if SOURCING.buffer_of(position, rules) > 0 or fence and fence.spill == 0 then
+      return 0
+    end
+  end
+  return math_max(0, policy[POLICY.INBOUND] - policy[POLICY.PREORDERED] + math_min(0, room))
+end
+
 function SOURCING.room(position, place, sku, rules)
-  return math_max(0, SOURCING.free_for(position, place, sku, rules, backorder_limit(position)))
+  local room = math_max(0, SOURCING.free_for(position, place, sku, rules, backorder_limit(position)))
+  return rules.counts_inbound and room + SOURCING.inbound_room(position, place, sku, rules) or room
 end
 
 -- How many sets of a group a place has.
@@ -232,7 +252,8 @@ function SOURCING.free_up(state, member, place, needed, seen)
   seen[place] = true
   local position, freed = load_position(member.card, place), 0
   local policy = position and policy_of[position]
-  if not policy or policy[POLICY.FLOATING] == 0 then
+  -- What is given back where some wait is theirs.
+  if not policy or policy[POLICY.FLOATING] == 0 or policy[POLICY.PREORDERED] > 0 then
     return 0
   end
   local floaters = SOURCING.floaters_at(state, card_of(position), place, member.sku)
@@ -412,7 +433,7 @@ function SOURCING.take_in_order(state)
         SOURCING.take_sets(request, group, place, sets)
       end
     end
-    if group.left > 0 and #group.members == 1 then
+    if group.left > 0 and #group.members == 1 and not request.rules.counts_inbound then
       SOURCING.take_by_moving(state, group, group.candidates)
     end
   end
@@ -620,6 +641,18 @@ function SOURCING.run_strategy(state)
   end
 end
 
+-- Takes what is still missing of what is inbound, behind what is there. One location for all is looked for anew.
+function SOURCING.take_inbound(state)
+  local request = state.request
+  request.rules.counts_inbound = true
+  if request.strategy == SOURCING.SINGLE_LOCATION then
+    SOURCING.reset_request(state)
+    SOURCING.take_from_few(state, false)
+  else
+    SOURCING.take_in_order(state)
+  end
+end
+
 -- What each short group asked for and could have.
 function SOURCING.name_short(request)
   local refusal = { 'insufficient_stock', last_seq }
@@ -649,6 +682,9 @@ function SOURCING.decide(state)
     return refusal
   end
   SOURCING.run_strategy(state)
+  if state.request.from_inbound and SOURCING.units_left(state.request) > 0 then
+    SOURCING.take_inbound(state)
+  end
   if SOURCING.is_satisfied(state.request) then
     return nil
   end
@@ -665,7 +701,7 @@ function SOURCING.read_request(args, cursor)
   groups, cursor = SOURCING.read_groups(args, cursor)
   local request = {
     splits = flags % 2 >= SOURCING.SPLITS, parts = flags % 4 >= SOURCING.PARTS, strategy = strategy,
-    everywhere = flags >= SOURCING.EVERYWHERE,
+    everywhere = flags % 8 >= SOURCING.EVERYWHERE, from_inbound = flags >= SOURCING.FROM_INBOUND,
     lat = near == 1 and lat / 1e6 or nil, lon = near == 1 and lon / 1e6 or nil, channel = channel,
     asked_pool = pool, capability = capability, groups = groups, needs_pools = false,
     trial = {}, lines = {}, line_of = {},

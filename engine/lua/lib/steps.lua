@@ -122,6 +122,7 @@ local function change_counters(reservation, i, held, allocated, on_hand)
   end
   if policy_of[position] then
     TERMS.follow_record(reservation.raw, i, position, held, allocated, on_hand)
+    POLICY.settle(position)
   end
   local units, other = reservation.units, other_open(reservation, card, i)
   if held == 0 and allocated > 0 then
@@ -290,6 +291,7 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
     end
     if policy_of[position] then
       TERMS.follow_record(raw, n - first + 1, position, held * quantity, allocated * quantity, on_hand * quantity)
+      POLICY.settle(position)
     end
   end
   if to ~= STATE.COMMITTED then
