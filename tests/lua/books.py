@@ -1185,7 +1185,7 @@ def source(
 
 def plan(groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False) -> Request:
     """What `source` would do."""
-    return Request("plan", bytes((swept,)) + encode_request(groups, rules))
+    return Request("plan", bytes((swept, 0, 0)) + encode_request(groups, rules))
 
 
 def supply(
