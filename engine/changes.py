@@ -114,6 +114,9 @@ class Changes(Reservations):
                 return done
             if refusal is not None:
                 raise refusal
+            if change is None and record.head.state in OPEN_STATES:
+                # Another operation has made it so: nothing is to be done, and there is no repeat to find.
+                return build_reservation(reservation, record.head, record.plan, record.detail, replayed=True)
 
     def _check_partition(self, record: Record, change: Change | None, partition: int) -> None:
         """Other lines must lie where the reservation is. Raises `SpansPartitions`."""

@@ -779,7 +779,7 @@ class Replay:
 
 
 def _kept_detail(detail: bytes, head: Head, terms: Terms) -> bytes:
-    return detail if head.revision or terms != NO_TERMS else b""
+    return detail if head.revision or terms != NO_TERMS or has_terms(detail) else b""
 
 
 def _floats(terms: Terms, index: int) -> bool:

@@ -97,7 +97,8 @@ local function hold_chosen(state, id, retention_ms)
   end
   local positions = pack('<B', #plan) .. concat(plan)
   return pack('<H', #positions) .. positions,
-    (terms.channel ~= '' or terms.pools ~= '') and TERMS.pack(terms.channel, terms.pools, terms.bound) or '',
+    -- Terms that say nothing, too: they tell that the lines are not those that were asked for.
+    TERMS.pack(terms.channel, terms.pools, terms.bound),
     concat(blocks)
 end
 
