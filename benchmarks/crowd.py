@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -53,7 +53,7 @@ from engine.workers import Sweeper
 CLIENTS, SECONDS, PROCESSES = 1000, 60.0, 2
 AT_ONCE = 64
 SHOWN = 5
-SETTLES_SECONDS = 60.0
+SETTLES_SECONDS = 20.0
 UNIT = "1"
 DOES_NOT_SHOW = (
     "speed: clients and store share the cores and every answer is recorded; faults of servers and networks, "
@@ -146,14 +146,14 @@ class Judge:
     """Adds up what callers were told, and compares it with what is there."""
 
     def __init__(self, shop: Inventory, outcome: Outcome) -> None:
-        self.shop, self.outcome = shop, outcome
+        self.shop, self.outcome, self._sweeper = shop, outcome, Sweeper(shop)
 
     async def judge(self) -> None:
         await self._audit("after the crowd")
-        await self._conserve()
-        await self._compare_promises()
+        await self._insist(self._add_up)
+        await self._insist(self._compare_promises)
         await self._sell_out()
-        await self._compare_promises()
+        await self._insist(self._compare_promises)
         await self._audit("after the sale of the rest")
 
     def blame(self, fault: str) -> None:
@@ -176,18 +176,17 @@ class Judge:
 
     # ---------------------------------------------------------------- conservation
 
-    async def _conserve(self) -> None:
-        """Every unit that came is on hand, on its way, or has left, as callers were told."""
+    async def _insist(self, look: Callable[[], Awaitable[list[str]]]) -> None:
+        """Looks until nothing is wrong: holds lapse between two readings, and parts of baskets follow."""
         ends = monotonic() + SETTLES_SECONDS
-        # Holds lapse between two readings.
-        while faults := await self._add_up():
+        while faults := await look():
             if monotonic() > ends:
                 self.outcome.faults += faults
                 return
-            await asyncio.sleep(0.5)
+            await self._sweeper.tick()
 
     async def _add_up(self) -> list[str]:
-        """Where the sums of what callers were told differ from the counters."""
+        """Every unit that came is on hand, on its way, or has left, as callers were told: where the sums of what callers were told differ from the counters."""
         counts = self.outcome.counts
         names = [place_name(sku, place) for sku in (*SKUS, *PLAIN) for place in PLACES]
         on_hand, held, allocated = Counter(dict.fromkeys(names, FIRST_UNITS)), Counter[str](), Counter[str]()
@@ -246,8 +245,9 @@ class Judge:
 
     # ---------------------------------------------------------------- promises
 
-    async def _compare_promises(self) -> None:
+    async def _compare_promises(self) -> list[str]:
         """Nothing is promised that is not there, but what facts uncovered; and nobody is shown more than that."""
+        faults = list[str]()
         for sku in (*SKUS, *PLAIN):
             rows = {row.location: row for row in await self.shop.stock(sku)}
             fences = await self.shop.fences(sku=sku)
@@ -255,10 +255,10 @@ class Judge:
                 promised, there = row.held + row.allocated, row.on_hand - row.unsellable
                 name, limit = place_name(sku, place), MOST_BACKORDERS if sku in SKUS else 0
                 if promised > there + limit and name not in self.outcome.told.uncovered:
-                    self.blame(f"{name}: {promised} promised of {there}, and no fact uncovered one")
+                    faults.append(f"{name}: {promised} promised of {there}, and no fact uncovered one")
                 remaining = sum(fence.remaining for fence in fences if fence.location == place)
                 if remaining != row.fenced:
-                    self.blame(f"{name}: fences have {remaining}, the position has {row.fenced}")
+                    faults.append(f"{name}: fences have {remaining}, the position has {row.fenced}")
             for channel in CHANNELS if sku in SKUS else ():
                 shown, _ = await self.shop.availability_by(sku, rules=Rules(channel=channel))
                 for one in shown.locations:
@@ -277,9 +277,10 @@ class Judge:
                         - row.fenced
                     )
                     if one.available > max(0, most + own + row.backorder_limit):
-                        self.blame(
+                        faults.append(
                             f"{sku} at {one.location}: {one.available} shown to {channel} of {most} + {own}"
                         )
+        return faults
 
     async def _sell_out(self) -> None:
         """Holds one unit after the other, by channels, pools and places, until nobody gets any."""
