@@ -1,8 +1,8 @@
 """A crowd that uses every verb at once on fifty hot positions, then the proof that nothing went wrong.
 
-Clients of several engine processes reserve, source by pool and channel, commit, move, count, write policies and
-fences, ship transfers and read, one request in five sent twice. Then the audit compares the books with the ledger,
-the checker judges what every caller was told, all goods are added up, and what is left is sold out.
+Clients of several engine processes reserve, source by pool and channel, commit, move, count, write policies
+and fences, ship transfers and read, one request in five sent twice. Then the audit compares the books with the
+ledger, the checker judges what every caller was told, all goods are added up, and what is left is sold out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from benchmarks.crowd_client import (
     place_name,
 )
 from benchmarks.measure import SEED, BenchmarkError, Figure, Labels, Proof
-from engine import Inventory, Line, Reservation, connect
+from engine import Inventory, Line, Reservation
 from engine.audit import audit
 from engine.check import check
 from engine.check.reading import find_files
@@ -46,8 +46,8 @@ from engine.dataset import open_dataset
 from engine.errors import InsufficientStock
 from engine.history import open_recorded
 from engine.sourcing_plan import Rules, Wanted
-from engine.types import TransferState
 from engine.topology.embedded import EmbeddedServer
+from engine.types import TransferState
 from engine.workers import Sweeper
 
 CLIENTS, SECONDS, PROCESSES = 1000, 60.0, 2
@@ -268,17 +268,12 @@ class Judge:
                         for fence in fences
                         if (fence.channel, fence.location) == (channel, one.location)
                     )
-                    most = (
-                        row.on_hand
-                        - row.held
-                        - row.allocated
-                        - row.unsellable
-                        - row.safety_stock
-                        - row.fenced
-                    )
-                    if one.available > max(0, most + own + row.backorder_limit):
+                    there = row.on_hand + row.backorder_limit - row.held - row.allocated
+                    there -= row.unsellable + row.safety_stock
+                    # Fences may keep more than there is: then who comes first gets it.
+                    if one.available > max(0, min(there, own + max(0, there - row.fenced))):
                         faults.append(
-                            f"{sku} at {one.location}: {one.available} shown to {channel} of {most} + {own}"
+                            f"{sku} at {one.location}: {one.available} shown to {channel} of {there}"
                         )
         return faults
 
