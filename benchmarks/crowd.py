@@ -1,8 +1,8 @@
 """A crowd that uses every verb at once on fifty hot positions, then the proof that nothing went wrong.
 
 Clients of several engine processes reserve, source by pool and channel, commit, move, count, write policies
-and fences, ship transfers and read, one request in five sent twice. Then the audit compares the books with the
-ledger, the checker judges what every caller was told, all goods are added up, and what is left is sold out.
+and fences, ship transfers and read, one request in five sent twice. Then the audit compares the books with
+the ledger, the checker judges what every caller was told, all goods are added up, and the rest is sold out.
 """
 
 from __future__ import annotations
@@ -55,6 +55,19 @@ AT_ONCE = 64
 SHOWN = 5
 SETTLES_SECONDS = 20.0
 UNIT = "1"
+COUNTED = (
+    "answers in order",
+    "replays judged",
+    "effects under an operation id",
+    "life cycle steps",
+    "changed reservations read",
+    "promises judged",
+    "promises of the last unit",
+    "stock answers judged",
+    "availability answers judged",
+    "refusals judged: insufficient_stock",
+)
+"""What of the checker's counts tells how much was judged."""
 DOES_NOT_SHOW = (
     "speed: clients and store share the cores and every answer is recorded; faults of servers and networks, "
     "which the fault campaign strikes."
@@ -86,11 +99,7 @@ async def run(url: str, folder: Path, task: Task, processes: int) -> Outcome:
         await shop.close()
     report = check(find_files(history))
     outcome.faults += [f"history: {one.invariant} {one.subject}: {one.detail}" for one in report.violations]
-    for name in (
-        "operations", "answers in order", "replays judged", "effects under an operation id", "life cycle steps",
-        "changed reservations read", "promises judged", "promises of the last unit", "stock answers judged",
-        "availability answers judged", "refusals judged: insufficient_stock",
-    ):  # fmt: skip
+    for name in COUNTED:
         outcome.counts[f"checker: {name}"] = report.counts.get(name, 0)
     outcome.counts["checker: operations"] = report.operations
     outcome.counts["checker: of unknown outcome"] = report.unknown
@@ -186,7 +195,7 @@ class Judge:
             await self._sweeper.tick()
 
     async def _add_up(self) -> list[str]:
-        """Every unit that came is on hand, on its way, or has left, as callers were told: where the sums of what callers were told differ from the counters."""
+        """Every unit that came is on hand, on its way, or has left, as callers were told; or where not."""
         counts = self.outcome.counts
         names = [place_name(sku, place) for sku in (*SKUS, *PLAIN) for place in PLACES]
         on_hand, held, allocated = Counter(dict.fromkeys(names, FIRST_UNITS)), Counter[str](), Counter[str]()
@@ -246,7 +255,7 @@ class Judge:
     # ---------------------------------------------------------------- promises
 
     async def _compare_promises(self) -> list[str]:
-        """Nothing is promised that is not there, but what facts uncovered; and nobody is shown more than that."""
+        """Nothing is promised that is not there, but what facts uncovered; and nobody is shown more."""
         faults = list[str]()
         for sku in (*SKUS, *PLAIN):
             rows = {row.location: row for row in await self.shop.stock(sku)}
@@ -272,9 +281,8 @@ class Judge:
                     there -= row.unsellable + row.safety_stock
                     # Fences may keep more than there is: then who comes first gets it.
                     if one.available > max(0, min(there, own + max(0, there - row.fenced))):
-                        faults.append(
-                            f"{sku} at {one.location}: {one.available} shown to {channel} of {there}"
-                        )
+                        name = place_name(sku, one.location)
+                        faults.append(f"{name}: {one.available} shown to {channel} of {there}")
         return faults
 
     async def _sell_out(self) -> None:
