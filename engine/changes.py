@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from engine import planner, rearranging
-from engine.commands import Answered, Replan, Reply
+from engine.commands import Replan, Reply
 from engine.errors import InvalidRequest, Refused, SpansPartitions
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint
 from engine.keys import partition_of
@@ -94,10 +94,6 @@ class Changes(Reservations):
             if record.head.state in OPEN_STATES:
                 try:
                     change = arrange(record, now_ms)
-                    if change is None and op_id is None:
-                        return build_reservation(
-                            reservation, record.head, record.plan, record.detail, replayed=True
-                        )
                     self._check_partition(record, change, partition)
                 except Refused as error:
                     error.version = f"{epoch}.{seq}"
@@ -115,7 +111,6 @@ class Changes(Reservations):
             if refusal is not None:
                 raise refusal
             if change is None and record.head.state in OPEN_STATES:
-                # Another operation has made it so: nothing is to be done, and there is no repeat to find.
                 return build_reservation(reservation, record.head, record.plan, record.detail, replayed=True)
 
     def _check_partition(self, record: Record, change: Change | None, partition: int) -> None:
@@ -132,19 +127,18 @@ class Changes(Reservations):
         self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
     ) -> Reservation | None:
         """What became of a change; None where it must be worked out anew. Raises the refusal."""
-        waiting = self.dataset.commands[partition].replan(asked)
         if asked.operation is NO_OPERATION or self._partitions == 1:
-            return await self._replanned(verb, reservation, waiting, change, partition)
+            return await self._replanned(verb, reservation, asked, change, partition)
         async with self.baskets.bound(asked.operation, asked.fingerprint, partition):
-            done = await self._replanned(verb, reservation, waiting, change, partition)
+            done = await self._replanned(verb, reservation, asked, change, partition)
         if done is None:
             await self.baskets.unbind(asked.operation, asked.fingerprint, partition)
         return done
 
     async def _replanned(
-        self, verb: str, reservation: str, waiting: Answered, change: Change | None, partition: int
+        self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
     ) -> Reservation | None:
-        answered = await waiting
+        answered = await self.dataset.commands[partition].replan(asked)
         answer = answered[3]
         if type(answer) is bytes:
             assert change is not None, "without other lines nothing is changed"

@@ -33,7 +33,8 @@ def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
         for name, ours, theirs in compared
         if ours != theirs
     ]
-    unbound = _unbound(target)
+    begun = _begun(source)
+    unbound = [operation for operation in _unbound(target) if operation not in begun]
     if unbound:
         found.append(f"{len(unbound):,} operation ids are unknown to their keepers, first {unbound[0].hex()}")
     return found
@@ -74,13 +75,18 @@ def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
 
 def _answers_after(source: Books, target: Books) -> dict[Any, object]:
     """All but those to what said what a position expects: nobody can ask for them again."""
+    begun = _begun(source)
+    return {name: told for name, told in _answers(target).items() if name[0] not in begun}
+
+
+def _begun(source: Books) -> set[bytes]:
+    """The ids under which the target was told what positions expect; no caller knows them."""
     ids = OperationIds(source.secret)
-    begun = {
+    return {
         ids.of_opening(source.epoch, *place, SUPPLIES_FROM + number)
         for place, found in source.supplies.items()
         for number in range(len(found))
     }
-    return {name: told for name, told in _answers(target).items() if name[0] not in begun}
 
 
 def _orders(books: Books) -> dict[Any, object]:

@@ -42,7 +42,7 @@ async def test_the_sum_is_the_availability(inventory: Inventory) -> None:
             place.location: place.available for place in shown.locations
         }
         for one in explained:
-            assert one.available == one.on_hand - one.held - one.allocated
+            assert one.available == max(0, one.on_hand - one.held - one.allocated - one.unsellable)
             assert one.held == sum(holder.held for holder in one.holders)
             assert one.allocated == sum(holder.allocated for holder in one.holders)
 

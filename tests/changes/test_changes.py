@@ -225,6 +225,8 @@ async def test_an_order_that_is_collected(shop: Shop) -> None:
     shop.wait(5)
     again = await shop.inventory.mark_ready(held.id)
     assert (again.ready_ms, again.replayed) == (ready.ready_ms, True)
+    again = await shop.inventory.mark_ready(held.id, op_id="r")
+    assert (again.ready_ms, again.replayed) == (ready.ready_ms, True)
     collected = await shop.inventory.fulfil(held.id)
     assert (collected.state, collected.ready_ms) == ("fulfilled", ready.ready_ms)
     with pytest.raises(AlreadyFulfilled):

@@ -1,3 +1,5 @@
+from itertools import permutations
+
 import pytest
 
 from tests.lua.books import (
@@ -68,6 +70,18 @@ def test_many_sources_of_one_call(books: Books) -> None:
         stocked={"W": 7},
         inbound={("W", "shoe"): [moved, same]},
     )
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_the_order_of_sources(books: Books, order: tuple[int, ...]) -> None:
+    """The earliest first, of the same moment the smaller id, however they came."""
+    sources = [Expected(TWO, 1, NOW + 1), Expected(ONE, 2, NOW + 5), Expected(TWO[:-1] + b"9", 3, NOW + 5)]
+    sources.append(Expected(SIX, 4, NOW + 9))
+    books.seed(locations=PLACES)
+    for number, index in enumerate(order, 1):
+        books.one(supply(name(number), sources[index]))
+    field = books.raw("HGET", books.key("inbound"), b"\nW=shoe")
+    assert field == b"".join(one.packed for one in sources)
 
 
 def test_the_last_source_goes(books: Books) -> None:
