@@ -726,7 +726,7 @@ class Judge:
         self._check_own(operation, told)
         self._check_made(operation, told)
         books = self._orders[partition].books
-        if not self._take_first(operation, version, answer_of(told), replayed=told.replayed):
+        if not self._take_first(operation, version, wider.answer_of(told), replayed=told.replayed):
             self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
             return
         life = books.lives.get(told.id)

@@ -87,6 +87,23 @@ def sums_of(told: ToldReservation) -> Sums:
     return sums
 
 
+def answer_of(told: ToldReservation) -> int:
+    """What a repeat of `source` must tell again: all but where the units lie, which others may change."""
+    return hash(
+        (
+            told.id,
+            told.state,
+            told.created_ms,
+            told.expires_ms,
+            told.owner,
+            told.reference,
+            told.channel,
+            told.version,
+            tuple(sorted(sums_of(told).items())),
+        )
+    )
+
+
 def loosen(books: Books, life: Life | None, skus: Iterable[str]) -> None:
     """A reservation's lines may change from now on, and with them where units of these SKUs lie."""
     books.loose.update(skus)

@@ -333,3 +333,16 @@ async def test_units_are_neither_made_nor_lost(shop: Shop, seed: int) -> None:
         assert position.on_hand == 9 == position.held + position.allocated + position.available
     assert any(allocated for _, allocated in open_units.values())
     await expect_clean(shop.inventory)
+
+
+async def test_what_another_request_made_ready_is_ready(shop: Shop) -> None:
+    """An operation id of its own does not make it ready anew; and it gets an answer."""
+    await stock(shop, "A", s1=5)
+    held = await shop.inventory.reserve("k", [Line("A", 2, S1)])
+    await shop.inventory.commit(held.id)
+    first = await shop.inventory.mark_ready(held.id, op_id="one")
+    async with asyncio.timeout(20):
+        second = await shop.inventory.mark_ready(held.id, op_id="another")
+    assert second.replayed
+    assert (second.ready_ms, second.version) == (first.ready_ms, first.version)
+    await expect_clean(shop.inventory)
