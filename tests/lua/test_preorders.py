@@ -134,8 +134,8 @@ def test_how_much_may_be_promised(books: Books, position: Position, most: int) -
             POSITION._replace(backorder_limit=3, preordered=1, flags=2),
         ),
         (lambda: save_policy("shoe", "W", (1, 0, 0)), POSITION._replace(safety_stock=1, flags=2)),
-        (lambda: supply(M, Expected(C, 0), 5), POSITION._replace(inbound=4)),
-        (lambda: supply(M, Expected(C, 0, kind=2)), POSITION._replace(inbound=4)),
+        (lambda: supply(M, Expected(C, 0), 7), POSITION._replace(inbound=2, preordered=2)),
+        (lambda: supply(M, Expected(C, 0, kind=2)), POSITION._replace(inbound=2, preordered=2)),
         (lambda: opening(Opened(1)), Position(3, 6, inbound=9, preordered=3)),
         (lambda: opening(Opened(-1, preordered=1)), Position(1, 6, inbound=9, preordered=5)),
     ],
@@ -147,7 +147,7 @@ def test_what_makes_it_fall(books: Books, request_: Callable[[], Request], after
         operations=HOLDS,
         settings=SETTINGS,
         stocked={"W": 1, "S": 1},
-        inbound={("W", "shoe"): [Expected(C, 5), Expected(M, 4)]},
+        inbound={("W", "shoe"): [Expected(C, 7), Expected(M, 2)]},
     )
     answer = books.one(request_())
     assert not isinstance(answer, list) or isinstance(answer[0], int), answer
