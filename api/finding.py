@@ -9,9 +9,10 @@ from api.codec import encode, format_time, reservation_answer
 from api.schemas import ExplanationAnswer, HolderAnswer
 from engine import InvalidRequest, Inventory, State, Status
 from engine.errors import LocationNotFound
-from engine.explain import Explanation, explain, render_sum
+from engine.explain import Explanation, explain, render_share, render_sum
 from engine.holders import Holder
 from engine.planner import sum_availability
+from engine.sourcing_plan import Rules
 from engine.types import LocationAvailability
 
 MAX_LIMIT = 1000
@@ -20,6 +21,8 @@ LIMIT_DIGITS = 4
 MAX_TEXT = 255
 HOLDERS_SHOWN = 5
 """Holders that an explanation names; the route of the holders has them all."""
+READINGS = 8
+"""How often number and reasons are read until they are of one moment."""
 _FILTERS = ("owner", "reference", "sku", "location", "state")
 
 
@@ -140,11 +143,47 @@ async def explained_availability(
     )
 
 
-def _as_answer(found: Explanation | None) -> ExplanationAnswer | None:
+async def explained_by_rules(
+    inventory: Inventory,
+    sku: str,
+    rules: Rules,
+    *,
+    locations: Sequence[str],
+    quantity: int | None,
+    owner: str | None,
+) -> tuple[ExplainedAvailability, bool | None]:
+    """What a channel or a pool can promise, with its reasons, and whether the quantity fits. The reasons are
+    of the same moment unless the SKU changes all the time. Raises as `Inventory.availability_by` does.
+    """
+    readings = 0
+    while True:
+        reasons = {one.location: one for one in await explain(inventory, sku, owner=owner)}
+        if owner is None:
+            found, fits = await inventory.availability_by(
+                sku, rules=rules, locations=locations, quantity=quantity
+            )
+        else:
+            found, fits = await inventory.availability_to(
+                owner, sku, rules=rules, locations=locations, quantity=quantity
+            )
+        readings += 1
+        if next(iter(reasons.values())).version == found.version or readings == READINGS:
+            break
+    settings = await inventory.settings.current()
+    channel = settings.channels.get(rules.channel) if rules.channel is not None else None
+    places = []
+    for place in found.locations:
+        one = reasons.get(place.location)
+        text = None if one is None or channel is None else render_share(one, channel, place.available)
+        places.append(ExplainedPlace(place.location, place.available, place.status, _as_answer(one, text)))
+    return ExplainedAvailability(found.available, found.status, found.version, places), fits
+
+
+def _as_answer(found: Explanation | None, text: str | None = None) -> ExplanationAnswer | None:
     if found is None:
         return None
     return ExplanationAnswer(
-        text=render_sum(found),
+        text=render_sum(found) if text is None else text,
         on_hand=found.on_hand,
         held=found.held,
         allocated=found.allocated,

@@ -6,6 +6,7 @@ the handler, reads the body and turns exceptions into problem documents.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from re import compile as compile_pattern
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from api.codec import (
 from api.finding import (
     ExplainedAvailability,
     explained_availability,
+    explained_by_rules,
     list_reservations,
     read_number,
     read_text,
@@ -39,7 +41,7 @@ from api.schemas import LineBody, OperationBody, QueryBody, ReserveBody, WantedB
 from api.sourcing import is_plain
 from api.sourcing import reserve as reserve_by_rules
 from engine import Availability, InvalidRequest, Inventory, Line, Reservation, ReserveRequest, Status, limits
-from engine.errors import SkuNotFound
+from engine.errors import SkuNotFound, Unavailable
 from engine.planner import LOCATION_PATTERN
 from engine.sourcing_plan import Rules
 
@@ -145,16 +147,24 @@ class Hot:
         if key is None:
             raise ProblemError("idempotency_key_missing", MISSING_KEY)
         body = decode_reserve(request.body)
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         if is_plain(self._inventory, body):
-            reservation = await self._inventory.reserve(
-                key,
-                _as_lines(body.lines),
-                ttl_seconds=body.ttl_seconds,
-                owner=body.owner,
-                reference=body.reference,
-                channel=body.channel,
-                metadata=body.metadata,
-            )
+            try:
+                reservation = await self._inventory.reserve(
+                    key,
+                    _as_lines(body.lines),
+                    ttl_seconds=body.ttl_seconds,
+                    owner=body.owner,
+                    reference=body.reference,
+                    channel=body.channel,
+                    metadata=body.metadata,
+                )
+            except SkuNotFound:
+                # A kit that this process has not heard of.
+                if not await self._inventory.has_kits(line.sku for line in body.lines):
+                    raise
+                reservation = await reserve_by_rules(self._inventory, key, body)
         else:
             reservation = await reserve_by_rules(self._inventory, key, body)
         location = (b"location", b"/v1/reservations/" + reservation.id.encode())
@@ -245,6 +255,8 @@ class Hot:
         self, wanted: Sequence[tuple[int, str | None, ReserveBody | dict[str, Any] | None]], request: Request
     ) -> list[Result]:
         """Reserves of a batch, each with its index and key, as if each had come alone. In order of index."""
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         found: list[tuple[int, Reservation | Exception]] = []
         asked, indexes, by_rules = [], [], []
         for index, key, body in wanted:
@@ -299,31 +311,38 @@ class Hot:
         assert operation.op != "reserve"
         return await self._choose(operation.op, operation.id, raw, key)
 
+    async def _look_at_settings(self) -> None:
+        """Rules are read from settings no older than a second. Where the server cannot be asked, the request
+        itself will say so.
+        """
+        with suppress(Unavailable):
+            await self._inventory.settings.current()
+
     # ---------------------------------------------------------------- availability
 
     async def availability(self, request: Request) -> Answer:
         sku = segment(request.path[17:])
         asked = _read_query(request.query) if request.query else _EVERYWHERE
-        found: Availability | ExplainedAvailability
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         by_rules = self._rules_of(sku, asked.channel, asked.pool)
-        fits: bool | None = None
-        if by_rules is not None:
-            if asked.owner is not None or asked.explain:
-                name = "owner" if asked.owner is not None else "explain"
-                raise InvalidRequest(f"?{name}", "not together with a channel or a pool, nor of a kit")
-            found, fits = await self._inventory.availability_by(
-                sku, rules=by_rules, locations=asked.locations, quantity=asked.quantity
-            )
-        elif asked.explain:
-            found = await asyncio.get_running_loop().create_task(
-                explained_availability(self._inventory, sku, asked.locations, asked.owner)
-            )
-        else:
-            found = await self._inventory.availability(sku, locations=asked.locations, owner=asked.owner)
+        try:
+            found, fits = await self._look_up(sku, asked, by_rules)
+        except SkuNotFound:
+            # A kit that this process has not heard of.
+            if by_rules is not None or not await self._inventory.has_kits((sku,)):
+                raise
+            found, fits = await self._look_up(sku, asked, Rules(everywhere=True))
         head, tail = availability_parts(sku, found.available, found.status, found.locations)
         extra = b""
         if asked.quantity is not None and fits is None:
             fits = any(place.available >= asked.quantity for place in found.locations)
+            if not fits:
+                # A task of its own: few ask that far.
+                can_reserve = self._inventory.can_reserve(
+                    sku, asked.quantity, locations=asked.locations, owner=asked.owner
+                )
+                fits = await asyncio.get_running_loop().create_task(can_reserve)
         if fits is not None:
             extra = b',"can_reserve":true' if fits else b',"can_reserve":false'
         tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'
@@ -332,6 +351,31 @@ class Hot:
             return 304, b"", [(b"etag", tag)]
         body = b"".join((head, b',"version":"', found.version.encode(), b'","locations":', tail, extra, b"}"))
         return 200, body, [JSON_TYPE, (b"etag", tag)]
+
+    async def _look_up(
+        self, sku: str, asked: "_Asked", rules: Rules | None
+    ) -> tuple[Availability | ExplainedAvailability, bool | None]:
+        """What is available, by rules where there are some; whether the quantity fits, where they tell."""
+        inventory, locations = self._inventory, asked.locations
+        if rules is None:
+            if not asked.explain:
+                return await inventory.availability(sku, locations=locations, owner=asked.owner), None
+            explaining = explained_availability(inventory, sku, locations, asked.owner)
+            return await asyncio.get_running_loop().create_task(explaining), None
+        if asked.explain:
+            if rules.everywhere:
+                raise InvalidRequest("?explain", "a kit has what its components have: ask for those")
+            explaining_by = explained_by_rules(
+                inventory, sku, rules, locations=locations, quantity=asked.quantity, owner=asked.owner
+            )
+            return await asyncio.get_running_loop().create_task(explaining_by)
+        if asked.owner is None:
+            return await inventory.availability_by(
+                sku, rules=rules, locations=locations, quantity=asked.quantity
+            )
+        return await inventory.availability_to(
+            asked.owner, sku, rules=rules, locations=locations, quantity=asked.quantity
+        )
 
     async def query(self, request: Request) -> Answer:
         body = decode_query(request.body)
@@ -356,6 +400,8 @@ class Hot:
 
     async def _availability_of(self, body: QueryBody) -> Sequence[Availability | None]:
         """The availability of many SKUs, each by the rules that hold for it."""
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         rules = [self._rules_of(sku, body.channel, body.pool) for sku in body.skus]
         plain = [sku for sku, one in zip(body.skus, rules, strict=True) if one is None]
         plainly = iter(
@@ -370,7 +416,12 @@ class Hot:
                 )
             )
         )
-        return [next(plainly if one is None else by_rules) for one in rules]
+        found = [next(plainly if one is None else by_rules) for one in rules]
+        unknown = {sku for sku, one, told in zip(body.skus, rules, found, strict=True) if not (one or told)}
+        if unknown and await self._inventory.has_kits(unknown):
+            # Kits that this process had not heard of; now it has.
+            return await self._availability_of(body)
+        return found
 
     async def _availability_by(self, sku: str, rules: Rules, locations: Sequence[str]) -> Availability | None:
         try:

@@ -90,6 +90,7 @@ async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditR
     names = (
         *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
         *(keys.named, keys.changes, keys.inbound, keys.documents, keys.wanted),
+        *(keys.defaults, keys.inheriting),
         *(keys.find, keys.found),
         *(keys.moves, keys.counts, keys.conditions),
         *(form.key for form in FORMS.values()),
@@ -192,16 +193,18 @@ class _PartitionAudit:
     async def _compare_settings(self) -> None:
         """The four hashes, who names what, when each changed, and the number of the last change."""
         wanted, partition = self.replay.settings, self.partition
-        head, named, changes, *hashes = await self.read(
+        head, named, changes, defaults, *hashes = await self.read(
             ("HGET", keys.meta(partition), "settings"),
             ("HGETALL", keys.named(partition)),
             ("ZRANGEBYSCORE", keys.changes(partition), "-inf", "+inf", "WITHSCORES"),
+            ("HGETALL", keys.defaults(partition)),
             *(("HGETALL", form.key(partition)) for form in FORMS.values()),
         )
         self._compare_texts(
             "number of settings", {"": cast("bytes | None", head) or b"0"}, {"": b"%d" % wanted.number}
         )
         self._compare_texts("who names", _as_texts(named), wanted.users())
+        self._compare_texts("defaults of", _as_texts(defaults), wanted.defaults())
         numbers = {
             field.decode(): b"%d" % number for field, number in cast("list[tuple[bytes, float]]", changes)
         }

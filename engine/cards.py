@@ -26,11 +26,12 @@ PLAIN_COUNTERS, POLICY_COUNTERS = 4, 8
 """Counters of every place, and of one with a policy the further ones."""
 UNLIMITED = 10**15
 """The backorder limit of what is not tracked: it never runs out."""
-FLAGS_AT, FLAG_FENCED = 5, 1
-"""Where a place's flags stand among the counters of its policy; and the one of a place where some channel has
-a fence.
+FLAGS_AT, FLAG_FENCED, FLAG_OWN_POLICY = 5, 1, 2
+"""Where a place's flags stand among the counters of its policy; the one of a place where some channel has a
+fence, and the one of a place whose policy is not inherited.
 """
 _HEAD = Layout("<BHH")
+_PREORDERED = 7
 _BLOCKS = slice(5, 8), slice(8, 11)
 _NAMES_AT = 11
 _POLICY_FORM = 2
@@ -181,6 +182,22 @@ def _with_policy(location: str, free: int, policy: Sequence[int]) -> LocationAva
     return LocationAvailability(location, *show(free, backorder_limit, low_stock, inbound - preordered))
 
 
+def read_rooms(card: bytes) -> list[tuple[str, int, int]]:
+    """Each location of a card with how many units could be reserved there as it is, back-orders among them,
+    and how many more might come free by moving what floats.
+    """
+    locations, counters, stride = read_counters(card)
+    found = []
+    for index, location in enumerate(locations):
+        on_hand, held, allocated, unsellable, *policy = counters[index * stride : (index + 1) * stride]
+        room, floating = on_hand - held - allocated - unsellable, 0
+        if policy:
+            safety_stock, backorder_limit, fenced, _, _, _, floating, preordered = policy
+            room += preordered + backorder_limit - safety_stock - fenced
+        found.append((location, room, floating))
+    return found
+
+
 def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tuple[int, Status]:
     """What is shown of a place with so many units that are free, and so many expected that nobody was
     promised: how many are available, and the status.
@@ -200,15 +217,22 @@ def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tupl
 
 
 def without_holds(card: bytes, units: Mapping[str, int]) -> bytes:
-    """A card as it would be without so many held units at some of its locations."""
+    """A card as it would be without so many held units at some of its locations. Those that were promised of
+    what is expected are the first of them.
+    """
     form, _, size = _HEAD.unpack_from(card)
     locations, counters, stride = read_counters(card)
     width = _WIDE if form & 1 else _NARROW
     changed = bytearray(card)
     for index, location in enumerate(locations):
-        held = counters[index * stride + 1] - units.get(location, 0)
-        at = _NAMES_AT + size + (index * stride + 1) * width
-        changed[at : at + width] = held.to_bytes(width, "little", signed=True)
+        own, first = units.get(location, 0), index * stride
+        lowered = {first + 1: own}
+        if stride > PLAIN_COUNTERS:
+            preordered_at = first + PLAIN_COUNTERS + _PREORDERED
+            lowered[preordered_at] = min(own, counters[preordered_at])
+        for counter, less in lowered.items():
+            at = _NAMES_AT + size + counter * width
+            changed[at : at + width] = (counters[counter] - less).to_bytes(width, "little", signed=True)
     return bytes(changed)
 
 
@@ -220,7 +244,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
         numbers = counters[index * stride : (index + 1) * stride]
         on_hand, held, allocated, unsellable = numbers[:PLAIN_COUNTERS]
         policy = numbers[PLAIN_COUNTERS:] or _NO_POLICY
-        safety_stock, backorder_limit, fenced, low_stock, inbound, _, _, preordered = policy
+        safety_stock, backorder_limit, fenced, low_stock, inbound, flags, _, preordered = policy
         free = on_hand - unsellable - allocated - held + preordered - safety_stock - fenced
         found.append(
             Position(
@@ -238,6 +262,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
                 show(free, backorder_limit, low_stock, inbound - preordered)[0],
                 version,
                 state=",".join(map(str, numbers)),
+                has_policy=flags & FLAG_OWN_POLICY != 0,
             )
         )
     return found

@@ -23,6 +23,7 @@ from engine.records import (
     is_reservation,
 )
 from engine.reservations import Known, Reservations, not_found
+from engine.sourcing_plan import units_of_line
 from engine.sweep import sweep
 from engine.types import Line, Move, Reservation, State
 
@@ -34,33 +35,46 @@ class Changes(Reservations):
         self, reservation: str, moves: Sequence[Move], *, op_id: str, caller: str = ""
     ) -> Reservation:
         """Units that are held or committed go to other locations, all of them or none; they stay what they
-        are.
+        are. Of a kit its components go.
 
         Raises as `commit` does, `SkuNotFound`, `NotStocked`, `LocationNotFound`, and `SpansPartitions` where
         the reservation lies in several partitions. Cost: two script calls.
         """
         rearranging.check_moves(moves)
         content = "\0".join(f"{m.sku}\0{m.source}\0{m.target}\0{m.quantity}" for m in moves).encode()
+        settings = await self.settings.current()
+        parts = [
+            Move(sku, move.source, move.target, quantity)
+            for index, move in enumerate(moves)
+            for sku, quantity in units_of_line(move.sku, move.quantity, settings, f"/lines/{index}")
+        ]
         return await self._change(
-            "move", reservation, op_id, caller, content, lambda record, _: rearranging.moved(record, moves)
+            "move", reservation, op_id, caller, content, lambda record, _: rearranging.moved(record, parts)
         )
 
     async def replace_lines(
         self, reservation: str, lines: Sequence[Line], *, op_id: str | None = None, caller: str = ""
     ) -> Reservation:
         """A hold gets other lines in one step, or stays as it is; what it has already counts for it, and what
-        is no longer named is given back. Its deadline stays. Raises as `move` does, and `AlreadyCommitted` or
+        is no longer named is given back. Its deadline stays. For a kit it gets
+        the components. Raises as `move` does, and `AlreadyCommitted` or
         `AlreadyFulfilled` where anything of it was.
         """
         planner.check_lines(lines)
         content = "\0".join(f"{line.sku}\0{line.location}\0{line.quantity}" for line in lines).encode()
+        settings = await self.settings.current()
+        parts = [
+            Line(sku, quantity, line.location)
+            for index, line in enumerate(lines)
+            for sku, quantity in units_of_line(line.sku, line.quantity, settings, f"/lines/{index}")
+        ]
         return await self._change(
             "replace",
             reservation,
             op_id,
             caller,
             content,
-            lambda record, _: rearranging.replaced(record, lines),
+            lambda record, _: rearranging.replaced(record, parts),
         )
 
     async def _change(

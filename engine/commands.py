@@ -91,6 +91,7 @@ class Commands:
         moves, history = keys.moves(partition), str(limits.HISTORY_SECONDS * 1000)
         settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
         named, changes = keys.named(partition), keys.changes(partition)
+        defaults, inheriting = keys.defaults(partition), keys.inheriting(partition)
         inbound, documents = keys.inbound(partition), keys.documents(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
         leaving, facts = (*effects, moves), (*effects, locations, stocked, moves, keys.counts(partition))
@@ -131,17 +132,33 @@ class Commands:
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
-        self._movement = script("movement", (*facts, keys.conditions(partition)), COMMIT, retention)
-        self._record_count = script("record_count", facts, COMMIT, (*retention, history))
+        self._movement = script("movement", (*facts, keys.conditions(partition), defaults), COMMIT, retention)
+        self._record_count = script(
+            "record_count", (*facts, keys.wanted(partition), defaults), COMMIT, (*retention, history)
+        )
         self._opening = script("opening", (*facts, keys.conditions(partition)), COMMIT)
         self._trim = script("trim", (meta, moves), READ, (history,))
         self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
         self._save_setting = script(
             "save_setting",
-            (meta, log, stock, stocked, named, changes, *settings, keys.fenced(partition)),
+            (
+                meta,
+                log,
+                stock,
+                stocked,
+                named,
+                changes,
+                *settings,
+                keys.fenced(partition),
+                defaults,
+                inheriting,
+            ),
             COMMIT,
         )
-        self._save_policy = script("save_policy", (meta, operations, log, stock, locations, stocked), COMMIT)
+        self._save_policy = script(
+            "save_policy", (meta, operations, log, stock, locations, stocked, defaults), COMMIT
+        )
+        self._inherit = script("inherit", (meta, log, stock, defaults, inheriting), READ)
         self._save_fence = script(
             "save_fence",
             (meta, log, stock, locations, keys.channels(partition), keys.fenced(partition)),
@@ -150,7 +167,7 @@ class Commands:
         self._cards = script("cards", (meta, due, stock), READ)
         self._source = script("source", (*effects, *settings[:3]), RESERVE, retention)
         self._plan = script("plan", (meta, operations, due, stock, *settings[:3]), READ)
-        self._supply = script("supply", (*effects, locations, stocked, inbound), COMMIT, retention)
+        self._supply = script("supply", (*effects, locations, stocked, inbound, defaults), COMMIT, retention)
         self._supplies = script("supplies", (meta, due, stock, inbound), READ)
         self._save_document = script(
             "save_document", (meta, operations, due, log, documents), COMMIT, retention
@@ -342,6 +359,14 @@ class Commands:
         packed = b"".join([number.to_bytes(7, "little") for number in numbers])
         return self._submit(self._save_policy, bulk(_pack_position(sku, location) + packed), 2)
 
+    def inherit(self, sku: str, location: str) -> Answered:
+        """`lua/inherit.lua` for a position."""
+        return self._submit(self._inherit, bulk(_pack_position(sku, location)), 2)
+
+    def end_inheriting(self, member: bytes) -> Answered:
+        """`lua/inherit.lua` for a setting all of whose positions were brought to it."""
+        return self._submit(self._inherit, bulk(b"\0" + len(member).to_bytes(2, "little") + member))
+
     def save_fence(
         self,
         channel: str,
@@ -365,9 +390,10 @@ class Commands:
         """`lua/source.lua`: `[seq, record]`."""
         return self._submit(self._source, bulk(argument), positions)
 
-    def plan(self, request: bytes, positions: int, *, swept: bool) -> Answered:
-        """`lua/plan.lua`: `[seq, fits, candidates, …]`."""
-        return self._submit(self._plan, bulk(bytes((swept,)) + request), positions)
+    def plan(self, request: bytes, positions: int, *, swept: bool, own: Sequence[bytes] = ()) -> Answered:
+        """`lua/plan.lua`: `[seq, fits, candidates, …]`. What `own` reservations hold counts as free."""
+        head = bytes((swept,)) + len(own).to_bytes(2, "little")
+        return self._submit(self._plan, bulk(b"".join((head, *own, request))), positions + len(own))
 
     def supply(
         self,

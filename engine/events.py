@@ -354,13 +354,14 @@ class SettingSaved(Event, frozen=True, gc=False):
 
 
 class PolicySaved(Event, frozen=True, gc=False):
-    """The policy of a position was written; all zero: it was deleted."""
+    """The policy of a position was written; where it is not its own, the defaults hold there."""
 
     location: str
     sku: str
     safety_stock: int
     backorder_limit: int
     low_stock: int
+    is_own: bool
 
 
 class FenceSaved(Event, frozen=True, gc=False):
@@ -561,10 +562,12 @@ def _decode_saved(common: tuple[int, int, int, int], body: bytes) -> SettingSave
 
 def _decode_policy(common: tuple[int, int, int, int], body: bytes) -> PolicySaved:
     location, sku, at = _read_position(body, 0)
-    if len(body) != at + 21:
-        raise ValueError("a policy has three numbers")
-    numbers = (int.from_bytes(body[place : place + 7], "little") for place in range(at, at + 21, 7))
-    return PolicySaved(*common, location, sku, *numbers)
+    if len(body) != at + 22 or body[-1] > 1:
+        raise ValueError("a policy has three numbers, and says whose they are")
+    safety, limit, low = (
+        int.from_bytes(body[place : place + 7], "little") for place in range(at, at + 21, 7)
+    )
+    return PolicySaved(*common, location, sku, safety, limit, low, body[-1] == 1)
 
 
 def _decode_fence(common: tuple[int, int, int, int], body: bytes) -> FenceSaved:

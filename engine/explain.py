@@ -30,7 +30,7 @@ from engine.events import Replanned, Reserved, Resolved, parse_version, read_eve
 from engine.holders import Holder, hold_of, read_baskets
 from engine.inventory import Inventory
 from engine.records import WITH_UNITS, Head, Record, decode_record
-from engine.types import Fence, LocationAvailability, Status
+from engine.types import Buffer, Channel, Fence, LocationAvailability, Status
 
 BLOCKS_AHEAD = 8
 """Blocks of claims that are read before there are any: a card may fill some while we ask."""
@@ -106,7 +106,7 @@ async def explain(
                         own,
                         free.status,
                         tuple(decode_fences(sku, position.location, stored.get(at_fence, b""))),
-                        position.preordered,
+                        position.preordered - min(own, position.preordered),
                     )
                 )
     if location is not None and not found:
@@ -158,6 +158,22 @@ def render_sum(explanation: Explanation) -> str:
     if explanation.available == free:
         return text
     return f"{_number(explanation.available)}, the backorder limit, as {text}"
+
+
+def render_share(explanation: Explanation, channel: Channel, available: int) -> str:
+    """`7 for web: 8 = 12 on hand − 4 held, less a buffer of 1`; or what its fence has, and what beside it."""
+    fence = next((one for one in explanation.fences if one.channel == channel.id), None)
+    buffer = channel.buffer or Buffer()
+    sellable = max(0, explanation.on_hand - explanation.unsellable)
+    left = (buffer.units or 0) + -(-sellable * (buffer.percent or 0) // 100)
+    common = render_sum(explanation) + (f", less a buffer of {left}" if left else "")
+    head = f"{_number(available)} for {channel.id}: "
+    if fence is None:
+        return head + common
+    of_fence = f"{fence.remaining} in its fence"
+    if explanation.own_held:
+        of_fence += ", and what its own give back to it"
+    return f"{head}{of_fence}; beside it {common}" if fence.spill else head + of_fence
 
 
 def _number(number: int) -> str:

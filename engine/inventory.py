@@ -14,7 +14,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from engine import limits, planner
-from engine.cards import read_availability, read_positions
+from engine.cards import read_availability, read_positions, read_rooms
 from engine.commands import Answered, Commands
 from engine.dataset import Dataset
 from engine.document_kinds import decode_document
@@ -28,6 +28,7 @@ from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.promises import Promises
 from engine.sourcing import Sourcing
+from engine.sourcing_plan import Rules, units_of_line
 from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
 from engine.types import (
@@ -104,6 +105,42 @@ class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQ
             places = await self._choose_places(locations, places)
         return planner.sum_availability(sku, version, places)
 
+    async def can_reserve(
+        self, sku: str, quantity: int, *, locations: Sequence[str] = (), owner: str | None = None
+    ) -> bool:
+        """Whether one of the locations could give so many units, which is more than what is available where
+        it may go into back-order, or where units that float can make way. Raises `SkuNotFound`.
+        """
+        cards: Sequence[bytes]
+        if owner is not None:
+            _, cards = await self._cards_without(sku, owner)
+        else:
+            commands = self.dataset.commands[partition_of(sku, self._partitions)]
+            _, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
+        rooms = [room for card in cards for room in read_rooms(card) if not locations or room[0] in locations]
+        if any(room >= quantity for _, room, _ in rooms):
+            return True
+        movable = [location for location, room, floating in rooms if floating and room + floating >= quantity]
+        return await self._fits_at(movable, sku, quantity, Rules())
+
+    async def availability_to(
+        self,
+        owner: str,
+        sku: str,
+        *,
+        rules: Rules,
+        locations: Sequence[str] = (),
+        quantity: int | None = None,
+    ) -> tuple[Availability, bool | None]:
+        """`availability_by` to one who holds units already, which count as free. Raises as that does, and as
+        a list of reservations.
+        """
+        members = units_of_line(sku, 1, await self.settings.current(), "/sku")
+        own = [one for member, _ in members for one in await self._own_holds(owner, member)]
+        return await self.availability_by(
+            sku, rules=rules, locations=locations, quantity=quantity, own=list(dict.fromkeys(own))
+        )
+
     async def availability_of(
         self, skus: Sequence[str], *, locations: Sequence[str] = ()
     ) -> list[Availability | None]:
@@ -147,16 +184,24 @@ class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQ
         radius_km: float,
         capability: Capability = Capability.PICKUP,
         quantity: int | None = None,
+        channel: str | None = None,
+        pool: str | None = None,
         limit: int = 100,
     ) -> Nearby:
-        """What active locations near a place can promise of a SKU; with a quantity, those that can promise so
-        many. Raises `SkuNotFound`, `InvalidRequest`.
+        """What active locations near a place can promise of a SKU, to a channel or out of a pool where one is
+        named; with a quantity, those that can promise so many. Of a kit it is what they have all parts for.
+
+        Raises `SkuNotFound`, `ChannelNotFound`, `PoolNotFound`, `InvalidRequest`.
         """
         planner.check_place(lat, lon, radius_km)
         if quantity is not None:
             planner.check_quantity(quantity, "?quantity")
         settings = await self.settings.current()
-        found = await self.availability(sku)
+        is_open = channel is None and pool is None
+        if is_open and sku not in settings.kits:
+            found = await self.availability(sku)
+        else:
+            found, _ = await self.availability_by(sku, rules=Rules(channel, pool, everywhere=is_open))
         by_id = {place.location: place for place in found.locations}
         places = [
             NearbyLocation(location.id, round(distance, 3), place.available, place.status)
@@ -240,6 +285,7 @@ class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQ
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
         await self._trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
+        await self.defaults.catch_up()
         return expired
 
     async def _trim(self) -> None:

@@ -21,6 +21,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:counts` | hash | SKU and place → the newest count: see `lua/lib/facts.lua` |
 | `inv:{p}:conditions` | hash | SKU and place → units by condition: see `lua/lib/facts.lua` |
 | `inv:{p}:fenced` | hash | channel id → how many fences it has |
+| `inv:{p}:defaults` | hash | class, line feed, id → what it says of positions: see `lua/lib/defaults.lua` |
+| `inv:{p}:inheriting` | zset | number, line feed, class, line feed, id: changes of defaults to follow |
 | `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
 | `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
 | `inv:{p}:inbound` | hash | place and SKU → what is expected there: see `lua/supply.lua` |
@@ -112,6 +114,14 @@ def conditions(partition: int) -> str:
 
 def fenced(partition: int) -> str:
     return f"inv:{{{partition}}}:fenced"
+
+
+def defaults(partition: int) -> str:
+    return f"inv:{{{partition}}}:defaults"
+
+
+def inheriting(partition: int) -> str:
+    return f"inv:{{{partition}}}:inheriting"
 
 
 def find(partition: int) -> str:

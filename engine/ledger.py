@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import events, limits, moves
-from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
+from engine.cards import BLOCK_CLAIMS, FLAG_OWN_POLICY, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
 from engine.events import (
     Carried,
     Counted,
@@ -282,6 +282,10 @@ class Replay:
             self.blame("I4", event.seq, subject, "the location did not exist")
         counters.safety_stock, counters.low_stock = event.safety_stock, event.low_stock
         counters.backorder_limit = event.backorder_limit
+        counters.flags = counters.flags & ~FLAG_OWN_POLICY | event.is_own * FLAG_OWN_POLICY
+        numbers = event.safety_stock, event.backorder_limit, event.low_stock
+        if not event.is_own and numbers != self.settings.default_policy(event.sku, event.location):
+            self.blame("I4", event.seq, subject, "inherits what its item and location do not say")
         counters.settle()
 
     def _save_fence(self, event: events.FenceSaved) -> None:
@@ -322,6 +326,8 @@ class Replay:
             effect = self.facts.move(event)
         else:
             effect = self.facts.count(event, counters.on_hand)
+            if not effect.ignored:
+                self._end_want(event)
         counters.on_hand += effect.on_hand
         counters.unsellable += effect.unsellable
         counters.settle()
@@ -683,6 +689,12 @@ class Replay:
         for (sku, location), line in old.items():
             if new.get((sku, location), _NO_UNITS)[1] < line[1]:
                 self.wanted[place_of(location).decode() + sku] = event.at_ms
+
+    def _end_want(self, event: Counted) -> None:
+        """A position was counted; what is of now lies a millisecond back."""
+        field = place_of(event.location).decode() + event.sku
+        if self.wanted.get(field, event.occurred_ms + 2) <= event.occurred_ms + 1:
+            del self.wanted[field]
 
     def _shift_units(self, event: Replanned, terms: tuple[Terms, Terms], old: _Units, new: _Units) -> None:
         """The counters of all positions that were or are in the plan, with the terms of before and after."""

@@ -2,6 +2,9 @@
 
 from msgspec import Struct
 
+from engine import limits
+from engine.cards import UNLIMITED
+
 
 class Counters(Struct, gc=False):
     """The counters of one position."""
@@ -37,6 +40,8 @@ class Counters(Struct, gc=False):
 
     @property
     def available(self) -> int:
+        if self.backorder_limit >= UNLIMITED:
+            return limits.MAX_QUANTITY
         return max(self.free, -self.backorder_limit)
 
     def promise(self, quantity: int, room: int) -> int:

@@ -3,6 +3,7 @@
 from typing import cast
 
 from engine.dataset import Dataset
+from engine.defaults import DefaultsKeeper
 from engine.errors import REFUSAL_ERRORS
 from engine.setting_forms import FORMS, Setting, SettingClass
 from engine.setting_store import SettingStore
@@ -19,13 +20,19 @@ class Places:
         self.settings = SettingsView(dataset.topology)
         """What this process knows of all settings; see `SettingsView.current`."""
         self.setting_store = SettingStore(dataset, self.settings)
+        self.defaults = DefaultsKeeper(dataset)
+        """Brings positions to changed defaults."""
         self._partitions = dataset.partitions
 
     # ---------------------------------------------------------------- locations
 
     async def save_location(self, location: Location) -> Location:
-        """Creates or replaces a location's settings. Raises `InvalidRequest`."""
-        return await self.setting_store.save(location)
+        """Creates or replaces a location's settings. Positions without a policy of their own follow its
+        defaults: at once where the stock is small, else soon. Raises `InvalidRequest`.
+        """
+        saved = await self.setting_store.save(location)
+        await self.defaults.follow_location()
+        return saved
 
     async def delete_location(self, location: str) -> None:
         """Raises `LocationNotFound`, and `LocationInUse` while positions exist there or a pool names it."""
@@ -78,10 +85,13 @@ class Places:
     # ---------------------------------------------------------------- items
 
     async def save_item(self, item: Item) -> Item:
-        """Creates or replaces an item's settings; GTINs get 14 digits. Raises `InvalidRequest`, also for a
-        kit that would contain itself, or be nested too deeply.
+        """Creates or replaces an item's settings; GTINs get 14 digits. Positions without a policy of their
+        own follow its defaults. Raises `InvalidRequest`, also for a kit that would contain itself, or be
+        nested too deeply.
         """
-        return await self.setting_store.save(item)
+        saved = await self.setting_store.save(item)
+        await self.defaults.follow_item(saved.sku)
+        return saved
 
     async def delete_item(self, sku: str) -> None:
         """Raises `ItemNotFound`, and `ItemInUse` while positions of it exist or a kit has it."""

@@ -44,13 +44,13 @@ class Policies(Places):
         return policy
 
     async def delete_policy(self, sku: str, location: str) -> None:
-        """Takes a policy away. Raises `InvalidRequest`, `PolicyNotFound`."""
+        """Takes a policy away, so that defaults hold again. Raises `InvalidRequest`, `PolicyNotFound`."""
         planner.check_sku(sku, "/sku")
         planner.check_location(location, "/location")
         await self._save_policy(sku, location, ())
 
     async def policy(self, sku: str, location: str) -> Policy:
-        """The policy of a position. Raises `InvalidRequest`, `PolicyNotFound`."""
+        """The policy of a position, if it has one of its own. Raises `InvalidRequest`, `PolicyNotFound`."""
         planner.check_location(location, "/location")
         for policy in await self.policies(sku):
             if policy.location == location:
@@ -58,7 +58,7 @@ class Policies(Places):
         raise PolicyNotFound(f"{sku} at {location}: there is no policy")
 
     async def policies(self, sku: str | None = None) -> list[Policy]:
-        """All policies, or those of a SKU, by SKU and location.
+        """All policies of positions, or those of a SKU, by SKU and location; no defaults.
 
         Cost: one card for a SKU; without it all stock is read, 1000 cards at a time.
         """
@@ -177,7 +177,7 @@ def _policies_of(sku: str, positions: Iterable[Position]) -> list[Policy]:
     return [
         Policy(sku, at.location, at.safety_stock, at.backorder_limit, at.low_stock)
         for at in positions
-        if at.safety_stock or at.backorder_limit or at.low_stock
+        if at.has_policy
     ]
 
 

@@ -1,9 +1,15 @@
 """What settings the books should show, worked out from the ledger: see `ledger`."""
 
 from collections.abc import Sequence
+from typing import cast
 
+from engine.cards import UNLIMITED
 from engine.events import SettingSaved
-from engine.setting_forms import FORMS, SettingClass, decode_names, field_of
+from engine.setting_forms import FORMS, SettingClass, decode_names, decode_setting, field_of
+from engine.types import Item, Location, PolicyDefaults
+
+_ABSENT = 2**53 - 1
+"""A number that a setting does not name: see `lua/lib/defaults.lua`."""
 
 
 class ReplayedSettings:
@@ -25,6 +31,34 @@ class ReplayedSettings:
             for field, users in self._users.items()
             if users
         }
+
+    def defaults(self) -> dict[str, bytes]:
+        """Class and id → what the setting says of positions without a policy, as it is stored."""
+        found = {}
+        for kind in (SettingClass.LOCATION, SettingClass.ITEM):
+            for name in self.stored[kind]:
+                numbers = self._defaults_of(kind, name)
+                if any(number is not None for number in numbers):
+                    packed = (_ABSENT if number is None else number for number in numbers)
+                    found[field_of(kind, name)] = b"".join(number.to_bytes(7, "little") for number in packed)
+        return found
+
+    def default_policy(self, sku: str, location: str) -> tuple[int, ...]:
+        """Safety stock, backorder limit and low-stock band of a position without a policy of its own."""
+        item = self._defaults_of(SettingClass.ITEM, sku)
+        place = self._defaults_of(SettingClass.LOCATION, location)
+        return tuple(
+            next((number for number in both if number is not None), 0)
+            for both in zip(item, place, strict=True)
+        )
+
+    def _defaults_of(self, kind: SettingClass, name: str) -> tuple[int | None, int | None, int | None]:
+        packed = self.stored[kind].get(name)
+        setting = None if packed is None else cast("Item | Location", decode_setting(kind, packed))
+        policy = (setting.policy if setting else None) or PolicyDefaults()
+        is_counted = not isinstance(setting, Item) or setting.tracked
+        limit = policy.backorder_limit if is_counted else UNLIMITED
+        return policy.safety_stock, limit, policy.low_stock
 
     def apply(self, event: SettingSaved, *, has_goods: bool) -> list[str]:
         """Takes a change. Returns what is wrong about it; `has_goods`: positions of it exist here."""

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import cast
 
 from engine import keys
+from engine.cards import UNLIMITED
 from engine.nearby import Grid
 from engine.setting_forms import FORMS, Setting, SettingClass, decode_setting, split_field
 from engine.topology import Topology
@@ -68,9 +69,10 @@ class Settings:
         item, place = self.items.get(sku), self.locations.get(location)
         first = (item.policy if item else None) or _NO_DEFAULTS
         second = (place.policy if place else None) or _NO_DEFAULTS
+        limit = first.backorder_limit if item is None or item.tracked else UNLIMITED
         return PolicyDefaults(
             _either(first.safety_stock, second.safety_stock),
-            _either(first.backorder_limit, second.backorder_limit),
+            _either(limit, second.backorder_limit),
             _either(first.low_stock, second.low_stock),
         )
 

@@ -172,21 +172,34 @@ def check_rules(lines: Sequence[Wanted], rules: Rules) -> None:
 
 def group_of(line: Wanted, settings: Settings) -> Group:
     """A line as a group: a kit by its components, all the way down. Raises `InvalidRequest`."""
-    item = settings.items.get(line.sku)
-    if item is None or not item.components:
-        return Group(line.quantity, line.location, ((line.sku, 1),))
+    members = units_of_line(line.sku, 1, settings, "/lines")
+    if (
+        len(members) > MOST_MEMBERS
+        or max(units for _, units in members) * line.quantity > limits.MAX_QUANTITY
+    ):
+        raise _too_many(line.sku, "/lines")
+    return Group(line.quantity, line.location, members)
+
+
+def units_of_line(sku: str, quantity: int, settings: Settings, field: str) -> tuple[tuple[str, int], ...]:
+    """What so many of a SKU are: units of itself, or of a kit's components. Raises `InvalidRequest`."""
+    if sku not in settings.kits:
+        return ((sku, quantity),)
     units: dict[str, int] = {}
-    rest = [(component.sku, component.quantity) for component in item.components]
+    rest = [(sku, quantity)]
     while rest:
-        sku, quantity = rest.pop()
-        part = settings.items.get(sku)
-        if part is not None and part.components:
-            rest += [(component.sku, component.quantity * quantity) for component in part.components]
+        one, count = rest.pop()
+        if one in settings.kits:
+            rest += [(part.sku, part.quantity * count) for part in settings.items[one].components]
         else:
-            units[sku] = units.get(sku, 0) + quantity
-    if len(units) > MOST_MEMBERS or max(units.values()) * line.quantity > limits.MAX_QUANTITY:
-        raise InvalidRequest("/lines", f"so many of kit {line.sku} have more units than a line may have")
-    return Group(line.quantity, line.location, tuple(sorted(units.items())))
+            units[one] = units.get(one, 0) + count
+    if max(units.values()) > limits.MAX_QUANTITY:
+        raise _too_many(sku, field)
+    return tuple(sorted(units.items()))
+
+
+def _too_many(sku: str, field: str) -> InvalidRequest:
+    return InvalidRequest(field, f"so many of kit {sku} have more units than a line may have")
 
 
 def split_groups(groups: Sequence[Group], partitions: int) -> dict[int, list[tuple[int, Group]]]:

@@ -293,6 +293,8 @@ class Position(Struct, frozen=True, gc=False):
     """The unsellable units by condition."""
     state: str = ""
     """All stored counters: what an absolute set may expect."""
+    has_policy: bool = False
+    """Whether it has a policy of its own, not the defaults of its item and location."""
 
 
 class Policy(Struct, frozen=True, gc=False):

@@ -10,6 +10,8 @@ from tests.model import Model, Place, Position
 CHANNEL = "web"
 FENCED_HERE = (0, 1, 0, 0)
 """What a position's further counters are where a fence is and nothing else."""
+OWN = 2
+"""The flag of a policy that a caller wrote."""
 Numbers = tuple[int, int, int]
 
 
@@ -51,21 +53,28 @@ async def change_fence(shop: Shop, place: Place, quantity: int | None) -> str:
 
 
 def decide_policy(model: Model, place: Place, numbers: Numbers | None) -> str:
-    """What becomes of a policy. It makes its position; one of zeros is none."""
+    """What becomes of a policy. It makes its position; without it there is nothing to inherit here."""
     position = model.positions.get(place)
     now = position.policy if position else None
-    before = (now.safety_stock, now.backorder_limit, now.low_stock) if now else (0, 0, 0)
-    if numbers is None and not any(before):
+    flags = now.further[1] if now else 0
+    before = (now.safety_stock, now.backorder_limit, now.low_stock) if now and flags & OWN else None
+    if numbers is None and before is None:
         return "policy_not_found"
-    after = numbers or (0, 0, 0)
     if position is None:
         if place[1] not in model.locations:
             return "location_not_found"
         position = model.positions[place] = Position()
-    elif after == before:
+    elif numbers == before:
         return "saved"
-    safety, backorder, low = after
-    position.policy = replace(position.policy, safety_stock=safety, backorder_limit=backorder, low_stock=low)
+    safety, backorder, low = numbers or (0, 0, 0)
+    inbound, _, *rest = position.policy.further
+    position.policy = replace(
+        position.policy,
+        safety_stock=safety,
+        backorder_limit=backorder,
+        low_stock=low,
+        further=(inbound, flags & ~OWN | (0 if numbers is None else OWN), *rest),
+    )
     _count(model, place)
     return "saved"
 
@@ -73,14 +82,15 @@ def decide_policy(model: Model, place: Place, numbers: Numbers | None) -> str:
 def decide_fence(model: Model, place: Place, quantity: int | None) -> str:
     """What becomes of the fence of the only channel there is."""
     position = model.positions.get(place)
-    exists = position is not None and position.policy.further[1] == FENCED_HERE[1]
+    exists = position is not None and bool(position.policy.further[1] & FENCED_HERE[1])
     if quantity is None and not exists:
         return "fence_not_found"
     if position is None:
         return "not_stocked" if place[1] in model.locations else "location_not_found"
     if not exists or quantity != position.policy.fenced:
-        inbound, _, *rest = position.policy.further
-        further = (inbound, 0 if quantity is None else FENCED_HERE[1], *rest)
+        inbound, flags, *rest = position.policy.further
+        own = flags & ~FENCED_HERE[1]
+        further = (inbound, own if quantity is None else own | FENCED_HERE[1], *rest)
         position.policy = replace(position.policy, fenced=quantity or 0, further=further)
         _count(model, place)
     return "saved"

@@ -52,6 +52,8 @@ KEYS = {
     "found": keys.found(P),
     "inbound": keys.inbound(P),
     "documents": keys.documents(P),
+    "defaults": keys.defaults(P),
+    "inheriting": keys.inheriting(P),
 }
 TYPES = {
     "meta": "hash",
@@ -66,6 +68,8 @@ TYPES = {
     "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
+    "defaults": "hash",
+    "inheriting": "zset",
     "wanted": "hash",
     "moves": "zset",
     "counts": "hash",
@@ -321,6 +325,7 @@ async def call_all() -> dict[str, Script]:
     await commands.trim(b"")
     await commands.save_setting(1, "L", b"")
     await commands.save_policy("a", "L", (1, 2, 3))
+    await commands.inherit("a", "L")
     await commands.save_fence("web", "a", "L", 1, spills=True, used=0)
     await commands.source(b"", 1)
     await commands.plan(b"", 1, swept=False)

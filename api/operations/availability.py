@@ -67,7 +67,8 @@ AVAILABILITY = (
         summary="Where near a place a SKU is to be had",
         description=(
             "Active locations within the radius that stock the SKU and have the capability, the nearest "
-            "first. With `quantity`, those alone that can promise so many."
+            "first. With `quantity`, those alone that can promise so many. With a channel or a pool, what "
+            "it can promise of them; of a kit, what they have all parts for."
         ),
         parameters=(
             SKU_IN_PATH,
@@ -106,6 +107,8 @@ AVAILABILITY = (
                 {"type": "string", "enum": list(Capability), "default": Capability.PICKUP},
                 "What the location must be able to do.",
             ),
+            Parameter("channel", "query", LOCATION, "What this channel can sell there."),
+            Parameter("pool", "query", LOCATION, "Only locations of this pool."),
         ),
         answers={200: NearbyAnswer},
         answer_example={
@@ -114,7 +117,7 @@ AVAILABILITY = (
             "locations": [{"location": "s7", "distance_km": 1.254, "available": 7, "status": "in_stock"}],
         },
         has_tag=True,
-        problems=("sku_not_found", "invalid_request", *READ),
+        problems=("sku_not_found", "pool_not_found", "channel_not_found", "invalid_request", *READ),
     ),
     Operation(
         method="POST",

@@ -72,7 +72,8 @@ POLICIES = (
         summary="Create or replace the policy of a position",
         description=(
             "`safety_stock` units stay out of sale; up to `backorder_limit` may be promised that are not "
-            "there; with `low_stock` units or fewer the status is `low_stock`. A policy of zeros is none. "
+            "there; with `low_stock` units or fewer the status is `low_stock`. Without a "
+            "policy the defaults of item and location hold; one of zeros keeps them away. "
             "The position is made where there is none. What is promised stays promised."
         ),
         key="optional",

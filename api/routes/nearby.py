@@ -28,7 +28,9 @@ class Nearby:
     async def read(self, request: Request) -> Response:
         """Locations by distance."""
         check_request(request)
-        query = query_values(request, "lat", "lon", "radius_km", "quantity", "limit", "capability")
+        query = query_values(
+            request, "lat", "lon", "radius_km", "quantity", "limit", "capability", "channel", "pool"
+        )
         asked = query.get("capability", Capability.PICKUP)
         if asked not in set(Capability):
             raise InvalidRequest("?capability", f"one of {', '.join(Capability)}")
@@ -39,6 +41,8 @@ class Nearby:
             radius_km=_read_number(query, "radius_km", DEFAULT_RADIUS_KM),
             capability=Capability(asked),
             quantity=read_number(query["quantity"], QUANTITY_DIGITS) if "quantity" in query else None,
+            channel=query.get("channel"),
+            pool=query.get("pool"),
             limit=read_limit(query),
         )
         return tagged_response(request, found, (found.sku, found.locations))

@@ -21,6 +21,7 @@ from api.routes.exchange import (
 from api.schemas_policies import FenceBody, PolicyBody
 from engine import Fence, InvalidRequest, Inventory, Policy
 from engine.errors import FenceNotFound, PolicyNotFound
+from engine.planner import check_location, check_sku
 
 _decode_policy = msgspec.json.Decoder(PolicyBody).decode
 _decode_fence = msgspec.json.Decoder(FenceBody).decode
@@ -53,6 +54,8 @@ class Policies:
         check_request(request)
         query = query_values(request, "sku", "limit", "cursor")
         limit, after = read_limit(query), _read_cursor(query, 2)
+        if "sku" in query:
+            check_sku(query["sku"], "?sku")
         found = await self._inventory.policies(query.get("sku"))
         return _page(found, [(one.sku, one.location) for one in found], after, limit)
 
@@ -89,6 +92,10 @@ class Policies:
         check_request(request)
         query = query_values(request, "channel", "sku", "limit", "cursor")
         limit, after = read_limit(query), _read_cursor(query, 3)
+        if "channel" in query:
+            check_location(query["channel"], "?channel")
+        if "sku" in query:
+            check_sku(query["sku"], "?sku")
         found = await self._inventory.fences(channel=query.get("channel"), sku=query.get("sku"))
         return _page(found, [(one.channel, one.sku, one.location) for one in found], after, limit)
 

@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from api.routes.exchange import (
 )
 from api.schemas_settings import ChannelBody, ItemBody, LocationBody, PoolBody
 from engine import Channel, InvalidRequest, Inventory, Item, Location, Pool
+from engine.errors import Unavailable
 from engine.setting_forms import Setting, SettingClass
 
 
@@ -107,7 +109,12 @@ class Settings:
 
     async def _call(self, verb: str, argument: str | Setting) -> Any:  # noqa: ANN401 - a Setting or nothing
         """Calls the inventory's method of that verb for this class of settings."""
-        return await getattr(self._inventory, verb + self._resource.word)(argument)
+        answer = await getattr(self._inventory, verb + self._resource.word)(argument)
+        if verb:
+            # Who changed something sees it at once, if it is this process that is asked. It is saved, anyhow.
+            with suppress(Unavailable):
+                await self._inventory.settings.latest()
+        return answer
 
 
 def settings_routes(inventory: Inventory) -> list[Route]:

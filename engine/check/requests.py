@@ -135,6 +135,11 @@ def content_of(name: str, arguments: Arguments) -> int:
             arguments.owner,
             arguments.channel,
             arguments.movement,
+            arguments.count,
+            (arguments.quantity, arguments.sku, arguments.location),
+            arguments.moves and tuple(arguments.moves),
+            arguments.wanted and tuple(arguments.wanted),
+            arguments.rules_text,
         )
     )
 

@@ -2,7 +2,7 @@
 -- for lack of stock; where it takes away what was promised, the answer names the promises it broke.
 --@verb movement
 --@flags
---@include builtins state clock card claims record batch parts places facts
+--@include builtins state clock card claims record batch parts places defaults facts
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -13,6 +13,7 @@
 --@key moves inv:{p}:moves zset rw
 --@key counts inv:{p}:counts hash r
 --@key conditions inv:{p}:conditions hash rw
+--@key defaults inv:{p}:defaults hash r
 --@arg retention_ms how long an operation id is remembered
 --@arg request... id(12) fingerprint(8) occurred_ms(I6; 0: now) quantity(i7, signed) place(1 + n) sku(2 + n)
 --  moved(i6, signed) from(1 + n) to(1 + n), then what only the caller reads: so many units leave the condition `from`
@@ -102,7 +103,7 @@ end
 
 local function movement(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5], keys[8])
-  begin_facts(keys[6])
+  begin_facts(keys[6], keys[11])
   local retention_ms, ids, asked, names = tonumber(args[1]), {}, {}, {}
   for i = 2, #args do
     local id, place, sku = unpack_struct('<c12xxxxxxxxxxxxxxxxxxxxxBc0Hc0', args[i])

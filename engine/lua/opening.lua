@@ -1,7 +1,7 @@
 -- Begins positions as another data set left them: counters, the newest count, conditions, history.
 --@verb opening
 --@flags
---@include builtins state clock card claims record batch parts places facts
+--@include builtins state clock card claims record batch parts places defaults facts
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

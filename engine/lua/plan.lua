@@ -9,7 +9,7 @@
 --@key locations inv:{p}:locations hash r
 --@key pools inv:{p}:pools hash r
 --@key channels inv:{p}:channels hash r
---@arg request... swept(B), then what lib/sourcing.lua reads
+--@arg request... swept(B) own(H) id(12)..., then what lib/sourcing.lua reads: what these reservations hold counts as free
 --@answer pool_not_found [word, seq]
 --@answer channel_not_found [word, seq]
 --@answer sku_not_found [word, seq, group index...]
@@ -19,6 +19,7 @@
 --  place(1 + n) reason(B) sets(I6) taken(I5) free(i7) backorder_limit(i7) low_stock(i7) expected(i7) metres(I5)
 
 local UNKNOWN_METRES = 1099511627775
+local OWN_AT = 4 -- of a request
 
 local function pack_candidate(state, group, candidate)
   local member, place = group.members[1], candidate.place
@@ -47,9 +48,8 @@ local function pack_group(state, group)
   return concat(parts)
 end
 
-local function decide_plan(settings, request)
-  local state = { settings = settings, request = request, floaters = {}, moves = {} }
-  local refusal = SOURCING.decide(state)
+local function decide_plan(state)
+  local request, refusal = state.request, SOURCING.decide(state)
   if refusal and refusal[1] ~= 'insufficient_stock' then
     return refusal
   end
@@ -61,16 +61,50 @@ local function decide_plan(settings, request)
   return answer
 end
 
+-- Gives back for trial what a reservation holds of the SKUs that are asked for.
+local function give_back(trial, id)
+  local raw = remembered[id]
+  if not has_lines(raw) then
+    return
+  end
+  local terms, quantities, places, skus = TERMS.read(raw), decode_plan(raw)
+  local units = decode_progress(raw, decode_head(raw), quantities)
+  for i = 1, #places do
+    local position = units.held[i] > 0 and card_index[skus[i]] and load_position(card_index[skus[i]], places[i])
+    if position then
+      SOURCING.shift_trial(trial, position, places[i], skus[i], terms and terms.channel or '', -units.held[i])
+    end
+  end
+end
+
+local function decide_own(settings, request, own)
+  local state, given_back = { settings = settings, request = request, floaters = {}, moves = {}, aside = {} }, {}
+  for i = 1, #own do
+    state.aside[own[i]] = true
+    give_back(given_back, own[i])
+  end
+  local answer = decide_plan(state)
+  SOURCING.undo_trial(given_back, 0)
+  return answer
+end
+
 local function plan(keys, args)
   begin_batch(keys[1], keys[2], keys[3], nil, keys[4])
   local answer, asked, is_overdue = begin_answer(#args), {}, has_overdue()
+  local own_of = {}
   for i = 1, #args do
-    asked[i] = SOURCING.read_request(args[i], 2)
+    local own, cursor = {}, OWN_AT
+    for j = 1, unpack_struct('<H', args[i], 2) do
+      own[j], cursor = string_sub(args[i], cursor, cursor + OPERATION_SIZE - 1), cursor + OPERATION_SIZE
+    end
+    asked[i], own_of[i] = SOURCING.read_request(args[i], cursor), own
+    load_operations(own)
   end
   read_cards()
   local settings = SOURCING.load_settings(keys[5], keys[6], keys[7])
   for i = 1, #args do
-    answer[i + 3] = is_overdue and string_byte(args[i]) == 0 and { 'overdue' } or decide_plan(settings, asked[i])
+    answer[i + 3] = is_overdue and string_byte(args[i]) == 0 and { 'overdue' }
+      or decide_own(settings, asked[i], own_of[i])
   end
   --@writes
   return answer

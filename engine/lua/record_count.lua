@@ -1,8 +1,9 @@
 -- Records counts: what was on hand at a moment, whatever movements of before or after it are told later. Without a
--- moment it is a set: on_hand as of now, perhaps only if the position still is as its caller saw it.
+-- moment it is a set: on_hand as of now, perhaps only if the position still is as its caller saw it. A position that
+-- is to be counted is no longer, unless that was wanted after the moment of the count.
 --@verb record_count
 --@flags
---@include builtins state clock card claims record batch parts places facts
+--@include builtins state clock card claims record batch parts places defaults facts
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -12,6 +13,8 @@
 --@key stocked inv:{p}:stocked hash rw
 --@key moves inv:{p}:moves zset rw
 --@key counts inv:{p}:counts hash rw
+--@key wanted inv:{p}:wanted hash rw
+--@key defaults inv:{p}:defaults hash r
 --@arg retention_ms how long an operation id is remembered
 --@arg history_ms how long movements are kept: what is older cannot be put on top of a count
 --@arg request... id(12) fingerprint(8) expected(2 + n) counted_ms(I6; 0: a set) quantity(i7) place(1 + n) sku(2 + n),
@@ -131,16 +134,19 @@ end
 
 local function record_count(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5], keys[8])
-  begin_facts(keys[6])
+  begin_facts(keys[6], keys[11])
   local retention_ms, history_ms, ids, asked, names = tonumber(args[1]), tonumber(args[2]), {}, {}, {}
+  local fields, field_of, wanted = {}, {}, {}
   for i = 3, #args do
     local id, _, at = unpack_struct('<c12xxxxxxxxHc0', args[i])
     local place, sku = unpack_struct('<xxxxxxxxxxxxxBc0Hc0', args[i], at)
     ids[i - 2], asked[i], names[i - 2] = id, want_card(sku), sku .. place
+    fields[i - 2], field_of[sku .. place] = place .. sku, place .. sku
   end
   load_operations(ids)
   read_cards()
   read_positions(keys[9], names, FACT.counts)
+  read_positions(keys[10], fields, wanted)
   local answer = begin_answer(#args - 2)
   for i = 3, #args do
     answer[i + 1] = decide_count(args[i], asked[i], retention_ms, history_ms)
@@ -153,6 +159,11 @@ local function record_count(keys, args)
   end
   for name, counted in pairs(FACT.new_counts) do
     redis.call('HSET', keys[9], name, counted)
+    local field = field_of[name]
+    -- A count of this moment lies a millisecond back.
+    if wanted[field] and unpack_struct('<I6', wanted[field]) <= unpack_struct('>I6', counted) + 1 then
+      redis.call('HDEL', keys[10], field)
+    end
   end
   return answer
 end

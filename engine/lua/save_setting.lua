@@ -3,7 +3,7 @@
 -- number have the same settings. A copy is refused only where goods of this partition stand in the way.
 --@verb save_setting
 --@flags
---@include builtins state clock card claims record batch
+--@include builtins state clock card claims record batch defaults
 --@key meta inv:{p}:meta hash rw
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash r
@@ -15,6 +15,8 @@
 --@key channels inv:{p}:channels hash rw
 --@key items inv:{p}:items hash rw
 --@key fenced inv:{p}:fenced hash r
+--@key defaults inv:{p}:defaults hash rw
+--@key inheriting inv:{p}:inheriting zset w
 --@arg request... class(B) at(I6) to(I6) id(2 + n), then its settings, none to delete: names(H) { name(2 + n) } and
 --  what only the caller reads. To decide, `at` and `to` are 0; a copy leads from the number `at` to the number `to`
 --@answer stale [word, seq, number]: the copy does not follow from the number that this partition is at
@@ -41,6 +43,7 @@ local number_now -- of the last decision that this partition has
 local saved -- class -> id -> settings, or false where they were deleted
 local users_changed -- field of `named` -> text
 local changed_at -- class and id -> number
+local new_defaults, inheriting -- class and id -> packed defaults, or false; what positions have to follow -> number
 
 local function read_setting(keys, class, id)
   local known = saved[class][id]
@@ -182,6 +185,38 @@ local function change_names(keys, class, id, before, after)
   end
 end
 
+-- What a setting says of positions without a policy of their own; false where it says nothing.
+local function pack_defaults(class, settings)
+  if settings == '' or class ~= CLASS.LOCATION and class ~= CLASS.ITEM then
+    return false
+  end
+  local cursor = 3
+  for _ = 1, unpack_struct('<H', settings) do
+    _, cursor = unpack_struct('<Hc0', settings, cursor)
+  end
+  local setting = cmsgpack.unpack(string_sub(settings, cursor))
+  setting = type(setting) == 'table' and setting or {}
+  local policy = type(setting.policy) == 'table' and setting.policy or {}
+  local limit = setting.tracked == false and POLICY.UNLIMITED or policy.backorder_limit
+  return (policy.safety_stock or limit or policy.low_stock) and pack(DEFAULTS.FORMAT,
+    policy.safety_stock or DEFAULTS.ABSENT, limit or DEFAULTS.ABSENT, policy.low_stock or DEFAULTS.ABSENT) or false
+end
+
+-- Notes what a setting says from now on; whose positions it changes are brought to it later: see inherit.lua.
+local function change_defaults(keys, class, id, settings)
+  local field, packed = class .. '\n' .. id, pack_defaults(class, settings)
+  local known = new_defaults[field]
+  if known == nil then
+    known = redis.call('HGET', keys[12], field)
+  end
+  if packed ~= known then
+    new_defaults[field] = packed
+    if settings ~= '' then
+      inheriting[string_format('%d', number_now) .. '\n' .. field] = number_now
+    end
+  end
+end
+
 local function decide_setting(keys, request)
   local class, at, to, id, cursor = unpack_struct('<BI6I6Hc0', request)
   local settings, is_copy = string_sub(request, cursor), to > 0
@@ -203,6 +238,7 @@ local function decide_setting(keys, request)
   change_names(keys, class, id, list_names(current), list_names(settings))
   saved[class][id] = settings ~= '' and settings
   changed_at[class .. '\n' .. id] = number_now
+  change_defaults(keys, class, id, settings)
   local body = pack('<BI6', class, number_now) .. string_sub(request, EVENT_ID_AT)
   add_event(pack('<BI3', VERB.SETTING, #body) .. body)
   return { next_sequence(), number_now }
@@ -211,7 +247,7 @@ end
 local function save_setting(keys, args)
   begin_batch(keys[1], nil, nil, keys[2])
   number_now = tonumber(redis.call('HGET', keys[1], 'settings') or 0)
-  saved, users_changed, changed_at = { {}, {}, {}, {} }, {}, {}
+  saved, users_changed, changed_at, new_defaults, inheriting = { {}, {}, {}, {} }, {}, {}, {}, {}
   local answer = begin_answer(#args)
   for i = 1, #args do
     answer[i + 3] = decide_setting(keys, args[i])
@@ -237,6 +273,16 @@ local function save_setting(keys, args)
     else
       redis.call('HDEL', keys[5], field)
     end
+  end
+  for field, packed in pairs(new_defaults) do
+    if packed then
+      redis.call('HSET', keys[12], field, packed)
+    else
+      redis.call('HDEL', keys[12], field)
+    end
+  end
+  for member, number in pairs(inheriting) do
+    redis.call('ZADD', keys[13], number, member)
   end
   for field, number in pairs(changed_at) do
     redis.call('ZADD', keys[6], number, field)

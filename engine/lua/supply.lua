@@ -1,7 +1,7 @@
 -- Sets how many units of a SKU are expected at a place from one source, and when. A fact: never refused for stock.
 --@verb supply
 --@flags
---@include builtins state clock card claims record batch places
+--@include builtins state clock card claims record batch places defaults
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -10,6 +10,7 @@
 --@key locations inv:{p}:locations hash r
 --@key stocked inv:{p}:stocked hash rw
 --@key inbound inv:{p}:inbound hash rw
+--@key defaults inv:{p}:defaults hash r
 --@arg retention_ms how long an operation id is remembered
 --@arg request... id(12) fingerprint(8) source(12) open(I6) received(I6) expected_ms(I6) kind(B) place(1 + n) sku(2 + n):
 --  the units that are still to come, and those that came with this step
@@ -77,6 +78,7 @@ local function decide_supply(keys, request, card, retention_ms)
   if not position then
     position = make_position(card, place)
     new_positions[location] = (new_positions[location] or 0) + 1
+    DEFAULTS.inherit(keys[9], position, place, sku)
   end
   POLICY.add(card_of(position))
   policy, inbound = policy_of[position], inbound - before + open

@@ -141,6 +141,8 @@ class Books(Struct):
     """SKU and location, in the order of the cards, as if all parts had followed their baskets."""
     policies: dict[tuple[str, str], tuple[int, int, int]] = msgspec.field(default_factory=dict)
     """SKU and location: safety stock, backorder limit and low-stock band, where there is a policy."""
+    inheriting: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    """The positions that have the defaults of their items and locations."""
     fences: dict[tuple[str, str], list[Fence]] = msgspec.field(default_factory=dict)
     """SKU and location: fences in the order in which they were made."""
     preordered: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
@@ -376,8 +378,10 @@ class _Reading:
                 self._books.on_hand[sku, location] = card.counters[index * card.stride]
             for at in read_positions(raw, ""):
                 policy = at.safety_stock, at.backorder_limit, at.low_stock
-                if any(policy):
+                if at.has_policy:
                     self._books.policies[sku, at.location] = policy
+                elif any(policy):
+                    self._books.inheriting.append((sku, at.location))
                 if at.preordered:
                     self._books.preordered[sku, at.location] = at.preordered
             blocks = [fields.get(block_field(field, block), b"") for block in range(card.first, card.block)]

@@ -69,6 +69,8 @@ def _policies(target: Dataset, books: Books) -> Iterator[_Call]:
     for (sku, location), numbers in books.policies.items():
         commands = target.commands[partition_of(sku, target.partitions)]
         yield partial(commands.save_policy, sku, location, numbers)
+    for sku, location in books.inheriting:
+        yield partial(target.commands[partition_of(sku, target.partitions)].inherit, sku, location)
 
 
 def _fences(target: Dataset, books: Books) -> Iterator[_Call]:

@@ -2,6 +2,7 @@
 
 from engine.workers.host import Host, Worker
 from engine.workers.indexer import Indexer
+from engine.workers.inheritor import Inheritor
 from engine.workers.sweeper import Sweeper
 
-__all__ = ["Host", "Indexer", "Sweeper", "Worker"]
+__all__ = ["Host", "Indexer", "Inheritor", "Sweeper", "Worker"]

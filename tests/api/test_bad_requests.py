@@ -1,6 +1,7 @@
 """Every bad input is answered with its own problem document, on every route that it can be sent to."""
 
 import json
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -565,6 +566,8 @@ def test_nested_too_deeply(service: Service) -> None:
 
 class _Broken:
     """An inventory that fails as nobody foresaw."""
+
+    settings = SimpleNamespace(peek=object)
 
     async def release(self, *_: object, **__: object) -> None:
         raise KeyError("gone")

@@ -167,7 +167,7 @@ def test_names_that_are_none(service: Service, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=x", "cursor=", "cursor=x", "cursor=YQ", "spare=1", "sku=a&sku=b"]
+    "query", ["limit=0", "limit=x", "cursor=", "cursor=x", "cursor=YQ", "spare=1", "sku=a&sku=b", "sku="]
 )
 @pytest.mark.parametrize("path", ["/v1/policies", "/v1/fences"])
 def test_queries_that_are_none(service: Service, path: str, query: str) -> None:

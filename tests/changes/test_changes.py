@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from engine import Inventory, Line, Movement, MovementKind, Reservation
+from engine import Count, Inventory, Line, Movement, MovementKind, Reservation
 from engine.audit import audit
 from engine.errors import (
     AlreadyCommitted,
@@ -289,6 +289,9 @@ async def test_what_is_not_found_at_pick(shop: Shop) -> None:
     assert [(one.location, one.available) for one in others] == [(S7, 3), (S2, 1)]
     rest = [Line("A", 1, S1), Line("B", 1, S1)]
     assert (await shop.inventory.report_short(held.id, rest, op_id="s2")).state == "cancelled"
+    await shop.inventory.count(Count("c", "A", S1, 2, shop.model.now_ms))
+    wanted = await shop.inventory.counts_wanted(location=S1)
+    assert [(one.sku, one.location) for one in wanted] == [("B", S1)]
     await expect_clean(shop.inventory)
 
 
@@ -329,4 +332,17 @@ async def test_units_are_neither_made_nor_lost(shop: Shop, seed: int) -> None:
         assert (position.held, position.allocated) == open_units[position.location]
         assert position.on_hand == 9 == position.held + position.allocated + position.available
     assert any(allocated for _, allocated in open_units.values())
+    await expect_clean(shop.inventory)
+
+
+async def test_what_another_request_made_ready_is_ready(shop: Shop) -> None:
+    """An operation id of its own does not make it ready anew; and it gets an answer."""
+    await stock(shop, "A", s1=5)
+    held = await shop.inventory.reserve("k", [Line("A", 2, S1)])
+    await shop.inventory.commit(held.id)
+    first = await shop.inventory.mark_ready(held.id, op_id="one")
+    async with asyncio.timeout(20):
+        second = await shop.inventory.mark_ready(held.id, op_id="another")
+    assert second.replayed
+    assert (second.ready_ms, second.version) == (first.ready_ms, first.version)
     await expect_clean(shop.inventory)

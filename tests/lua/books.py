@@ -70,17 +70,32 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "forget": (("meta", "ops", "due"), ()),
     "find": (("meta", "ops"), ()),
     "carry": (_EFFECTS, ()),
-    "movement": ((*_FACTS, "conditions"), _TOLD),
-    "record_count": (_FACTS, (*_TOLD, HISTORY_MS)),
+    "movement": ((*_FACTS, "conditions", "defaults"), _TOLD),
+    "record_count": ((*_FACTS, "wanted", "defaults"), (*_TOLD, HISTORY_MS)),
     "opening": ((*_FACTS, "conditions"), ()),
     "trim": (("meta", "moves"), (HISTORY_MS,)),
-    "save_setting": (("meta", "log", "stock", "stocked", "named", "changes", *_SETTINGS, "fenced"), ()),
-    "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked"), ()),
+    "save_setting": (
+        (
+            "meta",
+            "log",
+            "stock",
+            "stocked",
+            "named",
+            "changes",
+            *_SETTINGS,
+            "fenced",
+            "defaults",
+            "inheriting",
+        ),
+        (),
+    ),
+    "save_policy": (("meta", "ops", "log", "stock", "locations", "stocked", "defaults"), ()),
+    "inherit": (("meta", "log", "stock", "defaults", "inheriting"), ()),
     "save_fence": (("meta", "log", "stock", "locations", "channels", "fenced"), ()),
     "cards": (("meta", "due", "stock"), ()),
     "source": ((*_EFFECTS, *_SETTINGS[:3]), _TOLD),
     "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
-    "supply": ((*_EFFECTS, "locations", "stocked", "inbound"), _TOLD),
+    "supply": ((*_EFFECTS, "locations", "stocked", "inbound", "defaults"), _TOLD),
     "supplies": (("meta", "due", "stock", "inbound"), ()),
     "save_document": (("meta", "ops", "due", "log", "documents"), _TOLD),
     "find_document": (("meta", "ops", "documents"), ()),
@@ -507,7 +522,7 @@ class Saved(NamedTuple):
 
 class Settings(NamedTuple):
     """All settings of a partition: by class, id → stored form; who names what; with which number each changed
-    last.
+    last; their defaults as they are stored; and which changes of these positions have yet to follow.
     """
 
     number: int
@@ -517,6 +532,8 @@ class Settings(NamedTuple):
     items: Mapping[str, bytes] = {}
     named: Mapping[tuple[int, str], tuple[str, ...]] = {}
     changes: Mapping[tuple[int, str], int] = {}
+    defaults: Mapping[tuple[int, str], bytes] = {}
+    inheriting: Sequence[tuple[int, int, str]] = ()
 
     @property
     def stored(self) -> tuple[Mapping[str, bytes], ...]:
@@ -524,15 +541,19 @@ class Settings(NamedTuple):
 
 
 class PolicySaved(NamedTuple):
-    """The event of a policy; all zero where it was deleted."""
+    """The event of a policy; without numbers it was deleted, and no defaults are there."""
 
     sku: str
     location: str
-    numbers: tuple[int, int, int] = (0, 0, 0)
+    numbers: tuple[int, int, int] | None = None
+    is_own: bool | None = None
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        return POLICY, save_policy(self.sku, self.location, self.numbers).packed
+        is_own = self.numbers is not None if self.is_own is None else self.is_own
+        return POLICY, save_policy(self.sku, self.location, self.numbers or (0, 0, 0)).packed + _int(
+            is_own, 1
+        )
 
 
 class FenceSaved(NamedTuple):
@@ -740,6 +761,7 @@ class Books:
         locations: Mapping[str, bytes] | None = None,
         stocked: Mapping[str, int] | None = None,
         moves: Sequence[bytes] = (),
+        to_count: Mapping[tuple[str, str], int] | None = None,
         counts: Places | None = None,
         conditions: Places | None = None,
         settings: Settings | None = None,
@@ -770,10 +792,14 @@ class Books:
         for name, places in (("counts", counts), ("conditions", conditions)):
             for (sku, location), packed in (places or {}).items():
                 commands.append(["HSET", self.key(name), sku.encode() + place_of(location), packed])
+        for (sku, location), when in (to_count or {}).items():
+            commands.append(["HSET", self.key("wanted"), place_of(location) + sku.encode(), _int(when, 6)])
         commands += [["ZADD", self.key("moves"), 0, member] for member in moves]
         for when, kind, names in due or ():
             entry = kind.encode() + b"".join(names)
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
+        for number, kind, name in settings.inheriting if settings else ():
+            commands.append(["ZADD", self.key("inheriting"), number, f"{number}\n{kind}\n{name}"])
         for (kind, name), number in settings.changes.items() if settings else ():
             commands.append(["ZADD", self.key("changes"), number, b"%d\n%b" % (kind, name.encode())])
         if filed is not None:
@@ -828,6 +854,11 @@ class Books:
             changes = settings.changes.items()
             wanted[self.key("changes")] = sorted(
                 (b"%d\n%b" % (kind, name.encode()), number) for (kind, name), number in changes
+            )
+        if settings is not None and settings.inheriting:
+            wanted[self.key("inheriting")] = sorted(
+                (b"%d\n%d\n%b" % (number, kind, name.encode()), number)
+                for number, kind, name in settings.inheriting
             )
         if due:
             wanted[self.key("due")] = sorted(
@@ -890,6 +921,10 @@ class Books:
             hashes["meta"][b"settings"] = b"%d" % settings.number
             for key, found in zip(_SETTINGS, settings.stored, strict=True):
                 hashes[key] = {name.encode(): packed for name, packed in found.items()}
+            hashes["defaults"] = {
+                b"%d\n%b" % (kind, name.encode()): packed
+                for (kind, name), packed in settings.defaults.items()
+            }
             hashes["named"] = {
                 b"%d\n%b" % (kind, name.encode()): b"".join(b"%b\n" % user.encode() for user in users)
                 for (kind, name), users in settings.named.items()
@@ -1109,6 +1144,22 @@ def save_policy(sku: str, location: str, numbers: tuple[int, int, int] | None) -
     return Request("save_policy", text + b"".join(_int(number, 7) for number in numbers or ()))
 
 
+def inherit(sku: str, location: str) -> Request:
+    """Brings a position to its defaults."""
+    return Request("inherit", pack_place(location) + pack_sku(sku))
+
+
+def end_inheriting(number: int, kind: int, name: str) -> Request:
+    """Tells that all positions follow a change."""
+    member = f"{number}\n{kind}\n{name}".encode()
+    return Request("inherit", b"\0" + _int(len(member), 2) + member)
+
+
+def pack_defaults(*numbers: int | None) -> bytes:
+    """Defaults as they are stored."""
+    return b"".join(_int(2**53 - 1 if number is None else number, 7) for number in numbers)
+
+
 def save_fence(
     channel: str,
     sku: str,
@@ -1134,7 +1185,7 @@ def source(
 
 def plan(groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False) -> Request:
     """What `source` would do."""
-    return Request("plan", bytes((swept,)) + encode_request(groups, rules))
+    return Request("plan", bytes((swept, 0, 0)) + encode_request(groups, rules))
 
 
 def supply(

@@ -98,6 +98,10 @@ def seed(books: Books, verb: str) -> None:
         moves=[Move("shoe", "W", 1, A, 1).packed()],
     )
     books.raw("HSET", books.key("channels"), "web", setting(rest=b"\x80"))
+    if verb == "inherit":
+        books.raw(
+            "HSET", books.key("defaults"), b"4\nshoe", b"".join(n.to_bytes(7, "little") for n in (1, 2, 3))
+        )
     if verb == "take_over":
         books.raw("HDEL", books.key("meta"), "run")
         books.epoch = 2

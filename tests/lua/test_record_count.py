@@ -99,6 +99,49 @@ def test_what_happened_after_a_count_stands_on_top_of_it(
     )
 
 
+@pytest.mark.parametrize(
+    ("counted_ms", "is_done"), [(EARLIER - 2, False), (EARLIER - 1, True), (EARLIER, True), (NOW, True)]
+)
+def test_a_count_that_was_wanted(books: Books, counted_ms: int, is_done: bool) -> None:
+    """It is wanted no longer, unless that was so only after its moment. Of now is a millisecond ago."""
+    to_count = {("shoe", "W"): EARLIER, ("shoe", "W2"): EARLIER}
+    seed(books, to_count=to_count)
+    later = 68 if counted_ms < EARLIER - 1 else -32 if counted_ms < EARLIER else -2 if counted_ms < NOW else 2
+    taken_ms = min(counted_ms, NOW - 1)
+    fact = Fact(MARK, 2, 50 + later, 47 + later, effect=later - 18)
+    assert books.one(count(M, 50, counted_ms)) == fact.result
+    books.expect(
+        seq=2,
+        stock={"shoe": Card({"W": Position(50 + later, 3)}, (A,))},
+        operations={A: HOLD, M: fact},
+        due={(LATER, "p", (M,))},
+        log=[(2, [Counted(M, fact, 50, taken_ms)])],
+        locations=PLACES,
+        moves=MOVES,
+        counts={("shoe", "W"): CountKept(taken_ms, M, 50).packed},
+        to_count={("shoe", "W2"): EARLIER} if is_done else to_count,
+    )
+
+
+def test_a_count_that_changes_nothing_stays_wanted(books: Books) -> None:
+    """A newer one stands: whoever wanted it came later still."""
+    kept = CountKept(EARLIER + 5, B, 60).packed
+    seed(books, counts={("shoe", "W"): kept}, to_count={("shoe", "W"): EARLIER})
+    fact = Fact(MARK, 2, 68, 65, ignored=1)
+    assert books.one(count(M, 50, EARLIER)) == fact.result
+    books.expect(
+        seq=2,
+        stock=STOCK,
+        operations={A: HOLD, M: fact},
+        due={(LATER, "p", (M,))},
+        log=[(2, [Counted(M, fact, 50, EARLIER)])],
+        locations=PLACES,
+        moves=MOVES,
+        counts={("shoe", "W"): kept},
+        to_count={("shoe", "W"): EARLIER},
+    )
+
+
 def test_a_long_history_is_summed_in_pages(books: Books) -> None:
     """2,500 movements after a count."""
     long = [Move("shoe", "W", EARLIER + at, name(100 + at), at % 7).packed() for at in range(2500)]

@@ -15,6 +15,7 @@ from engine import (
     Pool,
     Reservation,
 )
+from engine.audit import audit
 from engine.errors import (
     ChannelNotFound,
     IdempotencyMismatch,
@@ -169,3 +170,12 @@ async def test_the_place_that_fewest_pools_share(shop: Inventory) -> None:
     await shop.save_pool(Pool("too", ("a", "c")))
     await shop.save_pool(Pool("three", ("a",)))
     assert places(await shop.source("k", [Wanted("mug", 1)], rules=Rules(pool="west"))) == [("mug", "b", 1)]
+
+
+async def test_a_kit_of_a_pool_is_audited(shop: Inventory) -> None:
+    """It lies at one place and floats nowhere; the ledger still tells that its lines were chosen."""
+    await shop.save_item(Item("set", components=(Component("mug", 1), Component("cup", 2))))
+    made = await shop.source("kit", [Wanted("set", 1)], rules=Rules(pool="all"))
+    await shop.commit(made.id, op_id="bought")
+    report = await audit(shop)
+    assert report.is_clean, report

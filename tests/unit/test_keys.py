@@ -40,6 +40,8 @@ def all_keys(partition: int) -> list[str]:
         keys.items(partition),
         keys.named(partition),
         keys.changes(partition),
+        keys.defaults(partition),
+        keys.inheriting(partition),
         keys.find(partition),
         keys.found(partition),
     ]
@@ -66,6 +68,8 @@ def test_exact_keys() -> None:
         "inv:{12}:items",
         "inv:{12}:named",
         "inv:{12}:changes",
+        "inv:{12}:defaults",
+        "inv:{12}:inheriting",
         "inv:{12}:find",
         "inv:{12}:found",
     ]

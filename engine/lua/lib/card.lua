@@ -25,7 +25,10 @@ local CLAIM_SIZE = 12
 local POLICY = {
   SAFETY_STOCK = 1, BACKORDER_LIMIT = 2, FENCED = 3, LOW_STOCK = 4, INBOUND = 5, FLAGS = 6, FLOATING = 7,
   PREORDERED = 8,
-  FENCED_HERE = 1, -- the flag of a place where some channel has a fence, full or used up
+  -- The flags of a place where some channel has a fence, full or used up, and of one whose policy is not inherited.
+  FENCED_HERE = 1, OWN_POLICY = 2,
+  UNLIMITED = 1e15, -- the backorder limit of what is not tracked; of that so many are shown as are in one line
+  SHOWN_UNLIMITED = 1e9,
 }
 
 -- The index of the card that a field of the stock hash has; read with all others by `read_cards`.
@@ -247,9 +250,10 @@ function POLICY.settle(position)
   end
 end
 
--- The number that we show: never below what may be back-ordered.
+-- The number that we show: never below what may be back-ordered, and of what is not tracked always the same.
 local function available_units(position)
-  return math_max(free_units(position), -backorder_limit(position))
+  local limit = backorder_limit(position)
+  return limit >= POLICY.UNLIMITED and POLICY.SHOWN_UNLIMITED or math_max(free_units(position), -limit)
 end
 
 -- The parts of a card as it stands: form, names, first, block, counters, claims.

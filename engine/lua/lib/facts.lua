@@ -10,7 +10,8 @@ local FACT = { LIMIT_ON_HAND = 1e15, MAX_NAMED = 100, COUNTED_SINCE = 1, TOO_OLD
 -- Of the call: by position the newest count, the conditions, and what changed; by location whether it exists and how
 -- many positions are new there; by position and moment the ids of the history.
 
-local function begin_facts(locations)
+local function begin_facts(locations, defaults)
+  FACT.defaults = defaults
   FACT.locations, FACT.known, FACT.new_positions, FACT.history = locations, {}, {}, {}
   FACT.counts, FACT.new_counts, FACT.conditions, FACT.new_conditions, FACT.sums = {}, {}, {}, {}, {}
 end
@@ -108,6 +109,9 @@ local function take_position(position, card, place)
     local location = string_sub(place, 2, -2)
     FACT.new_positions[location] = (FACT.new_positions[location] or 0) + 1
     position = make_position(card, place)
+    if FACT.defaults then
+      DEFAULTS.inherit(FACT.defaults, position, place, field_of[card])
+    end
   end
   return position
 end

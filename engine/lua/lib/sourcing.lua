@@ -203,7 +203,7 @@ function SOURCING.read_floater(state, id, sku)
   if floater ~= nil then
     return floater
   end
-  local raw = remembered[id]
+  local raw = not (state.aside and state.aside[id]) and remembered[id]
   local terms = raw and string_byte(raw) == KIND.RESERVATION and TERMS.read(raw)
   floater = false
   if terms and terms.pools ~= '' then
