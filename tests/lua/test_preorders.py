@@ -129,8 +129,11 @@ def test_how_much_may_be_promised(books: Books, position: Position, most: int) -
         (lambda: move(M, 0, moved=1, conditions=("", "damaged")), POSITION._replace(unsellable=1)),
         (lambda: count(M, 5), Position(5, 6, inbound=9, preordered=1)),
         (lambda: count(M, 0), Position(0, 6, inbound=9, preordered=4)),
-        (lambda: save_policy("shoe", "W", (0, 3, 0)), POSITION._replace(backorder_limit=3, preordered=1)),
-        (lambda: save_policy("shoe", "W", (1, 0, 0)), POSITION._replace(safety_stock=1)),
+        (
+            lambda: save_policy("shoe", "W", (0, 3, 0)),
+            POSITION._replace(backorder_limit=3, preordered=1, flags=2),
+        ),
+        (lambda: save_policy("shoe", "W", (1, 0, 0)), POSITION._replace(safety_stock=1, flags=2)),
         (lambda: supply(M, Expected(C, 0), 7), POSITION._replace(inbound=2, preordered=2)),
         (lambda: supply(M, Expected(C, 0, kind=2)), POSITION._replace(inbound=2, preordered=2)),
         (lambda: opening(Opened(1)), Position(3, 6, inbound=9, preordered=3)),
