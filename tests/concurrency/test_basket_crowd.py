@@ -155,7 +155,8 @@ async def test_a_crowd(server: Server, control: Control, is_cut: bool) -> None:
         asyncio.create_task(crowd.sweep(Sweeper(leaving))),
     ]
     callers = [asyncio.create_task(crowd.call(number)) for number in range(CALLERS)]
-    await asyncio.sleep(0.15)
+    while crowd.seen.total() < CALLERS * BASKETS // 3:
+        await asyncio.sleep(0.001)
     assert not all(caller.done() for caller in callers)
     crowd.processes.remove(leaving)
     helpers.pop().cancel()
