@@ -374,7 +374,10 @@ def position_table(costs: Costs) -> list[str]:
 def rate_table(costs: Costs, positions: int = 1_000_000) -> list[str]:
     """Hosts, primaries and bytes by reservations per second at the peak."""
     rows = [
-        "| reservations/s | API hosts | primaries | for CPU alone | open holds | finished | history | ledger a day |",
+        (
+            "| reservations/s | API hosts | primaries | for CPU alone | open holds | finished | history "
+            "| ledger a day |"
+        ),
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for rate in RATE_STEPS:

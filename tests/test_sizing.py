@@ -114,7 +114,13 @@ async def test_the_sum_agrees_with_a_real_server(tmp_path: Path, kind: str, loca
     holding = sizing.plan(sizing.Demand(0, HOLDS, **one_second), costs)
     ended = sizing.plan(
         sizing.Demand(
-            0, FINISHED, hold_seconds=0.0, busy_share=1.0, retention_seconds=1.0, ledger_seconds=1.0, history_seconds=1.0
+            0,
+            FINISHED,
+            hold_seconds=0.0,
+            busy_share=1.0,
+            retention_seconds=1.0,
+            ledger_seconds=1.0,
+            history_seconds=1.0,
         ),
         costs,
     )
