@@ -26,6 +26,10 @@ local function begin_batch(meta, operations, due, log, stock, moves)
   local skew = tonumber(head[4] or 0)
   now_ms, epoch_now, last_seq = read_clock((RUN.times[meta] or 0) + skew) - skew, tonumber(head[1]), tonumber(head[2])
   RUN.times[meta] = now_ms
+  local floating = RUN.floating[meta]
+  if floating and (floating.seq ~= last_seq or floating.epoch ~= epoch_now) then
+    RUN.floating[meta] = nil -- counts of what was before somebody else wrote, or before a call that failed
+  end
 end
 
 -- Loads the records of many operation ids in one call, except those that the call knows.
@@ -198,6 +202,9 @@ local function write_batch()
       unpack_table(swept_entries, first, math_min(first + 999, #swept_entries)))
   end
   write_due()
+  if RUN.floating[key_of.meta] then
+    RUN.floating[key_of.meta].seq = last_seq
+  end
 end
 
 -- The answer of a batch: when it was decided, in which epoch, up to which sequence; then one answer for
