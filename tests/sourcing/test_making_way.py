@@ -20,7 +20,7 @@ TOGETHER = 250
 
 @pytest.fixture
 async def shelves(inventory: Inventory) -> Inventory:
-    """The web sells a and b, the app b and c; each has one unit. A web unit floats at a, one of the app at b."""
+    """The web sells a and b, the app b and c; a web unit floats at a, one of the app at b, and c is full."""
     await inventory.save_pool(Pool("web", ("a", "b")))
     await inventory.save_pool(Pool("app", ("b", "c")))
     for place in ("a", "b", "c"):
