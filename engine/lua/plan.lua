@@ -40,7 +40,7 @@ end
 -- The candidates of a group as they stand before anything is taken, with what is taken of each.
 local function pack_group(state, group)
   local parts = {}
-  for _, listed in ipairs({ group.candidates, group.others }) do
+  for _, listed in ipairs({ group.candidates.open, group.candidates.others }) do
     for i = 1, #listed do
       parts[#parts + 1] = pack_candidate(state, group, listed[i])
     end

@@ -198,6 +198,8 @@ end
 -- Frees units of a group's only member at its candidates and takes them.
 function FLOATERS.take_by_moving(state, group, candidates)
   local request, member, seen = state.request, group.members[1], {}
+  -- Also where a request names its place: what floats there may go to any other.
+  member.places = member.places or list_places(ROOMS.names_of(member.card))
   local at_once, has_room = request.splits and 1 or group.left, FLOATERS.has_free_place(member)
   for i = 1, #candidates do
     local place = candidates[i].place

@@ -32,7 +32,7 @@ function ROOMS.load_settings(locations, pools, channels)
     known = {
       number = number, epoch = epoch_now, locations = ROOMS.read_all_settings(locations),
       pools = ROOMS.read_all_settings(pools), channels = ROOMS.read_all_settings(channels),
-      unions = {}, shares = {},
+      unions = {}, shares = {}, orders = {}, kept = 0, refused = {}, refusals = 0,
     }
     for _, pool in pairs(known.pools) do
       for i = 1, #pool.names do
@@ -67,6 +67,28 @@ function ROOMS.rules_of(settings, channel)
   local setting = settings.channels[channel]
   local buffer = setting and type(setting.buffer) == 'table' and setting.buffer or {}
   return { channel = channel, units = tonumber(buffer.units) or 0, percent = tonumber(buffer.percent) or 0 }
+end
+
+-- The names of all places that stock a SKU, as its card or its pages have them; none where nobody does.
+function ROOMS.names_of(card)
+  RUN.names = RUN.names or {}
+  local known = RUN.names[card]
+  if not known then
+    local pages, parts = { card }, {}
+    if is_divided(card) then
+      for page = 0, CARD.PAGES - 1 do
+        pages[page + 1] = want_card(field_of[card] .. '\n' .. page)
+      end
+      read_cards()
+    end
+    for i = 1, #pages do
+      local text = text_of[pages[i]]
+      parts[i] = text and string_sub(text, NAMES_AT, NAMES_AT + unpack_struct('<xxxH', text) - 1) or ''
+    end
+    known = concat(parts)
+    RUN.names[card] = known
+  end
+  return known
 end
 
 function ROOMS.is_open(state, place)
@@ -120,6 +142,11 @@ end
 
 -- How many sets of a group a place has.
 function ROOMS.sets_at(group, place, rules)
+  local first = group.members[1]
+  if not group.members[2] then
+    local position = load_position(first.card, place)
+    return position and math_floor(ROOMS.room(position, place, first.sku, rules) / first.units) or 0
+  end
   local sets = math.huge
   for i = 1, #group.members do
     local member = group.members[i]

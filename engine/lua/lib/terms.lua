@@ -68,6 +68,7 @@ function TERMS.fence(position, place, sku, channel)
   if channel == '' or not policy or policy[POLICY.FLAGS] % 2 ~= POLICY.FENCED_HERE then
     return nil
   end
+  RUN.met_fence = true
   local fences = TERMS.fences(place, sku)
   for i = 1, #fences do
     if fences[i].channel == channel then
