@@ -111,8 +111,8 @@ def test_it_goes_on_though_the_clock_went_back(one: Books) -> None:
 
 
 def test_a_clock_that_returns_takes_nothing_from_holds(one: Books) -> None:
-    """What passed between the calls before and after each step is lost: what was held in between lasts longer by
-    as much, and time is never ahead of the true one.
+    """What passed between the calls before and after each step is lost: what was held in between lasts
+    longer by as much, and time is never ahead of the true one.
     """
     assert at(one, NOW - HOUR + 40) == NOW
     assert at(one, NOW - HOUR + 140) == NOW + 100
