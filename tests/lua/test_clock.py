@@ -283,6 +283,25 @@ def test_another_release_beside_this_one(one: Books) -> None:
     one.raw("FUNCTION", "DELETE", other.library.name)
 
 
+def test_a_step_ahead_that_another_release_has_set_right(one: Books) -> None:
+    """Who tells of it, too, sets the memory of this one right: but not where the clock is behind by now."""
+    other = copy(one)
+    other.library = real_clock("-- the other")
+    one.raw("FUNCTION", "LOAD", "REPLACE", other.library.text)
+    told = pace(0, ahead=HOUR, least=NOW + 205)
+    assert [at(books, NOW + HOUR + 5) for books in (one, other)] == [NOW + HOUR + 5] * 2
+    assert ask(one, pace(0, ahead=HOUR, least=NOW + 5)) == [[HOUR, 1]]
+    assert now(other) == NOW + HOUR + 5
+    one.turn_clock(NOW + HOUR + 4)
+    assert ask(other, told) == [[HOUR, 0]]
+    one.turn_clock(NOW + HOUR + 5)
+    assert ask(other, pace(0, ahead=HOUR)) == [[HOUR, 0]]
+    assert now(other) == NOW + HOUR + 5
+    assert ask(other, told, told) == [[HOUR, 0], [HOUR, 0]]
+    assert at(other, NOW + HOUR + 7) == NOW + 7
+    one.raw("FUNCTION", "DELETE", other.library.name)
+
+
 def test_books_that_come_back_begin_anew(one: Books) -> None:
     """A primary that was another's replica meanwhile: what it remembers of its clock is of that time."""
     assert at(one, NOW + HOUR) == NOW + HOUR
