@@ -18,7 +18,7 @@ local function pace(keys, args)
     local is_due
     if ahead > 0 then
       is_due = known == skew and now_ms - ahead >= least - RUN.STEP_MS
-      if known ~= skew and least > 0 and now_ms > raw - skew and raw - skew >= least - RUN.STEP_MS then
+      if known ~= skew and least > 0 and raw - skew >= least - RUN.STEP_MS then
         -- Another release beside this one has set it right; only what this one remembers is of before.
         now_ms = raw - skew
         RUN.times[key_of.meta], RUN.slips[key_of.meta] = now_ms, nil
