@@ -5,8 +5,11 @@
 -- Lists outlive a call, because growing one anew costs more than what a reserve does with it. Each has a
 -- count, which every call begins at zero, and whoever makes an index sets all that belongs to it: what
 -- stands behind the count means nothing.
--- What outlives a call, see begin_batch; and what few calls have.
-local RUN = { dataset = '', times = {}, horizons = {}, settings = {}, floating = {}, pages = {}, page_count = 0 }
+-- What outlives a call, and what few calls have.
+local RUN = {
+  dataset = '', times = {}, slips = {}, horizons = {}, settings = {}, floating = {}, pages = {}, page_count = 0,
+  STEP_MS = 200, -- of a clock; less is let pass by watches
+}
 RUN.moves, RUN.move_size = {}, 0 -- of the call: score, member, ... for the history: see batch.lua
 local key_of = {} -- a header's word for a key -> the key
 local now_ms, epoch_now, last_seq
