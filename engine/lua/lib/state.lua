@@ -6,10 +6,9 @@
 -- count, which every call begins at zero, and whoever makes an index sets all that belongs to it: what
 -- stands behind the count means nothing.
 -- What outlives a call, and what few calls have.
-local RUN = {
-  dataset = '', times = {}, slips = {}, horizons = {}, settings = {}, floating = {}, pages = {}, page_count = 0,
-  STEP_MS = 200, -- of a clock; less is let pass by watches
-}
+local RUN = { dataset = '', times = {}, slips = {}, horizons = {}, settings = {}, floating = {}, pages = {} }
+RUN.page_count = 0 -- of pages
+RUN.STEP_MS = 200 -- of a clock; less is let pass by watches
 RUN.moves, RUN.move_size = {}, 0 -- of the call: score, member, ... for the history: see batch.lua
 local key_of = {} -- a header's word for a key -> the key
 local now_ms, epoch_now, last_seq
