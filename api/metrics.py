@@ -102,11 +102,9 @@ def worker_counts(
         engine.lane.requests,
         list(engine.lane.call_counts),
         engine.lane.stalls,
-        *(
-            (list(admission.shed), admission.under_way, admission.limit)
-            if admission is not None
-            else ([], 0, 0)
-        ),
+        [] if admission is None else list(admission.shed),
+        0 if admission is None else admission.under_way,
+        0 if admission is None else admission.limit,
         dict(watch.reached) if watch is not None else {},
     )
 

@@ -1,4 +1,4 @@
-"""How often a caller may ask: a bucket of tokens for each, in memory that the workers of a process tree share.
+"""How often a caller may ask: a bucket of tokens for each, in memory that all API workers share.
 
 Of each bucket one number is kept, the time at which it will be full again. It is read and written without a
 lock, so two requests of one caller within the same fraction of a microsecond may count as one.

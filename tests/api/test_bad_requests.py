@@ -609,7 +609,7 @@ async def test_a_fault_in_a_movement_is_logged(caplog: pytest.LogCaptureFixture)
         return {"type": "http.request", "body": raw, "more_body": False}
 
     scope = {"type": "http", "method": "POST", "headers": [], "state": {"request": request}}
-        scope["app"] = SimpleNamespace(state=SimpleNamespace(limits=DEFAULT))
+    scope["app"] = SimpleNamespace(state=SimpleNamespace(limits=DEFAULT))
     answer = await Movements(cast("Any", _Broken())).record(starlette.requests.Request(scope, receive))
     assert (answer.status_code, b"internal_error" in answer.body) == (207, True)
     (record,) = caplog.records
