@@ -109,6 +109,8 @@ def test_every_problem_is_documented() -> None:
         "forbidden",
         "method_not_allowed",
         "request_timeout",
+        "headers_too_large",
+        "uri_too_long",
     }
     assert set(PROBLEMS) - told <= everywhere | {"draining", "quantity_out_of_range"}
 
