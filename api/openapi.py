@@ -68,7 +68,7 @@ _HEADERS: Mapping[str, Any] = {
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
     "RateLimit": {
-        "description": "Requests that are left, and seconds until all are back. With a limit, in every answer.",
+        "description": "Requests that are left, and seconds until all are back.",
         "schema": {"type": "string"},
     },
     "RateLimit-Policy": {"description": "How many, in how many seconds.", "schema": {"type": "string"}},

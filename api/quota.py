@@ -6,22 +6,27 @@ lock, so two requests of one caller within the same fraction of a microsecond ma
 
 import mmap
 import os
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 from math import ceil
 from pathlib import Path
+from struct import Struct
 from time import monotonic
 
 from api.problems import ProblemError
 
 SLOTS = 1 << 16
 SLOT_BYTES = 16
-"""A fingerprint of the caller's name, and the time at which its bucket is full."""
+"""A fingerprint of the caller's name, and the time at which its bucket is full again."""
 PROBES = 8
 FILE_NAME = "quota"
 NETWORK_BITS = 64
 """Of an IPv6 address, which its owner has many of."""
 _POLICY = b'"caller"'
+_UNKNOWN = (-1, 0)
+_SLOT = Struct("=Qd")
+_read, _write = _SLOT.unpack_from, _SLOT.pack_into
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -29,10 +34,11 @@ Headers = list[tuple[bytes, bytes]]
 class Rate:
     """So many requests a second, and so many at once."""
 
-    __slots__ = ("burst", "policy", "seconds_each", "span")
+    __slots__ = ("burst", "per_second", "policy", "seconds_each", "span")
 
     def __init__(self, per_second: float, burst: int) -> None:
         self.burst = burst
+        self.per_second = per_second
         self.seconds_each = 1 / per_second
         self.span = burst / per_second
         self.policy = (b"ratelimit-policy", b"%b;q=%d;w=%d" % (_POLICY, burst, ceil(self.span)))
@@ -46,9 +52,7 @@ class Quota:
         worker counts alone.
         """
         self._rate = rate
-        shared = memoryview(_shared(directory))
-        self._names = shared.cast("Q")
-        self._times = shared.cast("d")
+        self._shared = _map(directory)
         self._known: dict[str, tuple[int, int]] = {}
         """Fingerprint and slot of a caller."""
 
@@ -59,29 +63,29 @@ class Quota:
         rate = own or self._rate
         if rate is None:
             return []
-        now = monotonic()
-        known = self._known.get(caller)
-        if known is None or self._names[known[1]] != known[0]:
-            known = self._find(caller, now)
-        slot = known[1]
-        full_at = self._times[slot + 1]
-        full_at = max(full_at, now)
-        full_at += rate.seconds_each * (min(rate.burst, requests))
-        left = rate.span - (full_at - now)
+        now, shared = monotonic(), self._shared
+        name, slot = self._known.get(caller, _UNKNOWN)
+        found, full_at = _read(shared, slot)
+        if found != name:
+            name, slot = self._find(caller, now)
+            _, full_at = _read(shared, slot)
+        left = rate.span - rate.seconds_each * (requests if requests == 1 else min(requests, rate.burst))
+        if full_at > now:
+            left -= full_at - now
         if left < -1e-9:  # noqa: PLR2004 - sums of floats
             raise _exceeded(rate, -left)
-        self._times[slot + 1] = full_at
-        told = b"%b;r=%d;t=%d" % (_POLICY, left / rate.seconds_each + 1e-6, ceil(full_at - now))
-        return [rate.policy, (b"ratelimit", told)]
+        missing = rate.span - left
+        _write(shared, slot, name, now + missing)
+        return [rate.policy, _told(int(left * rate.per_second + 1e-6), ceil(missing))]
 
     def _find(self, caller: str, now: float) -> tuple[int, int]:
         """The bucket of a caller; a new one takes the place of the fullest."""
         name = int.from_bytes(blake2b(caller.encode(), digest_size=8).digest(), "little") or 1
-        probes = [2 * ((name + step) % SLOTS) for step in range(PROBES)]
-        slot = next((probe for probe in probes if self._names[probe] == name), None)
+        probes = [SLOT_BYTES * ((name + step) % SLOTS) for step in range(PROBES)]
+        slot = next((probe for probe in probes if _read(self._shared, probe)[0] == name), None)
         if slot is None:
-            slot = min(probes, key=lambda probe: self._times[probe + 1])
-            self._names[slot], self._times[slot + 1] = name, now
+            slot = min(probes, key=lambda probe: _read(self._shared, probe)[1])
+            _write(self._shared, slot, name, now)
         if len(self._known) >= SLOTS:
             self._known.clear()
         self._known[caller] = found = (name, slot)
@@ -93,6 +97,11 @@ def quota_of(per_second: float, burst: int, directory: Path | None) -> Quota | N
     return Quota(Rate(per_second, burst), directory) if per_second else None
 
 
+@lru_cache(maxsize=4096)
+def _told(left: int, seconds: int) -> tuple[bytes, bytes]:
+    return b"ratelimit", b"%b;r=%d;t=%d" % (_POLICY, left, seconds)
+
+
 def network_of(address: str) -> str:
     """What counts as one caller of all those that have no key."""
     if ":" not in address:
@@ -102,7 +111,7 @@ def network_of(address: str) -> str:
     return str(mapped or ip_network((found, NETWORK_BITS), strict=False))
 
 
-def _shared(directory: Path | None) -> mmap.mmap:
+def _map(directory: Path | None) -> mmap.mmap:
     if directory is None:
         return mmap.mmap(-1, SLOTS * SLOT_BYTES)
     file = os.open(directory / FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -117,7 +126,7 @@ def _exceeded(rate: Rate, wait: float) -> ProblemError:
     seconds = ceil(wait)
     return ProblemError(
         "quota_exceeded",
-        f"{rate.burst} requests at once, {1 / rate.seconds_each:g} a second",
+        f"{rate.burst} requests at once, {rate.per_second:g} a second",
         headers={
             "Retry-After": str(seconds),
             "RateLimit-Policy": rate.policy[1].decode(),
