@@ -9,6 +9,7 @@ from api.cold import create_cold_app
 from api.front import Front, Receive, Scope, Send
 from api.hot import Hot
 from api.limits import DEFAULT, Limits
+from api.logs import log_what_nobody_awaits
 from api.metrics import HttpMetrics
 from api.quota import quota_of
 from api.readiness import Readiness
@@ -82,6 +83,7 @@ class Application:
         async with cold.router.lifespan_context(cold):
             tune_collector()
             self.watch.start()
+            log_what_nobody_awaits()
             await send({"type": "lifespan.startup.complete"})
             await receive()
         self.watch.stop()
