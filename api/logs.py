@@ -21,13 +21,12 @@ TRACEBACK_VARIABLE = "BINCARD_TRACEBACK"
 class SafeFormatter(logging.Formatter):
     """Keeps texts of exceptions to itself, and control characters from whoever reads the log."""
 
-    converter = time.gmtime
-
     def __init__(self, process: str, *, tells_texts: bool = False) -> None:
         super().__init__(
             f"%(asctime)s.%(msecs)03dZ %(levelname)s {process}[{os.getpid()}] %(name)s: %(message)s",
             datefmt="%Y-%m-%dT%H:%M:%S",
         )
+        self.converter = time.gmtime
         self._tells_texts = tells_texts
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in the standard library
