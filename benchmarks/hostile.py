@@ -48,7 +48,7 @@ _CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 class Kind(NamedTuple):
     """A kind of attacker: how many there are, and by when it must be closed."""
 
-    count: int
+    connections: int
     deadline: float
 
 
@@ -137,7 +137,9 @@ class Attack:
 
     async def _unread_answers(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        body = json.dumps({"skus": [f"sku-{number}" for number in range(SKUS)], "detail": True}).encode()
+        body = json.dumps(
+            {"skus": [shop.sku_name(number) for number in range(SKUS)], "detail": True}
+        ).encode()
         head = b"POST /v1/availability/query HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
         while True:
             # At some time it is not taken any more, because the answers before are not.
