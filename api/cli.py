@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from api import limit_options
+from api.limits import Limits
 from api.options import (
     EPILOG,
     BaseUrl,
@@ -99,6 +101,18 @@ def serve(
         int | None,
         typer.Option(help="Partitions of a new data set; an old one keeps its own.", show_default="1"),
     ] = None,
+    max_body_bytes: limit_options.MaxBodyBytes = None,
+    max_head_bytes: limit_options.MaxHeadBytes = None,
+    max_connections: limit_options.MaxConnections = None,
+    head_seconds: limit_options.HeadSeconds = None,
+    body_seconds: limit_options.BodySeconds = None,
+    unread_seconds: limit_options.UnreadSeconds = None,
+    idle_seconds: limit_options.IdleSeconds = None,
+    min_bytes_per_second: limit_options.MinBytesPerSecond = None,
+    max_arriving_bytes: limit_options.MaxArrivingBytes = None,
+    max_unread_bytes: limit_options.MaxUnreadBytes = None,
+    requests_per_second: limit_options.RequestsPerSecond = None,
+    request_burst: limit_options.RequestBurst = None,
 ) -> None:
     """Serve the API, with its background workers and, where no URL is given, a server of its own.
 
@@ -119,8 +133,23 @@ def serve(
         auth=auth,
         partitions=partitions,
     )
+    limits = told(
+        Limits,
+        max_body_bytes=max_body_bytes,
+        max_head_bytes=max_head_bytes,
+        max_connections=max_connections,
+        head_seconds=head_seconds,
+        body_seconds=body_seconds,
+        unread_seconds=unread_seconds,
+        idle_seconds=idle_seconds,
+        min_bytes_per_second=min_bytes_per_second,
+        max_arriving_bytes=max_arriving_bytes,
+        max_unread_bytes=max_unread_bytes,
+        requests_per_second=requests_per_second,
+        request_burst=request_burst,
+    )
     configure_logging("supervisor")
-    raise typer.Exit(run(settings))
+    raise typer.Exit(run(settings, limits))
 
 
 @app.command(epilog=EPILOG)

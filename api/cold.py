@@ -31,19 +31,31 @@ from api.routes.stock import Stock
 from api.routes.supply import Supply
 from api.routes.transfers import Transfers
 from api.run_directory import RUN_DIRECTORY_VARIABLE
+from api.watch import Watch
 from engine import Inventory
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
 
 def create_cold_app(
-    inventory: Inventory, http_metrics: HttpMetrics, admission: Admission, *, durability: str, worker: int
+    inventory: Inventory,
+    http_metrics: HttpMetrics,
+    admission: Admission,
+    watch: Watch,
+    *,
+    durability: str,
+    worker: int,
 ) -> FastAPI:
     """The cold application of one worker. Its lifespan is entered before it serves."""
 
     def own_counts() -> WorkerCounts:
         return worker_counts(
-            str(worker), http_metrics, inventory.metrics, admission, is_connected=inventory.is_connected
+            str(worker),
+            http_metrics,
+            inventory.metrics,
+            admission,
+            watch,
+            is_connected=inventory.is_connected,
         )
 
     directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
@@ -87,6 +99,7 @@ def create_cold_app(
         app.add_api_route(route.path, route.handler, methods=list(route.methods), response_model=None)
     app.add_exception_handler(HTTPException, _answer_unrouted)
     app.state.readiness = readiness
+    app.state.limits = watch.limits
     return app
 
 

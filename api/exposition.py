@@ -5,6 +5,7 @@ from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from api.admission import Rank
+from api.limits import REACHABLE
 from api.metrics import (
     LATENCY_BUCKETS,
     RouteMetrics,
@@ -59,6 +60,11 @@ FAMILIES: Mapping[str, Family] = {
     "bincard_server_stalls_total": Family(
         "counter", "How often a stock server stopped to answer, so that new requests were refused at once."
     ),
+    "bincard_limits_reached_total": Family(
+        "counter",
+        "Requests and connections that were refused or ended at a limit (`docs/operating/limits.md`).",
+        ("limit",),
+    ),
     "bincard_connection_up": Family(
         "gauge", "Whether a worker has a connection to the stock server (1) or not (0).", ("worker",)
     ),
@@ -100,6 +106,11 @@ def render(workers: Sequence[WorkerCounts]) -> str:
     lines += _histogram(name, {}, CALL_BUCKETS, [*calls, 0], sum(worker.call_requests for worker in workers))
 
     _tell_admission(lines, workers)
+    name = "bincard_limits_reached_total"
+    _head(lines, name)
+    for limit in REACHABLE:
+        reached = sum(worker.reached.get(limit, 0) for worker in workers)
+        lines.append(f"{name}{_labels(limit=limit)} {reached}")
     _head(lines, "bincard_connection_up")
     for worker in sorted(workers, key=lambda counts: counts.worker):
         lines.append(f"bincard_connection_up{_labels(worker=worker.worker)} {int(worker.is_connected)}")

@@ -62,7 +62,7 @@ def tier_header(durability: str) -> tuple[bytes, bytes]:
 class Request:
     """What a handler needs to know."""
 
-    __slots__ = ("body", "headers", "method", "path", "query", "request_id")
+    __slots__ = ("body", "headers", "method", "path", "peer", "query", "request_id")
 
     def __init__(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
         self.method = method
@@ -72,6 +72,8 @@ class Request:
         self.headers = headers
         self.body = b""
         self.request_id = ""
+        self.peer = ""
+        """The address, or the network, that it came from."""
 
     def key(self) -> str | None:
         """The idempotency key, without the quotes that it may come in."""

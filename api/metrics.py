@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from msgspec import Struct, field
 
 from api.admission import Admission
+from api.watch import Watch
 from engine.metrics import EngineMetrics
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -75,6 +76,8 @@ class WorkerCounts(Struct, frozen=True):
     """Refused requests by rank; none of a process that admits nobody."""
     under_way: int = 0
     limit: int = 0
+    reached: dict[str, int] = field(default_factory=dict)
+    """How often each limit of callers was reached."""
 
 
 def worker_counts(
@@ -82,6 +85,7 @@ def worker_counts(
     http: HttpMetrics,
     engine: EngineMetrics,
     admission: Admission | None = None,
+    watch: Watch | None = None,
     *,
     is_connected: bool,
 ) -> WorkerCounts:
@@ -98,7 +102,10 @@ def worker_counts(
         engine.lane.requests,
         list(engine.lane.call_counts),
         engine.lane.stalls,
-        *((list(admission.shed), admission.under_way, admission.limit) if admission is not None else ()),
+        [] if admission is None else list(admission.shed),
+        0 if admission is None else admission.under_way,
+        0 if admission is None else admission.limit,
+        dict(watch.reached) if watch is not None else {},
     )
 
 

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document: the Structs of `schemas.py` and the operations of `operations`, put together."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -67,7 +67,17 @@ _HEADERS: Mapping[str, Any] = {
         "schema": {"const": "true"},
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "RateLimit": {
+        "description": "Requests that are left, and seconds until all are back.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Policy": {"description": "How many, in how many seconds.", "schema": {"type": "string"}},
     "Location": {"description": "Where it can be read.", "schema": {"type": "string"}},
+}
+
+_TOLD: Mapping[int, Sequence[str]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", "RateLimit", "RateLimit-Policy"),
 }
 
 
@@ -140,6 +150,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def problems_of(operation: Operation) -> list[str]:
     """The codes that an operation may answer, those included that come with its body and its key."""
     codes = list(operation.problems)
+    if operation.path.startswith("/v1/"):
+        codes.append("quota_exceeded")
     if JSON in _media(operation):
         codes.append("not_acceptable")
     if operation.body is not None:
@@ -169,7 +181,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status, codes in by_status.items():
         responses[str(status)] = {
             "description": "; ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
-            "headers": _headers("Retry-After") if status == HTTPStatus.SERVICE_UNAVAILABLE else _headers(),
+            "headers": _headers(*_TOLD.get(status, ())),
             "content": {
                 PROBLEM: {
                     "schema": _reference(ProblemAnswer),

@@ -20,6 +20,9 @@ REMEDIES: Mapping[str, str] = {
     "not_acceptable": "Accept application/json.",
     "request_timeout": "Send the request again with the same key.",
     "payload_too_large": "Split the request.",
+    "uri_too_long": "Ask for less at once, or with a body: POST /v1/availability/query.",
+    "headers_too_large": "Send fewer and shorter headers.",
+    "quota_exceeded": "Wait for `Retry-After` seconds, then send it again with the same key.",
     "unsupported_media_type": "Send the body with Content-Type: application/json.",
     "invalid_request": (
         "Correct what `errors` lists: `pointer` leads to the field (a name after `?` is a parameter of "

@@ -17,6 +17,8 @@ from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_type_h
 
 import msgspec
 
+from api.limits import Limits
+
 CONFIG_VARIABLE = "BINCARD_CONFIG"
 CONFIG_FILE = "bincard.toml"
 PREFIX = "BINCARD_"
@@ -145,7 +147,15 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
     json_file: File | None = None
 
 
-ALL = (ServeSettings, CheckSettings, RepartitionSettings, DoctorSettings, LoadSettings, ReplaySettings)
+ALL = (
+    ServeSettings,
+    Limits,
+    CheckSettings,
+    RepartitionSettings,
+    DoctorSettings,
+    LoadSettings,
+    ReplaySettings,
+)
 Told = TypeVar("Told", bound=msgspec.Struct)
 
 

@@ -11,15 +11,21 @@ import sys
 import uvicorn
 
 from api.app import create_app
+from api.http_worker import HEADERS
 from api.lifeline import bind_to_parent
+from api.limits import limits_of_environment
 from api.protocol import HotProtocol
 
 
 def main() -> None:
     bind_to_parent()
     protocol, worker = sys.argv[1:]
-    app = create_app(redis_url=os.environ["BINCARD_REDIS_URL"], durability="none", worker=int(worker))
-    app.most_connections = int(os.environ.get("BINCARD_TEST_CONNECTIONS", app.most_connections))
+    app = create_app(
+        redis_url=os.environ["BINCARD_REDIS_URL"],
+        durability="none",
+        worker=int(worker),
+        limits=limits_of_environment(),
+    )
     config = uvicorn.Config(
         app,
         http=HotProtocol if protocol == "hot" else "httptools",
@@ -28,6 +34,8 @@ def main() -> None:
         lifespan="on",
         log_level="warning",
         access_log=False,
+        server_header=False,
+        headers=HEADERS,
         timeout_graceful_shutdown=2,
     )
     with socket.socket(fileno=int(os.environ["BINCARD_LISTEN_FD"])) as listener:

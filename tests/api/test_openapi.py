@@ -12,12 +12,14 @@ from fastapi.routing import APIRoute
 from api import hot
 from api.admission import Admission
 from api.cold import create_cold_app
+from api.limits import DEFAULT
 from api.metrics import HttpMetrics
 from api.openapi import build_document, problems_of
 from api.operations import OPERATIONS
 from api.problems import PROBLEMS
 from api.remedies import REMEDIES, RETRIES
 from api.routes.documentation import ASSETS, FILES
+from api.watch import Watch
 from engine.outcomes import Retry
 from tests.api.service import Service, fresh_key
 
@@ -53,7 +55,9 @@ def _hot_routes() -> set[tuple[str, str]]:
 
 
 def _cold_routes() -> set[tuple[str, str]]:
-    app = create_cold_app(_NoInventory(), HttpMetrics(), Admission(), durability="none", worker=0)  # type: ignore[arg-type] - never called
+    app = create_cold_app(
+        _NoInventory(), HttpMetrics(), Admission(), Watch(DEFAULT, 1), durability="none", worker=0
+    )  # type: ignore[arg-type] - never called
     return {
         (method, route.path)
         for route in app.routes
@@ -105,6 +109,8 @@ def test_every_problem_is_documented() -> None:
         "forbidden",
         "method_not_allowed",
         "request_timeout",
+        "headers_too_large",
+        "uri_too_long",
     }
     assert set(PROBLEMS) - told <= everywhere | {"draining", "quantity_out_of_range"}
 
