@@ -117,6 +117,7 @@ def main() -> int:
     parser.add_argument("--server", default="valkey", help="the server to test on")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)))
     parser.add_argument("--sample", type=int, help="run only so many, evenly picked")
+    parser.add_argument("--only", type=Path, help="run only those whose names are lines of this file")
     parser.add_argument("--list", action="store_true", help="print the mutants and run none")
     options = parser.parse_args()
     names = options.files or sorted(
@@ -124,6 +125,10 @@ def main() -> int:
     )
     equivalent = read_equivalent()
     mutants = [mutant for name in names for mutant in mutants_of(name)]
+    unknown = {name for name in equivalent if name.partition(": ")[0] in names}
+    unknown -= {mutant.name for mutant in mutants}
+    if unknown:
+        sys.exit("\n".join([f"{EQUIVALENT.name} names what is no mutant any more:", *sorted(unknown)]))
     told = [mutant for mutant in mutants if mutant.name in equivalent]
     mutants = [mutant for mutant in mutants if mutant.name not in equivalent]
     if options.list:
@@ -131,6 +136,9 @@ def main() -> int:
             print(f"{mutant.file}:{mutant.line}\n  - {mutant.before.strip()}\n  + {mutant.after.strip()}")
         print(f"{len(mutants)} mutants, and {len(told)} equivalent ones")
         return 0
+    if options.only:
+        chosen = set(options.only.read_text(encoding="utf-8").splitlines())
+        mutants = [mutant for mutant in mutants if mutant.name in chosen]
     if options.sample:
         mutants = mutants[:: max(1, len(mutants) // options.sample)]
     survivors = run_all(mutants, options.tests, options.server, options.jobs)

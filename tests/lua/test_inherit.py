@@ -16,6 +16,7 @@ from tests.lua.books import (
     Position,
     Saved,
     Settings,
+    count,
     end_inheriting,
     fields_of,
     inherit,
@@ -82,11 +83,14 @@ def test_only_other_defaults_are_news(books: Books) -> None:
     assert books.key("defaults") not in books.read()
 
 
-def test_a_position_begins_with_its_defaults(books: Books) -> None:
+@pytest.mark.parametrize("verb", ["movement", "count"])
+def test_a_position_begins_with_its_defaults(books: Books, verb: str) -> None:
     """The first fact tells both; the item speaks before the location; elsewhere there are none."""
     books.seed(settings=DEFAULTS)
-    moves = [move(name(1), 5), move(name(2), 5, "S"), move(name(3), 5, "S", "hat")]
-    answers = books.batch(*moves)
+    places = [("W", "shoe"), ("S", "shoe"), ("S", "hat")]
+    moves = [move(name(number), 5, *place) for number, place in enumerate(places, 1)]
+    counts = [count(name(number), 5, 0, *place) for number, place in enumerate(places, 1)]
+    answers = books.batch(*(moves if verb == "movement" else counts))
     assert all(isinstance(answer, bytes) for answer in answers)
     wanted = {
         "W": Position(5, safety_stock=3, backorder_limit=7, low_stock=2),
