@@ -1179,7 +1179,7 @@ def source(
     name: bytes, groups: Sequence[Group], rules: Rules = _NO_RULES, *, ttl_ms: int = 900_000
 ) -> Request:  # fmt: skip
     """A reserve whose places the script chooses."""
-    start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
+    start = name + b"content1" + _int(ttl_ms, 4) + route_of(groups[0].members[0][0])
     return Request("source", start + encode_request(groups, rules) + b"detail")
 
 

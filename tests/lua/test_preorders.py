@@ -89,6 +89,7 @@ def test_real_units_before_those_that_come(books: Books) -> None:
 @pytest.mark.parametrize(
     ("position", "most"),
     [
+        (Position(2), 2),
         (Position(2, inbound=9), 11),
         (Position(2, 6, inbound=9, preordered=4), 5),
         (Position(2, 6, inbound=4, preordered=4), 0),
