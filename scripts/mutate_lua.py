@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from _bootstrap import ROOT, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 LUA = Path("engine") / "lua"
 ASKS, TELLS = "BINCARD_MUTANT_ASKS", "BINCARD_MUTANT_TELLS"
@@ -39,7 +39,14 @@ COPIED = ("engine", "scripts", "tests", "pyproject.toml")
 # The tests that know a file best, besides the one that is named after it; those of tests/lua stand first.
 _SETTINGS = ("settings/test_view.py", "settings/test_defaults.py", "settings/test_copies.py", "settings")
 _SUPPLY = ("supply/test_inbound.py", "supply/test_transfers.py", "supply")
-_SOURCING = ("lua/test_preorders.py", "sourcing/test_strategies.py", "sourcing/test_preorders.py", "sourcing")
+_SOURCING = (
+    "lua/test_choosing.py",
+    "lua/test_source.py",
+    "lua/test_preorders.py",
+    "sourcing/test_strategies.py",
+    "sourcing/test_preorders.py",
+    "sourcing",
+)
 _FACTS = ("lua/test_late_facts.py", "lua/test_movement.py", "lua/test_record_count.py")
 TESTS_OF = {
     "find_document": ("lua/test_documents.py", *_SUPPLY),
@@ -117,6 +124,7 @@ def main() -> int:
     parser.add_argument("--server", default="valkey", help="the server to test on")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)))
     parser.add_argument("--sample", type=int, help="run only so many, evenly picked")
+    parser.add_argument("--quick", action="store_true", help="no other tests than those of tests/lua")
     parser.add_argument("--only", type=Path, help="run only those whose names are lines of this file")
     parser.add_argument("--list", action="store_true", help="print the mutants and run none")
     options = parser.parse_args()
@@ -141,7 +149,15 @@ def main() -> int:
         mutants = [mutant for mutant in mutants if mutant.name in chosen]
     if options.sample:
         mutants = mutants[:: max(1, len(mutants) // options.sample)]
-    survivors = run_all(mutants, options.tests, options.server, options.jobs)
+    tests = {
+        name: [
+            path
+            for path in tests_of(name, options.tests)
+            if not options.quick or path.startswith("tests/lua")
+        ]
+        for name in names
+    }
+    survivors = run_all(mutants, tests, options.server, options.jobs)
     for mutant in survivors:
         print(
             f"SURVIVED {mutant.file}:{mutant.line}\n  - {mutant.before.strip()}\n  + {mutant.after.strip()}"
@@ -212,13 +228,13 @@ def drops(code: str) -> Iterator[str]:
         yield re.sub(r"math_max|math_min", lambda found: other[found[0]], code)
 
 
-def run_all(mutants: list[Mutant], tests: list[str], server: str, jobs: int) -> list[Mutant]:
-    """Those that survive; each job has a copy of the code and a test process of its own."""
+def run_all(mutants: list[Mutant], tests: Mapping[str, list[str]], server: str, jobs: int) -> list[Mutant]:
+    """Those that survive the tests of their files; each job has a copy and a test process."""
     survivors: list[Mutant] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bincard-mutants-") as folder, ExitStack() as open_processes:
         processes: Queue[TestProcess] = Queue()
-        paths = dict.fromkeys(path for mutant in mutants for path in tests_of(mutant.file, tests))
+        paths = dict.fromkeys(path for mutant in mutants for path in tests[mutant.file])
         for job in range(jobs):
             copy = copy_code(Path(folder) / str(job))
             processes.put(open_processes.enter_context(TestProcess(copy, [*paths], server)))
@@ -226,7 +242,7 @@ def run_all(mutants: list[Mutant], tests: list[str], server: str, jobs: int) -> 
         def run(mutant: Mutant) -> tuple[Mutant, str | None]:
             process = processes.get()
             try:
-                return mutant, process.killer_of(mutant, tests_of(mutant.file, tests))
+                return mutant, process.killer_of(mutant, tests[mutant.file])
             finally:
                 processes.put(process)
 

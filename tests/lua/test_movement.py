@@ -259,8 +259,8 @@ def test_the_promises_that_a_fact_breaks(
     ],
 )
 def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity: int, short: int) -> None:
-    """Only units that are promised and not there: what is withheld from sale covers promises as well, and what
-    is promised of inbound goods is not missing.
+    """Only units that are promised and not there: what is withheld from sale covers promises as well, and
+    what is promised of inbound goods is not missing.
     """
     hold, other = Hold((("shoe", "W", 4),)), Hold((("shoe", "Wide", 4),))
     wide = Position(4, 4)

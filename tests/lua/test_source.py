@@ -1,15 +1,12 @@
 """Holds whose places are chosen: which units of which place, who makes way, and all that is stored of it."""
 
-from collections.abc import Mapping, Sequence
-
-import pytest
+from collections.abc import Sequence
 
 from engine.setting_forms import encode_setting
-from engine.sourcing_plan import Group, Rules, Strategy
+from engine.sourcing_plan import Group, Rules
 from engine.types import Channel, Location, LocationKind, Pool
 from tests.lua.books import (
     NOW,
-    Answer,
     Books,
     Card,
     Hold,

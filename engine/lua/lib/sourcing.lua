@@ -195,6 +195,17 @@ function SOURCING.take_sets(request, group, place, sets)
   group.left = group.left - sets
 end
 
+-- Takes as many sets of a group at a place as are left and there; all that are left where a group may not be divided.
+-- Returns how many.
+function SOURCING.take_some(request, group, place)
+  local sets = math_min(group.left, SOURCING.sets_at(group, place, request.rules))
+  if sets == 0 or not request.splits and sets < group.left then
+    return 0
+  end
+  SOURCING.take_sets(request, group, place, sets)
+  return sets
+end
+
 -- ---------------------------------------------------------------- making way
 
 -- The holds of this call that may move: by id, what they are and how many units float where.
@@ -285,11 +296,12 @@ function SOURCING.free_up(state, member, place, needed, seen)
   return freed
 end
 
--- Whether any place of a member has units that nobody was promised.
+-- Whether any place of a member has units that nobody was promised; those of fences count as well.
 function SOURCING.has_free_place(member)
   for i = 1, #member.places do
     local position = load_position(member.card, member.places[i])
-    if position and free_units(position) + backorder_limit(position) > 0 then
+    local policy = policy_of[position]
+    if free_units(position) + backorder_limit(position) + (policy and policy[POLICY.FENCED] or 0) > 0 then
       return true
     end
   end
@@ -427,11 +439,7 @@ function SOURCING.take_in_order(state)
     local group = request.groups[g]
     SOURCING.rank_candidates(state, group)
     for i = 1, #group.candidates do
-      local place = group.candidates[i].place
-      local sets = math_min(group.left, SOURCING.sets_at(group, place, request.rules))
-      if sets > 0 and (request.splits or sets == group.left) then
-        SOURCING.take_sets(request, group, place, sets)
-      end
+      SOURCING.take_some(request, group, group.candidates[i].place)
     end
     if group.left > 0 and #group.members == 1 and not request.rules.counts_inbound then
       SOURCING.take_by_moving(state, group, group.candidates)
@@ -457,21 +465,14 @@ function SOURCING.shared_candidates(state)
   return found
 end
 
--- What of all groups a place could give: sets, counted in units.
+-- Takes of all groups for the pools what a place has. Returns how many sets.
 function SOURCING.take_at(state, place)
   local request, units = state.request, 0
   for g = 1, #request.groups do
     local group = request.groups[g]
-    if group.left > 0 and (group.place == '' or group.place == place) then
-      local sets = 0
-      for i = 1, #group.candidates do
-        if group.candidates[i].place == place then
-          sets = math_min(group.left, SOURCING.sets_at(group, place, request.rules))
-        end
-      end
-      if sets > 0 and (request.splits or sets == group.left) then
-        SOURCING.take_sets(request, group, place, sets)
-        units = units + sets
+    for i = 1, group.place == '' and #group.candidates or 0 do
+      if group.candidates[i].place == place then
+        units = units + SOURCING.take_some(request, group, place)
       end
     end
   end
@@ -498,11 +499,11 @@ function SOURCING.reset_request(state)
 end
 
 -- Takes what groups with a place of their own ask for.
-function SOURCING.take_bound(state)
-  local request = state.request
+function SOURCING.take_bound(request)
   for g = 1, #request.groups do
-    if request.groups[g].place ~= '' then
-      SOURCING.take_at(state, request.groups[g].place)
+    local group = request.groups[g]
+    if group.place ~= '' then
+      SOURCING.take_some(request, group, group.place)
     end
   end
 end
@@ -511,7 +512,7 @@ end
 -- most of what is left.
 function SOURCING.take_from_few(state, may_add)
   local request = state.request
-  SOURCING.take_bound(state)
+  SOURCING.take_bound(request)
   local candidates = SOURCING.shared_candidates(state)
   while SOURCING.units_left(request) > 0 do
     local best, most = nil, 0
@@ -573,7 +574,7 @@ function SOURCING.find_missing(state)
     for i = 1, #group.members do
       if not text_of[group.members[i].card] then
         unknown = unknown or { 'sku_not_found', last_seq }
-        if unknown[#unknown] ~= g - 1 then
+        if #unknown == 2 or unknown[#unknown] ~= g - 1 then
           unknown[#unknown + 1] = g - 1
         end
       end

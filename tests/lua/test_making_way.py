@@ -1,0 +1,177 @@
+"""Units that float make way for others: which, where to and how far; and what stays where it is."""
+
+import pytest
+
+from engine.sourcing_plan import Rules
+from engine.types import Buffer, Channel
+from tests.lua.books import (
+    COMMITTED,
+    FENCED_HERE,
+    Answer,
+    Books,
+    Card,
+    Fence,
+    Fences,
+    Hold,
+    Position,
+    Settings,
+    Stock,
+    fence_field,
+    name,
+    pack_terms,
+    source,
+)
+from tests.lua.choosing import line, lines_of, place, read_positions, settings
+
+A, B, C, M, N = (name(number) for number in (1, 2, 3, 8, 9))
+
+
+def holding(books: Books, stock: Stock, holds: dict[bytes, Hold], of: Settings | None = None) -> None:
+    """Seeds stock and who holds of it."""
+    books.seed(stock=stock, settings=of or settings(), operations=holds)
+
+
+def floats(
+    where: str, units: int, *, pools: str = "all", channel: str = "", bound: tuple[int, ...] = ()
+) -> Hold:
+    """Shoes that float."""
+    detail = pack_terms(channel, (pools,), bound) + b"detail"
+    return Hold((("shoe", where, units),), detail=detail)
+
+
+def floating(on_hand: int, units: int, **more: int) -> Position:
+    """Where all that is held floats."""
+    return Position(on_hand, units, floating=units, **more)
+
+
+def moved(books: Books, quantity: int, where: str = "S", **rules: object) -> tuple[Answer, dict[str, int]]:
+    """Asks for units of a place; where units are held then."""
+    answer = books.one(source(N, [line(quantity, where)], Rules(**rules)))  # type: ignore[arg-type]
+    held = {at: position.held for at, position in read_positions(books).items()}
+    return lines_of(answer), held
+
+
+def test_the_newest_makes_way_first(books: Books) -> None:
+    """And only as far as needed, to places in their order."""
+    card = Card({"S": floating(4, 4), "V": Position(1), "W": Position(9)}, (A, B))
+    holding(books, {"shoe": card}, {A: floats("S", 2), B: floats("S", 2)})
+    assert moved(books, 3) == ([("shoe", "S", 3)], {"S": 4, "V": 1, "W": 2})
+    records = books.read()[books.key("ops")]
+    assert lines_of([2, records[B]]) == [("shoe", "V", 1), ("shoe", "W", 1)]
+    assert lines_of([2, records[A]]) == [("shoe", "S", 1), ("shoe", "W", 1)]
+
+
+@pytest.mark.parametrize(
+    ("hold", "stock", "of"),
+    [
+        ("committed", {}, {}),
+        ("bound", {}, {}),
+        ("of a pool that is gone", {}, {}),
+        ("waits", {"S": Position(2, 4, floating=4, inbound=9, preordered=2)}, {}),
+        ("all", {}, {"places": (place("V", active=False), place("W", active=False))}),
+        ("all", {"V": Position(0), "W": Position(3, 3)}, {}),
+        ("here", {}, {"pools": {"here": "SX"}}),
+        ("web", {}, {"channels": [Channel("web", ("all",), Buffer(units=3))]}),
+    ],
+)
+def test_what_stays(books: Books, hold: str, stock: dict[str, Position], of: dict[str, object]) -> None:
+    """Units that are bound, committed, or have nowhere to go: refused, and all is as it was."""
+    before = {
+        "committed": floats("S", 2)._replace(state=COMMITTED),
+        "bound": floats("S", 2, bound=(0,)),
+        "of a pool that is gone": floats("S", 2, pools="gone"),
+        "web": floats("S", 2, channel="web"),
+        "here": floats("S", 2, pools="here"),
+    }.get(hold, floats("S", 2))
+    at = {"S": floating(2, 2), "V": Position(3), "W": Position(3), **stock}
+    if hold == "committed":
+        at["S"] = Position(2, 0, 2, floating=1)
+    told = settings(*of.get("places", ()), pools=of.get("pools"), channels=of.get("channels", ()))  # type: ignore[arg-type, misc] - as given
+    holding(books, {"shoe": Card(at, (A,))}, {A: before}, told)
+    state = books.read()
+    assert (
+        books.batch(source(M, [line(1, "S")]), source(N, [line(1, "S")]))
+        == [[b"insufficient_stock", 1, 0, 0, 1]] * 2
+    )
+    assert books.read() == state
+
+
+def test_a_path_over_several_places(books: Books) -> None:
+    """One makes way for the next, each within its own pool; what a refused request moved is back."""
+    of = settings(pools={"sv": "SV", "vw": "VW", "wx": "WX"})
+    card = Card({"S": floating(1, 1), "V": floating(1, 1), "W": floating(1, 1), "X": Position(1)}, (A, B, C))
+    holds = {
+        A: floats("S", 1, pools="sv"),
+        B: floats("V", 1, pools="vw"),
+        C: floats("W", 1, pools="wx"),
+    }
+    holding(books, {"shoe": card}, holds, of)
+    state = books.read()
+    assert books.one(source(M, [line(2, "S")])) == [b"insufficient_stock", 1, 0, 0, 2]
+    assert books.read() == state
+    two = [line(1, "S"), line(2, "S")]
+    assert books.one(source(M, two)) == [b"insufficient_stock", 1, 1, 0, 2]
+    assert books.read() == state
+    assert moved(books, 1) == ([("shoe", "S", 1)], {"S": 1, "V": 1, "W": 1, "X": 1})
+    records = books.read()[books.key("ops")]
+    assert [lines_of([0, records[one]]) for one in (A, B, C)] == [
+        [("shoe", "V", 1)], [("shoe", "W", 1)], [("shoe", "X", 1)]
+    ]  # fmt: skip
+
+
+def test_units_make_way_where_every_place_has_some(books: Books) -> None:
+    """None is full, and still one must move."""
+    card = Card({"S": floating(5, 3), "V": Position(3)}, (A,))
+    holding(books, {"shoe": card}, {A: floats("S", 3)})
+    assert moved(books, 4) == ([("shoe", "S", 4)], {"S": 5, "V": 2})
+
+
+def test_one_reservation_at_two_places(books: Books) -> None:
+    """Its bound line is not joined by units that float; a line that floats is."""
+    both = Hold(
+        (("shoe", "S", 2), ("shoe", "V", 1), ("shoe", "W", 1)),
+        detail=pack_terms("", ("all",), (1,)) + b"detail",
+    )
+    card = Card({"S": floating(2, 2), "V": Position(9, 1), "W": floating(4, 1)}, (A,))
+    holding(books, {"shoe": card}, {A: both})
+    assert moved(books, 2) == ([("shoe", "S", 2)], {"S": 2, "V": 1, "W": 3})
+    assert lines_of([0, books.read()[books.key("ops")][A]]) == [("shoe", "V", 1), ("shoe", "W", 3)]
+
+
+def test_a_line_that_may_not_be_divided(books: Books) -> None:
+    """Room is made at one place for all of it, or it is refused; one that may takes what comes free."""
+    card = Card({"S": floating(3, 3), "V": floating(2, 2), "W": Position(1)}, (A, B))
+    holds = {A: floats("S", 3), B: floats("V", 2)}
+    holding(books, {"shoe": card}, holds)
+    rules = Rules(pool="all", allow_split=False)
+    assert books.one(source(N, [line(2)], rules)) == [b"insufficient_stock", 1, 0, 1, 2]
+    more = Card({**card.positions, "W": Position(2)}, (A, B))
+    holding(books, {"shoe": more}, holds)
+    assert lines_of(books.one(source(N, [line(2)], rules))) == [("shoe", "W", 2)]
+    most = Card({"S": floating(3, 3), "V": Position(1), "W": Position(1)}, (A,))
+    holding(books, {"shoe": most}, {A: holds[A]})
+    assert lines_of(books.one(source(N, [line(2)], rules))) == [("shoe", "S", 2)]
+
+
+def test_fences_move_along(books: Books) -> None:
+    """Units that make way leave the fence of their channel here and use the one there."""
+    web = settings(channels=[Channel("web", ("all",))])
+    stock: Stock = {
+        "shoe": Card(
+            {
+                "S": floating(2, 2, flags=FENCED_HERE),
+                "V": Position(5, fenced=5, flags=FENCED_HERE),
+            },
+            (A,),
+        ),
+        fence_field("shoe", "S"): Fences((Fence("web", 0, 2),)),
+        fence_field("shoe", "V"): Fences((Fence("web", 1), Fence("app", 4))),
+    }
+    holding(books, stock, {A: floats("S", 2, channel="web")}, web)
+    refused = source(M, [line(2, "S")], Rules(channel="web"))
+    assert books.one(refused)[0] == b"insufficient_stock"
+    answer, held = moved(books, 1, channel="web")
+    assert (answer, held) == ([("shoe", "S", 1)], {"S": 2, "V": 1})
+    found = books.read()[books.key("stock")]
+    assert found[fence_field("shoe", "S").encode()] == Fence("web", 0, 2).packed
+    assert found[fence_field("shoe", "V").encode()] == Fence("web", 0, 1).packed + Fence("app", 4).packed
