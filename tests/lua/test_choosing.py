@@ -222,6 +222,12 @@ def test_strategies(books: Books, strategy: Strategy, groups: list[Group], found
             [line(4), line(9, sku="hat")],
             [("shoe", "V", 4), ("hat", "V", 4)],
         ),
+        (
+            Rules(pool="all", allow_split=False, allow_partial=True),
+            [line(20), line(1, sku="hat")],
+            [("hat", "S", 1)],
+        ),
+        (Rules(everywhere=True, allow_split=False), [line(5)], [("shoe", "W", 5)]),
         (Rules(allow_partial=True), [line(4, "S"), line(9, "V")], [("shoe", "S", 3), ("shoe", "V", 4)]),
     ],
 )

@@ -213,6 +213,13 @@ def test_a_cancelled_promise_and_one_that_is_fulfilled(books: Books) -> None:
     assert stored(books) == Position(inbound=9)
 
 
+def test_an_undivided_line(books: Books) -> None:
+    """It may wait like any other."""
+    books.seed(stock={"shoe": Card({"W": Position(2, inbound=9)})}, settings=SETTINGS)
+    books.one(source(A, order(5), Rules(from_inbound=True, allow_split=False)))
+    assert stored(books) == Position(2, 5, inbound=9, preordered=3)
+
+
 def test_fences(books: Books) -> None:
     """What remains of a fence is its channel's before what is inbound; lifted, it goes to who waits."""
     position = Position(5, 3, fenced=2, flags=FENCED_HERE, inbound=9)
