@@ -40,6 +40,7 @@ HERE = fence_field("shoe", "W")
         (Position(10), (), Buffer(percent=25), 7),
         (Position(8), (), Buffer(percent=25), 6),
         (Position(100), (), Buffer(percent=1), 99),
+        (Position(10_000), (), Buffer(percent=50), 5000),
         (Position(10, 2, unsellable=3), (), Buffer(percent=50), 1),
         (Position(0, unsellable=2, backorder_limit=5), (), Buffer(percent=50), 3),
         (Position(3, 2, backorder_limit=5), (), Buffer(units=1), 5),
@@ -76,6 +77,31 @@ def test_how_much_a_channel_may_take(
     *refused, answer = books.batch(*asked, source(C, [line(room)], rules))
     assert refused == [refusal, refusal]
     assert lines_of(answer) == [("shoe", "W", room)]
+
+
+@pytest.mark.parametrize(
+    ("position", "fences", "buffer", "room"),
+    [
+        (Position(10, 9, inbound=9), (), None, 10),
+        (Position(10, 9, inbound=9), (), Buffer(units=1), 0),
+        (Position(10, 8, inbound=9), (), Buffer(units=1), 1),
+        (Position(10, 10, inbound=9), (), Buffer(units=1), 9),
+        (Position(10, 5, fenced=2, inbound=9), (Fence("web", 2),), None, 2),
+        (Position(10, 5, fenced=2, inbound=9), (Fence("web", 2, spill=1),), None, 14),
+        (Position(10, 5, fenced=2, inbound=9), (Fence("web", 2, spill=1),), Buffer(units=1), 4),
+        (Position(10, 8, fenced=2, inbound=9), (Fence("web", 2),), None, 11),
+    ],
+)
+def test_how_much_of_what_is_inbound(
+    books: Books, position: Position, fences: tuple[Fence, ...], buffer: Buffer | None, room: int
+) -> None:
+    """None while units are there that the channel leaves to others."""
+    position = position._replace(flags=FENCED_HERE if fences else 0)
+    stock: Stock = {"shoe": Card({"W": position}), **({HERE: Fences(fences)} if fences else {})}
+    rules, of = Rules(channel="web", from_inbound=True), settings(channels=[Channel("web", ("all",), buffer)])
+    assert taken(books, stock, rules, line(room + 1), of=of) == [b"insufficient_stock", 1, 0, room, room + 1]
+    if room:
+        assert taken(books, stock, rules, line(room), of=of) == [("shoe", "W", room)]
 
 
 def test_sets_of_several_members(books: Books) -> None:
@@ -267,3 +293,11 @@ def test_settings_are_read_anew(books: Books) -> None:
     assert taken(books, stock, ALL, line(1), of=other) == [("shoe", "W", 1)]
     books.seed(stock=stock, settings=one._replace(number=other.number), epoch=2)
     assert lines_of(books.one(source(A, [line(1)], ALL))) == [("shoe", "S", 1)]
+
+
+def test_all_pools_of_a_channel(books: Books) -> None:
+    """Each place of each of them, once; those that are gone have none."""
+    of = settings(pools={"west": "VX", "e": "WX"}, channels=[Channel("web", ("west", "gone", "e"))])
+    stock, web = shoes(S=5, V=1, W=1, X=1), Rules(channel="web")
+    assert taken(books, stock, web, line(4), of=of) == [b"insufficient_stock", 1, 0, 3, 4]
+    assert taken(books, stock, web, line(3), of=of) == [("shoe", "V", 1), ("shoe", "W", 1), ("shoe", "X", 1)]

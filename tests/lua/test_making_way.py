@@ -126,16 +126,20 @@ def test_units_make_way_where_every_place_has_some(books: Books) -> None:
     assert moved(books, 4) == ([("shoe", "S", 4)], {"S": 5, "V": 2})
 
 
-def test_one_reservation_at_two_places(books: Books) -> None:
-    """Its bound line is not joined by units that float; a line that floats is."""
-    both = Hold(
-        (("shoe", "S", 2), ("shoe", "V", 1), ("shoe", "W", 1)),
-        detail=pack_terms("", ("all",), (1,)) + b"detail",
-    )
+@pytest.mark.parametrize("bound", [0, 1, 2])
+def test_one_reservation_at_several_places(books: Books, bound: int) -> None:
+    """Its bound line is not joined by units that float and stays bound; a line that floats is joined."""
+    lines = [("shoe", "S", 2), ("shoe", "W", 1)]
+    lines.insert(bound, ("shoe", "V", 1))
+    both = Hold(tuple(lines), detail=pack_terms("", ("all",), (bound,)) + b"detail")
     card = Card({"S": floating(2, 2), "V": Position(9, 1), "W": floating(4, 1)}, (A,))
     holding(books, {"shoe": card}, {A: both})
     assert moved(books, 2) == ([("shoe", "S", 2)], {"S": 2, "V": 1, "W": 3})
-    assert lines_of([0, books.read()[books.key("ops")][A]]) == [("shoe", "V", 1), ("shoe", "W", 3)]
+    left = [("shoe", "W", 3)]
+    left.insert(bound // 2, ("shoe", "V", 1))
+    record = books.read()[books.key("ops")][A]
+    assert lines_of([0, record]) == left
+    assert pack_terms("", ("all",), (bound // 2,)) + b"detail" in record
 
 
 def test_a_line_that_may_not_be_divided(books: Books) -> None:

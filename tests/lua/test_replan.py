@@ -10,6 +10,7 @@ from tests.lua.books import (
     COMMITTED,
     EXPIRE,
     EXPIRED,
+    FENCED_HERE,
     HELD,
     NOW,
     RELEASE,
@@ -19,13 +20,17 @@ from tests.lua.books import (
     RETENTION_MS,
     Books,
     Card,
+    Fence,
+    Fences,
     Hold,
     Memory,
     Position,
     Replanned,
     Resolved,
     choose,
+    fence_field,
     name,
+    pack_terms,
     replan,
     resolve,
 )
@@ -154,6 +159,64 @@ def test_what_does_not_fit(books: Books) -> None:
     after = AFTER._replace(lines=(("hat", "S", 4), ("shoe", "S", 1), ("shoe", "W", 6)))
     assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 0, 3, 4, 1, 0, 1]
     books.expect(stock=stock, operations={A: BEFORE})
+
+
+@pytest.mark.parametrize(
+    ("position", "asked", "available"),
+    [
+        (Position(9, 8, backorder_limit=2), 9, 6),
+        (Position(0, 8, backorder_limit=2), 6, 3),
+        (Position(9, 8), 7, 6),
+    ],
+)
+def test_what_does_not_fit_on_back_order(
+    books: Books, position: Position, asked: int, available: int
+) -> None:
+    """What is told leaves out units that may be ordered back, as everywhere, and never is less than that."""
+    stock = {"shoe": Card({"W": position}, (A,)), "hat": HAT}
+    books.seed(stock=stock, operations={A: BEFORE})
+    after = AFTER._replace(lines=(("shoe", "W", asked), ("hat", "S", 2)))
+    assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 0, available, asked]
+    books.expect(stock=stock, operations={A: BEFORE})
+
+
+def test_a_line_that_is_missing_already(books: Books) -> None:
+    """It may stay as it is while another one changes."""
+    stock = {"shoe": shoe(Position(0, 5), Position(2), A), "hat": HAT}
+    books.seed(stock=stock, operations={A: BEFORE})
+    after = AFTER._replace(lines=(("shoe", "W", 5), ("hat", "S", 1)))
+    assert books.one(replan(A, after)) == after.tail
+
+
+def test_committed_units_need_room_as_well(books: Books) -> None:
+    """In the place to which they go."""
+    before = BEFORE._replace(state=COMMITTED, held_end=COMMIT)
+    stock = {"shoe": shoe(Position(9, 0, 5), Position(2), A), "hat": Card({"S": Position(2, 0, 2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = AFTER._replace(
+        lines=(("shoe", "W", 2), ("shoe", "S", 3), ("hat", "S", 2)), state=COMMITTED, held_end=COMMIT
+    )
+    assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 1, 2, 3]
+    books.expect(stock=stock, operations={A: before})
+
+
+def test_units_of_a_fence(books: Books) -> None:
+    """What its channel may take a reservation may move to; a plain one may not."""
+    fence = Fence("web", 3)
+    for terms, word in ((pack_terms("web"), bytes), (pack_terms("app"), list), (b"", list)):
+        before = Hold((("shoe", "W", 5),), detail=terms + b"detail")
+        south = Position(3, fenced=3, flags=FENCED_HERE)
+        books.seed(
+            stock={
+                "shoe": shoe(Position(9, 5), south, A),
+                fence_field("shoe", "S"): Fences((fence,)),
+            },
+            operations={A: before},
+        )
+        after = before._replace(lines=(("shoe", "W", 2), ("shoe", "S", 3)), revision=1, changed=2)
+        assert isinstance(books.one(replan(A, after)), word)
+        left = Fence("web", 0, 3) if word is bytes else fence
+        assert books.read()[books.key("stock")][fence_field("shoe", "S").encode()] == left.packed
 
 
 def test_what_nobody_stocks(books: Books) -> None:

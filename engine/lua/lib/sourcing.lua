@@ -132,15 +132,12 @@ function SOURCING.room(position, place, sku, rules)
   return rules.counts_inbound and room + SOURCING.inbound_room(position, place, sku, rules) or room
 end
 
--- How many sets of a group a place has.
+-- How many sets of a group one of its candidates has.
 function SOURCING.sets_at(group, place, rules)
   local sets = math.huge
   for i = 1, #group.members do
     local member = group.members[i]
     local position = load_position(member.card, place)
-    if not position then
-      return 0
-    end
     sets = math_min(sets, math_floor(SOURCING.room(position, place, member.sku, rules) / member.units))
   end
   return sets
