@@ -117,6 +117,8 @@ def test_sets_of_several_members(books: Books) -> None:
     assert taken(books, stock, ALL, Group(5, None, kit)) == [b"insufficient_stock", 1, 0, 4, 5]
     assert taken(books, stock, ALL, Group(2, None, (("shoe", 2),))) == [("shoe", "S", 4)]
     assert all(not position.floating for position in read_positions(books).values())
+    taken(books, stock, ALL, Group(1, None, (("hat", 1), ("shoe", 1))))
+    assert all(not position.floating for position in read_positions(books).values())
 
 
 # ---------------------------------------------------------------- order
@@ -190,6 +192,17 @@ def test_places_that_cannot_be_chosen(books: Books) -> None:
     assert taken(books, stock, Rules(pool="all", capability="returns"), line(1), of=one)[2:] == [
         0, 0, 1
     ]  # fmt: skip
+
+
+def test_lines_share_a_fence(books: Books) -> None:
+    """Each takes of it as much as it asks for."""
+    stock: Stock = {
+        "shoe": Card({"W": Position(9, fenced=5, flags=FENCED_HERE)}),
+        HERE: Fences((Fence("web", 5),)),
+    }
+    of, web = settings(channels=[Channel("web", ("all",))]), Rules(channel="web")
+    assert taken(books, stock, web, line(1, "W"), line(4, "W"), of=of) == [("shoe", "W", 5)]
+    assert taken(books, stock, web, line(2, "W"), line(4, "W"), of=of)[2:] == [1, 5, 4]
 
 
 def test_every_place_of_a_divided_sku(books: Books) -> None:

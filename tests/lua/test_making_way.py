@@ -67,7 +67,7 @@ def test_the_newest_makes_way_first(books: Books) -> None:
         ("committed", {}, {}),
         ("bound", {}, {}),
         ("of a pool that is gone", {}, {}),
-        ("waits", {"S": Position(2, 4, floating=4, inbound=9, preordered=2)}, {}),
+        ("waits", {"S": Position(2, 3, floating=3, inbound=9, preordered=1)}, {}),
         ("all", {}, {"places": (place("V", active=False), place("W", active=False))}),
         ("all", {"V": Position(0), "W": Position(3, 3)}, {}),
         ("here", {}, {"pools": {"here": "SX"}}),
@@ -117,6 +117,40 @@ def test_a_path_over_several_places(books: Books) -> None:
     assert [lines_of([0, records[one]]) for one in (A, B, C)] == [
         [("shoe", "V", 1)], [("shoe", "W", 1)], [("shoe", "X", 1)]
     ]  # fmt: skip
+
+
+def test_units_that_moved_may_move_on(books: Books) -> None:
+    """Within one request: the next line wants the place that the first one filled."""
+    card = Card({"S": floating(1, 1), "V": Position(1), "W": Position(1)}, (A,))
+    holding(books, {"shoe": card}, {A: floats("S", 1)})
+    assert lines_of(books.one(source(N, [line(1, "S"), line(1, "V")]))) == [
+        ("shoe", "S", 1), ("shoe", "V", 1)
+    ]  # fmt: skip
+    assert lines_of([0, books.read()[books.key("ops")][A]]) == [("shoe", "W", 1)]
+
+
+def test_only_what_is_needed_moves_on(books: Books) -> None:
+    """A place with some room makes as much of it as is missing; the first place may be the one to go to."""
+    of = settings(pools={"sv": "SV", "vx": "VX"})
+    card = Card({"V": floating(3, 2), "S": floating(2, 2), "X": Position(5)}, (A, B))
+    holding(books, {"shoe": card}, {A: floats("V", 2, pools="vx"), B: floats("S", 2, pools="sv")}, of)
+    assert moved(books, 2) == ([("shoe", "S", 2)], {"V": 3, "S": 2, "X": 1})
+
+
+def test_others_on_the_same_card(books: Books) -> None:
+    """Plain holds, and those that float there with another SKU, are no help."""
+    holds = {
+        A: floats("S", 1),
+        B: Hold((("shoe", "S", 1),)),
+        C: Hold((("hat", "S", 1), ("shoe", "X", 1)), detail=pack_terms("", ("all",)) + b"detail"),
+    }
+    card = Card({"S": Position(2, 2, floating=1), "W": Position(1), "X": floating(1, 1)}, (A, B, C))
+    hat = Card({"S": floating(1, 1), "W": Position(1)}, (C,))
+    holding(books, {"shoe": card, "hat": hat}, holds)
+    assert moved(books, 1) == ([("shoe", "S", 1)], {"S": 2, "W": 1, "X": 1})
+    records = books.read()[books.key("ops")]
+    assert lines_of([0, records[A]]) == [("shoe", "W", 1)]
+    assert [records[one] for one in (B, C)] == [holds[one].packed(one) for one in (B, C)]
 
 
 def test_units_make_way_where_every_place_has_some(books: Books) -> None:

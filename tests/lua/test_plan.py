@@ -210,6 +210,21 @@ def test_as_if_holds_were_given_back(books: Books) -> None:
     assert books.read() == before
 
 
+def test_a_fence_that_covers_a_part(books: Books) -> None:
+    """Only so much of a hold goes back to it; the rest is for all."""
+    stock: Stock = {
+        "shoe": Card({"W": Position(5, 3, fenced=1, flags=FENCED_HERE)}, (A,)),
+        fence_field("shoe", "W"): Fences((Fence("web", 0, 1), Fence("app", 1))),
+    }
+    web = [Channel("web", ("all",)), Channel("app", ("all",))]
+    hold = Hold((("shoe", "W", 3),), detail=pack_terms("web") + b"detail")
+    books.seed(stock=stock, operations={A: hold}, settings=settings(channels=web))
+    asked = [own([line(1)], Rules(channel=one), A) for one in ("web", "app")]
+    asked.append(own([line(1)], ALL, A))
+    rooms = [told(packed)[0].sets for _, _, packed in books.batch(*asked)]
+    assert rooms == [1, 1, 3]
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_own_holds_do_not_make_way(books: Books, named: bool) -> None:
     """What counts as free does not move; the holds of others do."""

@@ -219,6 +219,30 @@ def test_units_of_a_fence(books: Books) -> None:
         assert books.read()[books.key("stock")][fence_field("shoe", "S").encode()] == left.packed
 
 
+def test_lines_that_float_from_now_on(books: Books) -> None:
+    """And one that no longer does; a plain card gets room for what floats."""
+    before = BEFORE._replace(detail=pack_terms("", ("p",), (0,)) + b"detail")
+    stock = {"shoe": Card({"W": Position(9, 5)}, (A,)), "hat": Card({"S": Position(2, 2, floating=2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = before._replace(
+        revision=1,
+        changed=2,
+        detail=pack_terms("", ("p",), (1,)) + b"detail",
+        first_lines=before.lines,
+        first_detail=before.detail,
+    )
+    assert books.one(replan(A, after)) == after.tail
+    books.expect(
+        seq=2,
+        stock={
+            "shoe": Card({"W": Position(9, 5, floating=5)}, (A,)),
+            "hat": Card({"S": Position(2, 2)}, (A,), form=2),
+        },
+        operations={A: after},
+        log=[(2, [Replanned(A, after)])],
+    )
+
+
 def test_what_nobody_stocks(books: Books) -> None:
     """A position that is not there is named; one of a SKU that is nowhere first of all."""
     stock = {"shoe": Card({"W": Position(9, 5)}, (A,)), "hat": HAT}

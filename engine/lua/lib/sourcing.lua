@@ -260,8 +260,8 @@ function SOURCING.free_up(state, member, place, needed, seen)
   seen[place] = true
   local position, freed = load_position(member.card, place), 0
   local policy = position and policy_of[position]
-  -- What is given back where some wait is theirs.
-  if not policy or policy[POLICY.FLOATING] == 0 or policy[POLICY.PREORDERED] > 0 then
+  -- Units of this trial may float where none did before. What is given back where some wait is theirs.
+  if not policy or policy[POLICY.FLOATING] == 0 and #state.moves == 0 or policy[POLICY.PREORDERED] > 0 then
     return 0
   end
   local floaters = SOURCING.floaters_at(state, card_of(position), place, member.sku)
