@@ -1344,6 +1344,15 @@ def page_of(location: str) -> int:
     return number % _PAGES
 
 
+def places_of_pages() -> dict[int, str]:
+    """For each page of a divided SKU a location that lies on it."""
+    found: dict[int, str] = {}
+    for number in range(10_000):
+        found.setdefault(page_of(f"L{number}"), f"L{number}")
+    assert len(found) == _PAGES
+    return found
+
+
 def fields_of(sku: str, item: Card | Divided | Fences) -> dict[bytes, bytes]:
     """The fields of the stock hash that a SKU has."""
     if isinstance(item, Card):

@@ -4,8 +4,9 @@ from math import asin, cos, radians, sin, sqrt
 
 import pytest
 
+from engine.setting_forms import encode_setting
 from engine.sourcing_plan import Group, Rules, Strategy
-from engine.types import Buffer, Capability, Channel
+from engine.types import Buffer, Capability, Channel, Pool
 from tests.lua.books import (
     FENCED_HERE,
     Books,
@@ -18,7 +19,7 @@ from tests.lua.books import (
     Stock,
     fence_field,
     name,
-    page_of,
+    places_of_pages,
     plan,
     source,
 )
@@ -206,10 +207,21 @@ def test_lines_share_a_fence(books: Books) -> None:
 
 
 def test_every_place_of_a_divided_sku(books: Books) -> None:
-    """Also those on its other cards; for who asks of everywhere."""
-    pages = {page_of(at): Card({at: Position(2)}) for at in "SVW"}
-    books.seed(stock={"shoe": Divided(pages)}, settings=settings())
-    assert sorted(lines_of(books.one(source(A, [line(6)], ALL)))) == [("shoe", at, 2) for at in "SVW"]
+    """On any of its cards; for who asks for everywhere and for who asks for a pool."""
+    found = places_of_pages()
+    pages = {page: Card({at: Position(2)}) for page, at in found.items()}
+    of = settings(*map(place, found.values()))
+    of.pools["pages"] = encode_setting(Pool("pages", tuple(found.values())))
+    for rules in (Rules(everywhere=True), Rules(pool="pages")):
+        books.seed(stock={"shoe": Divided(pages)}, settings=of)
+        lines = lines_of(books.one(source(A, [line(128)], rules)))
+        assert sorted(lines) == sorted(("shoe", at, 2) for at in found.values())
+
+
+def test_a_place_of_no_pool(books: Books) -> None:
+    """Of places that are as good, the one that nobody else needs."""
+    of = settings(pools={"all": "SV"})
+    assert taken(books, shoes(S=3, V=3, W=3), Rules(everywhere=True), line(3), of=of) == [("shoe", "W", 3)]
 
 
 # ---------------------------------------------------------------- strategies

@@ -154,10 +154,30 @@ def test_others_on_the_same_card(books: Books) -> None:
 
 
 def test_units_make_way_where_every_place_has_some(books: Books) -> None:
-    """None is full, and still one must move."""
+    """None is full, and still some must move, if the line may not be divided."""
     card = Card({"S": floating(5, 3), "V": Position(3)}, (A,))
     holding(books, {"shoe": card}, {A: floats("S", 3)})
-    assert moved(books, 4) == ([("shoe", "S", 4)], {"S": 5, "V": 2})
+    assert moved(books, 4, allow_split=False) == ([("shoe", "S", 4)], {"S": 5, "V": 2})
+
+
+@pytest.mark.parametrize(
+    "free", [Position(1), Position(0, backorder_limit=1), Position(-1, backorder_limit=2)]
+)
+def test_where_there_is_room(books: Books, free: Position) -> None:
+    """In the first place, or behind it on the card; of what may be ordered back as well."""
+    for card in (Card({"V": free, "S": floating(1, 1)}, (A,)), Card({"S": floating(1, 1), "V": free}, (A,))):
+        holding(books, {"shoe": card}, {A: floats("S", 1)})
+        assert moved(books, 1) == ([("shoe", "S", 1)], {"V": 1, "S": 1})
+
+
+def test_room_that_is_made_again_and_again(books: Books) -> None:
+    """Each time one unit: behind each other they all go by the same place."""
+    of = settings(pools={"sv": "SV", "vx": "VX"})
+    card = Card({"S": floating(2, 2), "V": floating(2, 2), "X": Position(2)}, (A, B, C, M))
+    holds = {A: floats("S", 1, pools="sv"), B: floats("S", 1, pools="sv")}
+    holds |= {C: floats("V", 1, pools="vx"), M: floats("V", 1, pools="vx")}
+    holding(books, {"shoe": card}, holds, of)
+    assert moved(books, 2) == ([("shoe", "S", 2)], {"S": 2, "V": 2, "X": 2})
 
 
 @pytest.mark.parametrize("bound", [0, 1, 2])

@@ -27,10 +27,12 @@ from tests.lua.books import (
     Position,
     Replanned,
     Resolved,
+    basket,
     choose,
     fence_field,
     name,
     pack_terms,
+    place_of,
     replan,
     resolve,
 )
@@ -142,6 +144,59 @@ def test_what_was_not_found(books: Books) -> None:
         to_count={("hat", "S"): NOW},
         log=[(2, [Replanned(A, after)])],
     )
+
+
+def test_what_was_not_found_of_the_first_line(books: Books) -> None:
+    """Each line is looked at."""
+    before = BEFORE._replace(state=COMMITTED, held_end=COMMIT)
+    stock = {"shoe": Card({"W": Position(9, 0, 5)}, (A,)), "hat": Card({"S": Position(2, 0, 2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = AFTER._replace(state=COMMITTED, held_end=COMMIT, progress=((0, 4, 0, 1), (0, 1, 0, 1)))
+    assert books.one(replan(A, after, is_short=True)) == after.tail
+    assert books.read()[books.key("wanted")] == {
+        place_of(place) + sku: NOW.to_bytes(6, "little") for sku, place in ((b"shoe", "W"), (b"hat", "S"))
+    }
+
+
+def test_units_come_back_to_a_card_that_they_left(books: Books) -> None:
+    """All that was there is fulfilled: the claim went with it, and comes anew."""
+    before = BEFORE._replace(state=COMMITTED, held_end=COMMIT, progress=((0, 0, 5, 0), (0, 2, 0, 0)))
+    stock = {"shoe": shoe(Position(9), Position(2), X), "hat": Card({"S": Position(2, 0, 2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = AFTER._replace(
+        lines=(("shoe", "W", 5), ("hat", "S", 1), ("shoe", "S", 1)),
+        state=COMMITTED,
+        held_end=COMMIT,
+        progress=((0, 0, 5, 0), (0, 1, 0, 0), (0, 1, 0, 0)),
+        blocks=(0, 0, 0),
+    )
+    assert books.one(replan(A, after)) == after.tail
+    books.expect(
+        seq=2,
+        stock={
+            "shoe": shoe(Position(9), Position(2, 0, 1), X, A),
+            "hat": Card({"S": Position(2, 0, 1)}, (A,)),
+        },
+        operations={A: after},
+        log=[(2, [Replanned(A, after)])],
+    )
+
+
+def test_very_much_has_lapsed(books: Books) -> None:
+    """More than one call gives back: who is short is told to repeat, who names what is not there is not."""
+    names = tuple(name(1000 + number) for number in range(514))
+    one = Hold((("coat", "W", 1),), deadline_ms=NOW - 1)
+    holds = {each: one._replace(blocks=(at // 16,)) for at, each in enumerate(names)}
+    blocks = {at: names[at * 16 : at * 16 + 16] for at in range(32)}
+    coat = Card({"W": Position(514, 514)}, names[512:], block=32, blocks=blocks)
+    books.seed(
+        stock={"shoe": Card({"W": Position(5, 5)}, (A,)), "hat": HAT, "coat": coat},
+        operations={A: BEFORE, **holds},
+        due={(NOW - 2, "h", names[:500]), (NOW - 1, "h", names[500:512]), (NOW, "h", names[512:])},
+    )
+    gone = AFTER._replace(lines=(("shoe", "N", 1), ("hat", "S", 2)))
+    more = AFTER._replace(lines=(("shoe", "W", 6), ("hat", "S", 2)))
+    assert books.batch(replan(A, more), replan(A, gone)) == [[b"overdue"], [b"not_stocked", 513, 0]]
 
 
 def test_only_the_part_of_the_caller(books: Books) -> None:
@@ -301,8 +356,11 @@ def test_what_is_over(books: Books, state: int, ends: tuple[int, int], word: byt
     before = BEFORE._replace(state=state, held_end=ends[0], closed_by=ends[1])
     books.seed(operations={A: before})
     assert books.one(replan(A, AFTER)) == [word, 1]
+    sought = basket((("shoe", "W", 1),))
     assert books.one(replan(B, AFTER)) == [b"reservation_not_found", 1]
     books.expect(operations={A: before})
+    books.seed(operations={A: sought})
+    assert books.one(replan(A, AFTER)) == [b"reservation_not_found", 1]
 
 
 def test_a_repeat(books: Books) -> None:

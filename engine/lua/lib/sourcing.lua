@@ -315,7 +315,7 @@ function SOURCING.take_by_moving(state, group, candidates)
       local room = SOURCING.sets_at(group, place, request.rules)
       progress = SOURCING.free_up(state, member, place, group.left * member.units - room, {}) > 0
       local sets = math_min(group.left, SOURCING.sets_at(group, place, request.rules))
-      if sets >= at_once and sets > 0 then
+      if sets >= at_once then
         SOURCING.take_sets(request, group, place, sets)
       end
     end
