@@ -234,6 +234,7 @@ def test_a_place_of_no_pool(books: Books) -> None:
         (Strategy.SINGLE_LOCATION, [line(6)], [b"insufficient_stock", 1, 0, 12, 6]),
         (Strategy.SINGLE_LOCATION, [line(5), line(3, "S")], [("shoe", "S", 3), ("shoe", "W", 5)]),
         (Strategy.SINGLE_LOCATION, [line(3, "S"), line(1, "V", "hat")], [("shoe", "S", 3), ("hat", "V", 1)]),
+        (Strategy.SINGLE_LOCATION, [line(1)], [("shoe", "S", 1)]),
         (Strategy.FEWEST_SPLITS, [line(8)], [("shoe", "W", 5), ("shoe", "S", 3)]),
         (Strategy.FEWEST_SPLITS, [line(4), line(4, sku="hat")], [("shoe", "V", 4), ("hat", "V", 4)]),
         (
@@ -278,14 +279,39 @@ def test_strategies(books: Books, strategy: Strategy, groups: list[Group], found
             [line(20), line(1, sku="hat")],
             [("hat", "S", 1)],
         ),
+        (Rules(pool="all", allow_partial=True), [line(1, sku="tie")], [b"insufficient_stock", 1, 0, 0, 1]),
+        (Rules(allow_partial=True), [line(20, "S")], [("shoe", "S", 3)]),
         (Rules(everywhere=True, allow_split=False), [line(5)], [("shoe", "W", 5)]),
         (Rules(allow_partial=True), [line(4, "S"), line(9, "V")], [("shoe", "S", 3), ("shoe", "V", 4)]),
     ],
 )
 def test_parts_and_splits(books: Books, rules: Rules, groups: list[Group], found: object) -> None:
     """A line undivided, or less than was asked."""
-    stock = {**shoes(S=3, V=4, W=5), "hat": Card({"S": Position(1), "V": Position(4)})}
+    stock = {
+        **shoes(S=3, V=4, W=5),
+        "hat": Card({"S": Position(1), "V": Position(4)}),
+        "tie": Card({"S": Position(0)}),
+    }
     assert taken(books, stock, rules, *groups) == found
+
+
+@pytest.mark.parametrize(
+    ("strategy", "quantity", "found"),
+    [
+        (Strategy.SINGLE_LOCATION, 4, [("shoe", "S", 4)]),
+        (Strategy.SINGLE_LOCATION, 3, [("shoe", "V", 3)]),
+        (Strategy.PRIORITY, 6, [("shoe", "S", 3), ("shoe", "V", 3)]),
+        (Strategy.FEWEST_SPLITS, 6, [("shoe", "S", 3), ("shoe", "V", 3)]),
+        (Strategy.SINGLE_LOCATION, 6, [b"insufficient_stock", 1, 0, 8, 6]),
+    ],
+)
+def test_strategies_and_what_is_inbound(
+    books: Books, strategy: Strategy, quantity: int, found: object
+) -> None:
+    """Only what is there does not suffice for is taken of it; one location for all is sought again."""
+    stock = shoes(S=Position(1, inbound=4), V=3)
+    rules = Rules(pool="all", strategy=strategy, from_inbound=True)
+    assert taken(books, stock, rules, line(quantity)) == found
 
 
 def test_what_is_not_there(books: Books) -> None:
@@ -298,6 +324,7 @@ def test_what_is_not_there(books: Books) -> None:
         (Rules(channel="none"), [line(1)], [b"channel_not_found", 1]),
         (Rules(channel="none", everywhere=True), [line(1)], [b"channel_not_found", 1]),
         (Rules(), [line(1, "W"), line(1)], [b"channel_not_found", 1]),
+        (Rules(from_inbound=True, allow_split=False), [line(1)], [b"channel_not_found", 1]),
         (Rules(channel="none"), [line(1, "W")], [("shoe", "W", 1)]),
         (Rules(everywhere=True), [line(1)], [("shoe", "W", 1)]),
         (Rules(channel="web"), [line(1)], [("shoe", "W", 1)]),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.sourcing_plan import Rules
+from engine.sourcing_plan import Group, Rules, Strategy
 from engine.types import Buffer, Channel
 from tests.lua.books import (
     COMMITTED,
@@ -168,6 +168,28 @@ def test_where_there_is_room(books: Books, free: Position) -> None:
     for card in (Card({"V": free, "S": floating(1, 1)}, (A,)), Card({"S": floating(1, 1), "V": free}, (A,))):
         holding(books, {"shoe": card}, {A: floats("S", 1)})
         assert moved(books, 1) == ([("shoe", "S", 1)], {"V": 1, "S": 1})
+
+
+@pytest.mark.parametrize("quantity", [2, 3])
+def test_few_places_for_which_others_make_way(books: Books, quantity: int) -> None:
+    """Where what is free does not suffice, the places are taken in their order."""
+    of = settings(pools={"s": "S", "sv": "SV"})
+    card = Card({"S": Position(4, 3, floating=3), "V": Position(3)}, (A,))
+    holding(books, {"shoe": card}, {A: floats("S", 3, pools="sv")}, of)
+    rules = Rules(pool="s", strategy=Strategy.FEWEST_SPLITS)
+    assert lines_of(books.one(source(N, [line(quantity)], rules))) == [("shoe", "S", quantity)]
+    assert read_positions(books)["V"].held == quantity - 1
+
+
+def test_nobody_makes_way_for_a_kit(books: Books) -> None:
+    """Its members come from one place, as they are."""
+    stock: Stock = {
+        "shoe": Card({"S": floating(1, 1), "V": Position(1)}, (A,)),
+        "hat": Card({"S": Position(1)}),
+    }
+    holding(books, stock, {A: floats("S", 1)})
+    kit = Group(1, "S", (("shoe", 1), ("hat", 1)))
+    assert books.one(source(N, [kit])) == [b"insufficient_stock", 1, 0, 0, 1]
 
 
 def test_room_that_is_made_again_and_again(books: Books) -> None:

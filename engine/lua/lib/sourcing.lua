@@ -438,13 +438,13 @@ function SOURCING.take_in_order(state)
     for i = 1, #group.candidates do
       SOURCING.take_some(request, group, group.candidates[i].place)
     end
-    if group.left > 0 and #group.members == 1 and not request.rules.counts_inbound then
+    if #group.members == 1 and not request.rules.counts_inbound then
       SOURCING.take_by_moving(state, group, group.candidates)
     end
   end
 end
 
--- The candidates of all groups for the pools, best first.
+-- The candidates of all groups, best first.
 function SOURCING.shared_candidates(state)
   local request, by_place, found = state.request, {}, {}
   for g = 1, #request.groups do
@@ -452,7 +452,7 @@ function SOURCING.shared_candidates(state)
     SOURCING.rank_candidates(state, group)
     for i = 1, #group.candidates do
       local candidate = group.candidates[i]
-      if group.place == '' and not by_place[candidate.place] then
+      if not by_place[candidate.place] then
         by_place[candidate.place] = true
         found[#found + 1] = candidate
       end
@@ -462,12 +462,12 @@ function SOURCING.shared_candidates(state)
   return found
 end
 
--- Takes of all groups for the pools what a place has. Returns how many sets.
+-- Takes of all groups what a place has. Returns how many sets.
 function SOURCING.take_at(state, place)
   local request, units = state.request, 0
   for g = 1, #request.groups do
     local group = request.groups[g]
-    for i = 1, group.place == '' and #group.candidates or 0 do
+    for i = 1, #group.candidates do
       if group.candidates[i].place == place then
         units = units + SOURCING.take_some(request, group, place)
       end
