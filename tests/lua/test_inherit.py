@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from engine import Item, Location
+from engine import Component, Item, Location
 from engine.cards import UNLIMITED
 from engine.setting_forms import Setting, encode_setting
 from engine.types import LocationKind, PolicyDefaults
@@ -70,6 +70,15 @@ def test_defaults_are_read_of_settings(books: Books, setting: Setting, packed: b
             inheriting=() if packed is None else [(1, kind, own)],
         ),
     )
+
+
+def test_the_defaults_of_a_kit(books: Books) -> None:
+    """Behind its components."""
+    books.seed()
+    parts = (Component("hat", 1), Component("a long name", 2))
+    kit = Item("shoe", components=parts, policy=PolicyDefaults(backorder_limit=7))
+    assert books.one(save_setting("shoe", encode_setting(kit), kind=ITEM)) == [2, 1]
+    assert books.read()[books.key("defaults")] == {b"%d\nshoe" % ITEM: OF_ITEM}
 
 
 def test_only_other_defaults_are_news(books: Books) -> None:

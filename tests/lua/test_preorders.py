@@ -213,6 +213,13 @@ def test_a_cancelled_promise_and_one_that_is_fulfilled(books: Books) -> None:
     assert stored(books) == Position(inbound=9)
 
 
+def test_units_that_are_there(books: Books) -> None:
+    """Who may wait and need not does not."""
+    books.seed(stock={"shoe": Card({"W": Position(5, inbound=3)})}, settings=SETTINGS)
+    books.one(source(A, order(2), WAITS))
+    assert stored(books) == Position(5, 2, inbound=3)
+
+
 def test_an_undivided_line(books: Books) -> None:
     """It may wait like any other."""
     books.seed(stock={"shoe": Card({"W": Position(2, inbound=9)})}, settings=SETTINGS)

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from engine.setting_forms import encode_setting
 from engine.sourcing_plan import Group, Rules
 from engine.types import Channel, Location, LocationKind, Pool
 from tests.lua.books import (
+    BASKET,
     NOW,
+    RESERVE,
     Books,
     Card,
     Hold,
@@ -73,6 +77,23 @@ def test_all_that_is_stored(books: Books) -> None:
         settings=SETTINGS,
         log=[(2, [Reserved(A, hold)])],
     )
+
+
+@pytest.mark.parametrize(
+    ("mark", "kind", "is_same"),
+    [
+        (b"content1", RESERVE, True),
+        (b"dontent1", RESERVE, False),
+        (b"content2", RESERVE, False),
+        (b"content1", BASKET, False),
+    ],
+)
+def test_the_same_again(books: Books, mark: bytes, kind: int, is_same: bool) -> None:
+    """What is remembered is answered, whatever there is by now; other content or another kind mismatches."""
+    hold = Hold((("shoe", "W", 1),), fingerprint=mark, kind=kind)
+    books.seed(operations={A: hold}, settings=SETTINGS)
+    answer = books.one(source(A, [line("shoe", 1)], Rules(pool="all")))
+    assert answer == ([b"replayed", hold.packed(A)] if is_same else [b"idempotency_mismatch"])
 
 
 def test_units_that_float_make_way(books: Books) -> None:
