@@ -136,6 +136,10 @@ def test_several_groups(books: Books) -> None:
         [Told("S", CHOSEN, 3, 3, 3), Told("W", CHOSEN, 2, 1, 2)],
         [Told("W", CHOSEN, 2, 1, 2)],
     )
+    assert planned(books, line(1), line(9, sku="hat"))[2] == [
+        Told("S", TOO_LITTLE, 3, 0, 3),
+        Told("W", TOO_LITTLE, 2, 0, 2),
+    ]
     assert planned(books, line(1, "W"), line(9, sku="tie")) == (b"sku_not_found", 1, 1)
     assert planned(books, line(1), rules=Rules(pool="none")) == (b"pool_not_found", 1)
 
@@ -232,10 +236,9 @@ def test_own_holds_do_not_make_way(books: Books, named: bool) -> None:
     stock: Stock = {"shoe": Card({"S": Position(2, 2, floating=2), "W": Position(1)}, (A,))}
     books.seed(stock=stock, operations={A: hold}, settings=settings())
     before = books.read()
-    (_, fits, packed), (_, fits_more, _) = books.batch(
-        own([line(1, "S")], Rules(), *([A] if named else [])),
-        own([line(2, "S")], Rules(), *([A] if named else [])),
-    )
-    assert (fits, fits_more) == (1, 1 if named else 0)
+    mine = [A] if named else []
+    asked = [own([line(quantity, "S")], Rules(), *mine) for quantity in (1, 2, 3)]
+    (_, fits, packed), *more = books.batch(*asked)
+    assert (fits, [answer[1] for answer in more]) == (1, [1, 0] if named else [0, 0])
     assert told(packed) == [Told("S", CHOSEN, 2 if named else 0, 1, 2 if named else 0)]
     assert books.read() == before
