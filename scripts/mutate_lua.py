@@ -162,6 +162,9 @@ def main() -> int:
         print(
             f"SURVIVED {mutant.file}:{mutant.line}\n  - {mutant.before.strip()}\n  + {mutant.after.strip()}"
         )
+    for name in names:
+        counts = [sum(one.file == name for one in each) for each in (mutants, survivors, told)]
+        print(f"{name}: {counts[0] - counts[1]} killed, {counts[1]} survived, {counts[2]} equivalent")
     print(f"{len(mutants) - len(survivors)} killed, {len(survivors)} survived, {len(told)} equivalent")
     return 1 if survivors else 0
 

@@ -129,6 +129,16 @@ def test_units_that_moved_may_move_on(books: Books) -> None:
     assert lines_of([0, books.read()[books.key("ops")][A]]) == [("shoe", "W", 1)]
 
 
+def test_no_more_moves_on_than_came(books: Books) -> None:
+    """Units of a plain hold stay where they are."""
+    card = Card({"S": floating(1, 1), "V": Position(2, 1), "W": Position(2)}, (B, A))
+    holds = {A: floats("S", 1), B: Hold((("shoe", "V", 1),))}
+    holding(books, {"shoe": card}, holds)
+    state = books.read()
+    assert books.one(source(N, [line(1, "S"), line(2, "V")])) == [b"insufficient_stock", 1, 1, 1, 2]
+    assert books.read() == state
+
+
 def test_only_what_is_needed_moves_on(books: Books) -> None:
     """A place with some room makes as much of it as is missing; the first place may be the one to go to."""
     of = settings(pools={"sv": "SV", "vx": "VX"})
