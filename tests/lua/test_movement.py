@@ -287,6 +287,14 @@ def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity
     )
 
 
+@pytest.mark.parametrize(("limit", "shown"), [(10**15, 10**9), (10**15 - 1, 2)])
+def test_what_is_shown_of_what_never_runs_out(books: Books, limit: int, shown: int) -> None:
+    """As many as fit in one line, whatever is there; a limit that is only high is one."""
+    position = Position(5, 4, backorder_limit=limit)
+    books.seed(locations=PLACES, stock={"shoe": Card({"W": position}, (D,))})
+    assert books.one(move(M, 1)) == Fact(MARK, 2, 6, shown, effect=1).result
+
+
 def test_claims_that_lead_nowhere(books: Books) -> None:
     """A holder that is gone, or has nothing open, or has other lines, or is none, is passed over."""
     holds: dict[bytes, Hold | Fact] = {
