@@ -1179,7 +1179,7 @@ def source(
     name: bytes, groups: Sequence[Group], rules: Rules = _NO_RULES, *, ttl_ms: int = 900_000
 ) -> Request:  # fmt: skip
     """A reserve whose places the script chooses."""
-    start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
+    start = name + b"content1" + _int(ttl_ms, 4) + route_of(groups[0].members[0][0])
     return Request("source", start + encode_request(groups, rules) + b"detail")
 
 
@@ -1342,6 +1342,15 @@ def page_of(location: str) -> int:
     for byte in location.encode():
         number = (number * 31 + byte) % 65_536
     return number % _PAGES
+
+
+def places_of_pages() -> dict[int, str]:
+    """For each page of a divided SKU a location that lies on it."""
+    found: dict[int, str] = {}
+    for number in range(10_000):
+        found.setdefault(page_of(f"L{number}"), f"L{number}")
+    assert len(found) == _PAGES
+    return found
 
 
 def fields_of(sku: str, item: Card | Divided | Fences) -> dict[bytes, bytes]:

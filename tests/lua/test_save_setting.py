@@ -307,3 +307,9 @@ def test_the_first_copy_and_the_last_one_again(books: Books) -> None:
     books.seed()
     first = save_setting("W", PLAIN, at=0, to=1)
     assert books.batch(first, first) == [[2, 1], [b"unchanged", 2, 1]]
+
+
+def test_the_first_copy(books: Books) -> None:
+    """It follows from nothing, and is not judged anew."""
+    books.seed()
+    assert books.one(save_setting("online", setting("W"), POOL, at=0, to=1)) == [2, 1]

@@ -171,8 +171,8 @@ function FLOATERS.free_up(state, member, place, needed, seen)
   seen[place] = true
   local position, freed = load_position(member.card, place), 0
   local policy = position and policy_of[position]
-  -- What is given back where some wait is theirs.
-  if not policy or policy[POLICY.FLOATING] == 0 or policy[POLICY.PREORDERED] > 0 then
+  -- Units of this trial may float where none did before. What is given back where some wait is theirs.
+  if not policy or policy[POLICY.FLOATING] == 0 and not state.shifted[place] or policy[POLICY.PREORDERED] > 0 then
     return 0
   end
   local groups = FLOATERS.groups_at(state, member, place, position)
@@ -184,11 +184,12 @@ function FLOATERS.free_up(state, member, place, needed, seen)
   return freed
 end
 
--- Whether any place of a member has units that nobody was promised.
+-- Whether any place of a member has units that nobody was promised; those of fences count as well.
 function FLOATERS.has_free_place(member)
   for i = 1, #member.places do
     local position = load_position(member.card, member.places[i])
-    if position and free_units(position) + backorder_limit(position) > 0 then
+    local policy = policy_of[position]
+    if free_units(position) + backorder_limit(position) + (policy and policy[POLICY.FENCED] or 0) > 0 then
       return true
     end
   end

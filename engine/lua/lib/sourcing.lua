@@ -299,11 +299,12 @@ function SOURCING.reset_request(state)
 end
 
 -- Takes what groups with a place of their own ask for.
-function SOURCING.take_bound(state)
-  local request = state.request
+function SOURCING.take_bound(request)
   for g = 1, #request.groups do
-    if request.groups[g].place ~= '' then
-      SOURCING.take_at(state, request.groups[g].place)
+    local group = request.groups[g]
+    local sets = group.place ~= '' and SOURCING.sets_of(request, group, group.place) or 0
+    if sets > 0 then
+      ROOMS.take_sets(request, group, group.place, sets)
     end
   end
 end
@@ -312,7 +313,7 @@ end
 -- most of what is left.
 function SOURCING.take_from_few(state, may_add)
   local request = state.request
-  SOURCING.take_bound(state)
+  SOURCING.take_bound(request)
   local candidates, left = SOURCING.shared_candidates(state), SOURCING.units_left(request)
   while left > 0 do
     local best, most = nil, 0
@@ -365,7 +366,7 @@ function SOURCING.find_missing(state)
     for i = 1, #group.members do
       if not text_of[group.members[i].card] then
         unknown = unknown or { 'sku_not_found', last_seq }
-        if unknown[#unknown] ~= g - 1 then
+        if #unknown == 2 or unknown[#unknown] ~= g - 1 then
           unknown[#unknown + 1] = g - 1
         end
       end

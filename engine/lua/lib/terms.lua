@@ -124,8 +124,8 @@ function TERMS.mark(place, sku)
   RUN.changed_fences[place .. sku] = true
 end
 
--- Fills or uses fence and floating units, after the counters of a position changed by so much for a reservation
--- with such terms.
+-- Fills or uses fence and floating units, after the counters of a position changed by so much, and were marked as
+-- changed, for a reservation with such terms.
 function TERMS.follow(terms, index, position, place, sku, held, allocated, on_hand)
   local fence, opened = TERMS.fence(position, place, sku, terms.channel), held + allocated
   if fence and opened > 0 then
@@ -142,7 +142,6 @@ function TERMS.follow(terms, index, position, place, sku, held, allocated, on_ha
   if held ~= 0 and TERMS.floats(terms, index) then
     local policy = policy_of[position]
     policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + held
-    mark_changed(position)
     TERMS.count_floating(terms, position, place, held)
   end
 end
