@@ -12,6 +12,7 @@ from starlette.routing import Route as StarletteRoute
 
 from api.admission import Admission
 from api.counts_exchange import CountsExchange
+from api.exposition import ServiceFacts
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
@@ -43,12 +44,19 @@ def create_cold_app(
 
     def own_counts() -> WorkerCounts:
         return worker_counts(
-            str(worker), http_metrics, inventory.metrics, admission, is_connected=inventory.is_connected
+            str(worker),
+            http_metrics,
+            inventory.metrics,
+            admission,
+            is_connected=inventory.is_connected,
+            is_ready=not readiness.reasons(),
         )
 
     directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
     exchange = CountsExchange(Path(directory) if directory else None, f"worker-{worker}", own_counts)
     readiness = Readiness(inventory, durability)
+
+    facts = ServiceFacts(version("bincard"), inventory.dataset.partitions, durability)
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
@@ -80,7 +88,7 @@ def create_cold_app(
         *Transfers(inventory).routes(),
         *Supply(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
-        *Metrics(exchange).routes(),
+        *Metrics(exchange, facts).routes(),
         *Documentation(version("bincard")).routes(),
     ]
     for route in routes:
