@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from time import time
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -50,8 +51,10 @@ def create_cold_app(
             admission,
             is_connected=inventory.is_connected,
             is_ready=not readiness.reasons(),
+            started_at=started_at,
         )
 
+    started_at = time()
     directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
     exchange = CountsExchange(Path(directory) if directory else None, f"worker-{worker}", own_counts)
     readiness = Readiness(inventory, durability)

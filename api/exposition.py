@@ -48,6 +48,9 @@ def render(workers: Sequence[WorkerCounts], facts: ServiceFacts) -> str:
     page.one("bincard_server_stalls_total", sum(worker.stalls for worker in workers))
     page.rows("bincard_connection_up", [({"worker": one.worker}, one.is_connected) for one in workers])
     page.rows(
+        "bincard_worker_start_time_seconds", [({"worker": one.worker}, one.started_at) for one in workers]
+    )
+    page.rows(
         "bincard_worker_ready",
         [({"worker": one.worker}, one.is_ready) for one in workers if one.is_ready is not None],
     )

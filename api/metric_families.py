@@ -79,6 +79,11 @@ _PROCESSES = {
     "bincard_connection_up": Family(
         "gauge", "Whether a worker has a connection to the stock server (1) or not (0).", ("worker",)
     ),
+    "bincard_worker_start_time_seconds": Family(
+        "gauge",
+        "When a process began, in seconds since 1970; it changes when one was started anew.",
+        ("worker",),
+    ),
     "bincard_worker_ready": Family(
         "gauge",
         "Whether an API worker is ready: settings fit the durability, the store answers.",

@@ -101,6 +101,8 @@ class WorkerCounts(Struct, frozen=True):
     lost_units: dict[str, int] = field(default_factory=dict)
     """By channel."""
     gauges: Gauges | None = None
+    started_at: float = 0.0
+    """By this machine's clock, in seconds since 1970."""
 
 
 def worker_counts(
@@ -112,6 +114,7 @@ def worker_counts(
     is_connected: bool,
     is_ready: bool | None = None,
     gauges: Gauges | None = None,
+    started_at: float = 0.0,
 ) -> WorkerCounts:
     """What a process has counted by now."""
     lane = engine.lane
@@ -136,6 +139,7 @@ def worker_counts(
         unconfirmed=lane.unconfirmed,
         lost_units=dict(engine.lost_units),
         gauges=gauges,
+        started_at=started_at,
     )
 
 

@@ -61,7 +61,7 @@ def _offer_counts(
     bookkeeper: Bookkeeper,
     stocktaker: Stocktaker,
 ) -> CountsExchange:
-    none_answered = HttpMetrics()
+    none_answered, started_at = HttpMetrics(), time()
 
     def own_counts() -> WorkerCounts:
         now = monotonic()
@@ -74,6 +74,7 @@ def _offer_counts(
             inventory.metrics,
             is_connected=inventory.is_connected,
             gauges=Gauges(figures, differences),
+            started_at=started_at,
         )
 
     return CountsExchange(run_directory, NAME, own_counts)

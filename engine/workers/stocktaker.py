@@ -106,7 +106,10 @@ class Stocktaker:
                 if len(cards) == STEP_CARDS:
                     is_at_end = False
                     break
-        for group in _groups(cards):
+        # Nobody claims units of most cards: what the walk itself read is enough.
+        claimed = {field: raw for field, raw in cards.items() if _has_claims(raw)}
+        await self._add(self._partition, cards.keys() - claimed.keys(), dict(cards), {}, is_compared=True)
+        for group in _groups(claimed):
             await self._count(self._partition, group)
         if is_at_end:
             self._fields = None
@@ -281,6 +284,11 @@ def _card_of(raw: bytes | None) -> Card | None:
         return None if raw is None or is_divider(raw) else decode_card(raw)
     except _DAMAGED:
         return None
+
+
+def _has_claims(raw: bytes) -> bool:
+    card = _card_of(raw)
+    return card is not None and (card.block > card.first or card.claims != b"")
 
 
 def _names_of(field: str, raw: bytes | None) -> list[str]:
