@@ -9,8 +9,8 @@ from engine.metrics import MOST_CHANNELS, MOST_LOCATIONS
 _INTRODUCTION = f"""\
 # Metrics
 
-`GET /metrics` answers as `{CONTENT_TYPE}`. It tells of all processes of
-the same `bincard serve`, background workers included, whichever worker is asked; what does not answer within half a second
+`GET /metrics` answers as `{CONTENT_TYPE}`. Whoever is asked, it tells of all processes of
+the same `bincard serve`, background workers included; what does not answer within half a second
 is left out. A scrape asks processes, never the store, so it cannot hang on one that is stopped. Counts
 begin at zero with each process: read them with `rate()` or `increase()`.
 

@@ -196,8 +196,10 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "s",
                 (
                     (
-                        "histogram_quantile(0.99, sum by (verb, le) "
-                        f"(rate(bincard_script_call_duration_seconds_bucket{{{D}}}[$__rate_interval])))",
+                        (
+                            "histogram_quantile(0.99, sum by (verb, le) "
+                            f"(rate(bincard_script_call_duration_seconds_bucket{{{D}}}[$__rate_interval])))"
+                        ),
                         "p99 {{verb}}",
                     ),
                 ),
@@ -207,8 +209,10 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "short",
                 (
                     (
-                        f"sum(rate(bincard_script_call_requests_sum{{{D}}}[$__rate_interval])) / "
-                        f"sum(rate(bincard_script_call_requests_count{{{D}}}[$__rate_interval]))",
+                        (
+                            f"sum(rate(bincard_script_call_requests_sum{{{D}}}[$__rate_interval])) / "
+                            f"sum(rate(bincard_script_call_requests_count{{{D}}}[$__rate_interval]))"
+                        ),
                         "mean",
                     ),
                 ),
@@ -315,28 +319,33 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
     ),
     "slos": (
         "Service levels",
-        tuple(
-            Panel(
-                f"{title}: burn rate",
-                "short",
-                tuple(
-                    (f"bincard:{metric}{window}{{{D}}} / {budget}", window)
-                    for window in ("5m", "30m", "1h", "6h")
-                ),
-                f"{promise} 1 uses the budget up in 30 days; 14.4 over 1h and 5m is a page.",
-            )
-            for title, metric, budget, promise in (
-                ("Answers", "answer_errors:ratio_rate", 0.001, "99.9 % of requests get an answer below 500."),
-                ("Reserve", "reserve_slow:ratio_rate", 0.01, "99 % of reserves take 50 ms at the most."),
-                (
-                    "Give-back",
-                    "give_back_late:ratio",
-                    0.001,
-                    "99.9 % of the time no lapsed hold waits for longer than a second.",
-                ),
-            )
-        )
-        + (
+        (
+            *tuple(
+                Panel(
+                    f"{title}: burn rate",
+                    "short",
+                    tuple(
+                        (f"bincard:{metric}{window}{{{D}}} / {budget}", window)
+                        for window in ("5m", "30m", "1h", "6h")
+                    ),
+                    f"{promise} 1 uses the budget up in 30 days; 14.4 over 1h and 5m is a page.",
+                )
+                for title, metric, budget, promise in (
+                    (
+                        "Answers",
+                        "answer_errors:ratio_rate",
+                        0.001,
+                        "99.9 % of requests get an answer below 500.",
+                    ),
+                    ("Reserve", "reserve_slow:ratio_rate", 0.01, "99 % of reserves take 50 ms at the most."),
+                    (
+                        "Give-back",
+                        "give_back_late:ratio",
+                        0.001,
+                        "99.9 % of the time no lapsed hold waits for longer than a second.",
+                    ),
+                )
+            ),
             Panel(
                 "No oversell, no drift, no loss",
                 "short",
