@@ -138,8 +138,9 @@ class Bookkeeper:
         guilty: dict[tuple[str, str], int] = {}
         async for item in read_events(self._topology, partition, after=since, until=until):
             if not isinstance(item, Event):
-                return
-            if isinstance(item, Reserved):
+                # A fact may be missing.
+                guilty = {}
+            elif isinstance(item, Reserved):
                 guilty |= {
                     (line.sku, line.location): line.quantity
                     for line in item.read_record().plan.positions

@@ -80,17 +80,24 @@ class Prometheus:
             if alert["state"] == "firing"
         }
 
-    def await_alerts(self, *names: str, fire: bool = True) -> None:
-        """Waits until all of these fire, or none of them does."""
+    def fired(self, since: float) -> set[str]:
+        """The alerts that fired at some time since a moment of the monotonic clock."""
+        seconds = max(1, int(time.monotonic() - since))
+        found = self.ask(f'max_over_time(ALERTS{{alertstate="firing"}}[{seconds}s])')
+        return {dict(labels)["alertname"] for labels in found}
+
+    def await_firing(self, *names: str, since: float) -> None:
+        """Waits until each of these has fired since a moment."""
         end = time.monotonic() + PATIENCE_SECONDS
-        missing: set[str] = set(names)
-        while True:
-            firing = self.firing()
-            # What fired once has been seen; who waits for peace waits for all at once.
-            missing = missing - firing if fire else set(names) & firing
-            if not missing:
-                return
-            assert time.monotonic() < end, f"{'still silent' if fire else 'still firing'}: {sorted(missing)}"
+        while missing := set(names) - self.fired(since):
+            assert time.monotonic() < end, f"silent: {sorted(missing)}"
+            time.sleep(0.25)
+
+    def await_silence(self, *names: str) -> None:
+        """Waits until none of these fires."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while firing := self.firing() & set(names):
+            assert time.monotonic() < end, f"still firing: {sorted(firing)}"
             time.sleep(0.25)
 
     def await_query(self, query: str, what: str) -> None:

@@ -12,10 +12,10 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from redis import Redis
 
@@ -62,7 +62,7 @@ def serving(directory: Path, *arguments: str) -> Iterator[Served]:
 
 def look_into(served: Served) -> Redis:
     """A plain client of its stock server."""
-    return Redis(unix_socket_path=str(served.running_server()["socket"]))
+    return Redis.from_url(served.running_server()["url"])
 
 
 class Client:
@@ -85,15 +85,15 @@ class Client:
 
     def move(self, kind: str, sku: str, location: str, quantity: int) -> None:
         """A movement of stock."""
-        movement = {
-            "id": uuid.uuid4().hex,
-            "kind": kind,
-            "sku": sku,
-            "location": location,
-            "quantity": quantity,
-        }
-        status, answer = self.ask("POST", "/v1/stock/movements", {"movements": [movement]})
-        assert (status, answer["results"][0]["status"]) == (207, 200), answer
+        self.move_all([(kind, sku, location, quantity)])
+
+    def move_all(self, moved: Iterable[tuple[str, str, str, int]]) -> None:
+        """Kind, SKU, location and quantity of each."""
+        names = ("kind", "sku", "location", "quantity")
+        movements = [{"id": uuid.uuid4().hex, **dict(zip(names, one, strict=True))} for one in moved]
+        status, answer = self.ask("POST", "/v1/stock/movements", {"movements": movements})
+        assert status == 207, answer
+        assert {result["status"] for result in answer["results"]} == {200}, answer
 
     def open_shop(self) -> None:
         """Locations, channels, and stock of every SKU everywhere."""
@@ -103,9 +103,7 @@ class Client:
         for channel in CHANNELS:
             if channel is not None:
                 assert self.ask("PUT", f"/v1/channels/{channel}", {"pools": ["all"]})[0] == 201
-        for sku in SKUS:
-            for place in PLACES:
-                self.move("receive", sku, place, UNITS)
+        self.move_all(("receive", sku, place, UNITS) for sku in SKUS for place in PLACES)
 
     def reserve(
         self, sku: str, location: str, quantity: int, *, channel: str | None = None, ttl_seconds: int = 900
@@ -128,15 +126,19 @@ class Client:
 class Shoppers:
     """Threads that reserve, commit, release, let lapse and ask for what is not there, until told to stop."""
 
-    def __init__(self, port: int, *, threads: int = 3, pause_seconds: float = 0.01) -> None:
+    def __init__(
+        self, port: int, *, threads: int = 3, pause_seconds: float = 0.01, are_greedy: bool = True
+    ) -> None:
+        """Greedy ones ask for what is not there, too."""
         self._port = port
         self._pause = pause_seconds
+        self._greed = 0.1 if are_greedy else 0.0
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._shop, args=(random.Random(seed),)) for seed in range(threads)
         ]
 
-    def __enter__(self) -> Shoppers:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -147,18 +149,15 @@ class Shoppers:
             thread.join()
 
     def _shop(self, chance: random.Random) -> None:
-        client = Client(self._port)
-        while not self._stopping.is_set():
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-                self._buy(client, chance)
-            self._stopping.wait(self._pause)
-        client.close()
+        with contextlib.closing(Client(self._port)) as client:
+            while not self._stopping.wait(self._pause):
+                with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                    self._buy(client, chance)
 
-    @staticmethod
-    def _buy(client: Client, chance: random.Random) -> None:
+    def _buy(self, client: Client, chance: random.Random) -> None:
         sku, place, channel = chance.choice(SKUS), chance.choice(PLACES), chance.choice(CHANNELS)
         lapses = chance.random() < 0.2
-        units = UNITS * 10 if chance.random() < 0.1 else chance.randint(1, 3)
+        units = UNITS * 10 if chance.random() < self._greed else chance.randint(1, 3)
         status, held = client.reserve(sku, place, units, channel=channel, ttl_seconds=1 if lapses else 900)
         if status != 201 or lapses:
             return
