@@ -18,6 +18,8 @@ log = getLogger("bincard.books")
 TICK_SECONDS = 0.25
 REST_FOR_WORK = 9
 """Rests so many times as long as it worked: a tenth of a processor at the most."""
+LONGEST_REST_SECONDS = 2.0
+"""Part of the work is to wait for a server that may be slow."""
 PAGE_ENTRIES = 50
 CHECKED_POSITIONS = 100
 """Of those that were held last, in one look at a partition."""
@@ -59,7 +61,7 @@ class Bookkeeper:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        rest = REST_FOR_WORK * (monotonic() - begun)
+        rest = min(REST_FOR_WORK * (monotonic() - begun), LONGEST_REST_SECONDS)
         return rest if any(results) else max(rest, TICK_SECONDS)
 
     async def _step(self, partition: int) -> bool:
@@ -107,8 +109,9 @@ class Bookkeeper:
     async def _look_back(self, partition: int, read: Version) -> None:
         """A ledger that ends before what was read was rolled back."""
         self._behind[partition] = 0
-        end = await self._end_of(partition)
-        if end.seq < read.seq:
+        (last,) = await self._topology.read_at_once(("XREVRANGE", keys.log(partition), "+", "-", "COUNT", 1))
+        entries = cast("list[tuple[bytes, object]]", last)
+        if entries and (end := parse_version(entries[0][0].decode())).seq < read.seq:
             self._read[partition] = end
             self._rollbacks += 1
             log.error("partition %d: the ledger was rolled back from %s to %s", partition, read, end)

@@ -26,6 +26,8 @@ CALL_CLAIMS = 1000
 """Records that one reading asks for: about a millisecond of the server. A card with more is not compared."""
 REST_FOR_WORK = 19
 """Rests so many times as long as it worked: a twentieth of a processor at the most."""
+LONGEST_REST_SECONDS = 2.0
+"""Part of the work is to wait for a server that may be slow."""
 PAUSE_SECONDS = 1.0
 """Between the end of a walk and the next."""
 READINGS = 4
@@ -88,7 +90,7 @@ class Stocktaker:
             self.counts = self._walk.counts()
             self._drifted = frozenset(self._drifts)
             self._begin()
-        rest = REST_FOR_WORK * (monotonic() - begun)
+        rest = min(REST_FOR_WORK * (monotonic() - begun), LONGEST_REST_SECONDS)
         return max(rest, PAUSE_SECONDS) if is_over else rest
 
     def _begin(self) -> None:

@@ -15,6 +15,8 @@ from engine.topology import Standalone
 TICK_SECONDS = 1.0
 REST_FOR_WORK = 39
 """Rests so many times as long as it worked, where there are many partitions."""
+LONGEST_REST_SECONDS = 2.0
+"""Part of the work is to wait for a server that may be slow, and figures must not become old."""
 ANSWER_SECONDS = 2.0
 BEHIND_HOLDS, BEHIND_MEMORIES, BEHIND_REPAIRS = 2**50, 2**51, 2**52
 """Where the kinds of entries begin in the deadline index: see `lua/lib/batch.lua`."""
@@ -48,7 +50,7 @@ class Surveyor:
             self._epoch_changes += self._epochs.get(partition, found.epoch) != found.epoch
             self._epochs[partition] = found.epoch
         self.figures = StoreFigures(figures, partitions, self._epoch_changes, monotonic())
-        return max(TICK_SECONDS, REST_FOR_WORK * (monotonic() - begun))
+        return min(max(TICK_SECONDS, REST_FOR_WORK * (monotonic() - begun)), LONGEST_REST_SECONDS)
 
     async def _read_partition(self, partition: int) -> PartitionFigures:
         due = keys.due(partition)
