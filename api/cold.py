@@ -59,7 +59,8 @@ def create_cold_app(
     exchange = CountsExchange(Path(directory) if directory else None, f"worker-{worker}", own_counts)
     readiness = Readiness(inventory, durability)
 
-    facts = ServiceFacts(version("bincard"), inventory.dataset.partitions, durability)
+    def facts() -> ServiceFacts:
+        return ServiceFacts(version("bincard"), inventory.dataset.partitions, durability)
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:

@@ -1,6 +1,6 @@
 """What Prometheus scrapes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import Request, Response
 
@@ -12,7 +12,7 @@ from api.routes.exchange import Route
 class Metrics:
     """Renders the counts of all workers, whichever of them was asked."""
 
-    def __init__(self, exchange: CountsExchange, facts: ServiceFacts) -> None:
+    def __init__(self, exchange: CountsExchange, facts: Callable[[], ServiceFacts]) -> None:
         self._exchange = exchange
         self._facts = facts
 
@@ -21,5 +21,5 @@ class Metrics:
         return (Route(("GET", "HEAD"), "/metrics", self.scrape),)
 
     async def scrape(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
-        text = render(await self._exchange.gather(), self._facts)
+        text = render(await self._exchange.gather(), self._facts())
         return Response(text, headers={"content-type": CONTENT_TYPE})
