@@ -16,8 +16,8 @@ from engine.tally import Hold, Tally
 log = getLogger("bincard.books")
 
 TICK_SECONDS = 0.25
-REST_FOR_WORK = 9
-"""Rests so many times as long as it worked: a tenth of a processor at the most."""
+REST_FOR_WORK = 39
+"""Rests so many times as long as it worked: a fortieth of a processor at the most."""
 LONGEST_REST_SECONDS = 2.0
 """Part of the work is to wait for a server that may be slow."""
 PAGE_ENTRIES = 50

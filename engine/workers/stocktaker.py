@@ -24,8 +24,8 @@ log = getLogger("bincard.books")
 STEP_CARDS = 100
 CALL_CLAIMS = 1000
 """Records that one reading asks for: about a millisecond of the server. A card with more is not compared."""
-REST_FOR_WORK = 19
-"""Rests so many times as long as it worked: a twentieth of a processor at the most."""
+REST_FOR_WORK = 39
+"""Rests so many times as long as it worked: a fortieth of a processor at the most."""
 LONGEST_REST_SECONDS = 2.0
 """Part of the work is to wait for a server that may be slow."""
 PAUSE_SECONDS = 1.0
