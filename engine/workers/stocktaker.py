@@ -130,9 +130,7 @@ class Stocktaker:
             steady = [
                 field
                 for field in waiting
-                if all(
-                    name in stored and fresh[name] == stored[name] for name in _names_of(field, fresh[field])
-                )
+                if all(name in fresh for name in _names_of(field, fresh[field]))
                 and records.keys() >= set(_claims_of(field, fresh))
             ]
             waiting.difference_update(steady)

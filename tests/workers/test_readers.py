@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -117,19 +117,23 @@ async def test_a_stocktake_tells_who_holds_what_where(open_shop: Open, partition
     await inventory.commit(order.id)
     part = await inventory.reserve("part", [Line(first, 9, "s2")], channel="web")
     await inventory.commit(part.id, lines=[Line(first, 4, "s2")], remainder="keep")
+    # What is left of it to be held lies where its second line is.
+    late = await inventory.reserve("late", [Line(first, 1, "s1"), Line(first, 1, "s2")])
+    await inventory.commit(late.id, lines=[Line(first, 1, "s1")], remainder="keep")
     gone = await inventory.reserve("gone", [Line(first, 11, "s1")])
     await inventory.release(gone.id)
     found = await take_stock(inventory)
     assert {(one.channel, one.location): (one.holds, one.held, one.allocated) for one in found.places} == {
         ("web", "s1"): (1, 6, 0),
         ("web", "s2"): (1, 8, 12),
-        (NONE, "s2"): (1, 5, 0),
+        (NONE, "s1"): (0, 0, 1),
+        (NONE, "s2"): (2, 6, 0),
     }
     assert {
         one.location: (one.positions, one.on_hand, one.held, one.allocated) for one in found.locations
     } == {
-        "s1": (2, 200, 6, 0),
-        "s2": (2, 200, 13, 12),
+        "s1": (2, 200, 6, 1),
+        "s2": (2, 200, 14, 12),
     }
     assert (found.drifted_units, found.uncompared, found.uncovered_positions) == (0, 0, 0)
 
@@ -222,7 +226,7 @@ async def test_the_bookkeeper_counts_what_came_of_holds(open_shop: Open, partiti
             else:
                 await inventory.cancel(held.id)
         elif number % 6 == 2:
-            await inventory.commit(held.id, lines=[Line(first, 1, "s1")])
+            await inventory.commit(held.id, lines=[Line(first, 1, "s1")], fulfil=number > 6)
         elif number % 6 == 3:
             await inventory.release(held.id)
     await asyncio.sleep(1.1)
@@ -269,6 +273,32 @@ async def test_the_bookkeeper_tells_of_loss(open_shop: Open, raw: redis.asyncio.
     await raw.xdel(keys.log(0), f"{epoch}-{seq + 1}")
     counts = await read_all(bookkeeper)
     assert (counts.gaps, counts.damaged, counts.rollbacks) == (1, 1, 1)
+
+
+async def test_claims_that_come_while_a_card_is_read_are_no_drift(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that meanwhile has another block of claims is read again."""
+    inventory = await open_shop(1)
+    await receive(inventory, "A", "s1", 1000)
+    await inventory.reserve("first", [Line("A", 1, "s1")])
+    taker, read, count = Stocktaker(inventory), Stocktaker._read, 0
+
+    async def read_late(
+        self: Stocktaker, partition: int, names: Sequence[str], ids: Sequence[bytes]
+    ) -> tuple[dict[str, bytes | None], dict[bytes, bytes | None]]:
+        nonlocal count
+        count += 1
+        if count < 3:
+            for number in range(20):
+                await inventory.reserve(f"{count}-{number}", [Line("A", 1, "s1")])
+        return await read(self, partition, names, ids)
+
+    monkeypatch.setattr(Stocktaker, "_read", read_late)
+    while taker.counts is None:
+        await taker.tick()
+    assert (taker.counts.drifted_units, taker.counts.uncompared) == (0, 0)
+    assert taker.counts.places[0].held == 41
 
 
 @pytest.mark.parametrize("follows", [False, True])
