@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from time import time
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -12,6 +13,7 @@ from starlette.routing import Route as StarletteRoute
 
 from api.admission import Admission
 from api.counts_exchange import CountsExchange
+from api.exposition import ServiceFacts
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
@@ -56,11 +58,17 @@ def create_cold_app(
             admission,
             watch,
             is_connected=inventory.is_connected,
+            is_ready=not readiness.reasons(),
+            started_at=started_at,
         )
 
+    started_at = time()
     directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
     exchange = CountsExchange(Path(directory) if directory else None, f"worker-{worker}", own_counts)
     readiness = Readiness(inventory, durability)
+
+    def facts() -> ServiceFacts:
+        return ServiceFacts(version("bincard"), inventory.dataset.partitions, durability)
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
@@ -92,7 +100,7 @@ def create_cold_app(
         *Transfers(inventory).routes(),
         *Supply(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
-        *Metrics(exchange).routes(),
+        *Metrics(exchange, facts).routes(),
         *Documentation(version("bincard")).routes(),
     ]
     for route in routes:

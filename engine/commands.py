@@ -109,6 +109,7 @@ class Commands:
                 priority=priority,
                 home=self._home,
                 is_confirmed=verb not in UNCONFIRMED,
+                verb=verb,
             )
 
         self._reserve = script("reserve", effects, RESERVE, retention)

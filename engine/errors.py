@@ -158,6 +158,12 @@ class InsufficientStock(Refused):
         super().__init__(detail, version=version)
         self.shortages = shortages
 
+    @property
+    def lost_units(self) -> int:
+        """What was asked for at all short positions: several lines may name one."""
+        asked = {(shortage.sku, shortage.location): shortage.requested for shortage in self.shortages}
+        return sum(asked.values())
+
 
 class QuantityOutOfRange(Refused):
     outcome = Outcome.QUANTITY_OUT_OF_RANGE

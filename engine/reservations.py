@@ -13,7 +13,14 @@ from engine import limits, planner, refusals
 from engine.baskets import Baskets, Sought
 from engine.commands import Answered, AnsweredMany, Reply, Resolution
 from engine.dataset import Dataset
-from engine.errors import BincardError, IdempotencyMismatch, InvalidRequest, Refused, ReservationNotFound
+from engine.errors import (
+    BincardError,
+    IdempotencyMismatch,
+    InsufficientStock,
+    InvalidRequest,
+    Refused,
+    ReservationNotFound,
+)
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
 from engine.lane import Answer
 from engine.outcomes import Outcome
@@ -304,7 +311,7 @@ class Reservations(Places):
     async def _reserve_basket(self, asked: Asked) -> Reservation:
         found = await self.baskets.seek(Sought(asked.partition, asked.operation, asked.argument, asked.plan))
         if found.record is None:
-            raise await self._refusal("reserve", found.reply, asked.plan, asked.detail.lines)
+            raise await self._no_reserve(found.reply, asked)
         public_id = reservation_id(asked.plan.route, asked.operation)
         self.metrics.count("reserve", Outcome.HELD if found.is_new else Outcome.REPLAYED)
         return planner.first_reservation(public_id, found.record, replayed=not found.is_new)
@@ -339,7 +346,17 @@ class Reservations(Places):
             self.metrics.count("reserve", Outcome.REPLAYED)
             public_id = reservation_id(asked.plan.route, asked.operation)
             return planner.first_reservation(public_id, decode_record(reply.answer[1]), replayed=True)
-        raise await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
+        raise await self._no_reserve(reply, asked)
+
+    async def _no_reserve(self, reply: Reply, asked: Asked) -> Refused:
+        """The exception for a refused reserve; what was not there is noted as demand that was lost."""
+        refusal = await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
+        self._note_loss(refusal, asked.detail.channel)
+        return refusal
+
+    def _note_loss(self, refusal: Refused, channel: str | None) -> None:
+        if isinstance(refusal, InsufficientStock):
+            self.metrics.lose(channel, refusal.lost_units)
 
     async def _make_way(self, asked: Asked) -> Reservation:
         """Holds lines that fit only if others move: see `engine.sourcing`."""
