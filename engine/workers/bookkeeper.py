@@ -22,7 +22,9 @@ LONGEST_REST_SECONDS = 2.0
 """Part of the work is to wait for a server that may be slow."""
 PAGE_ENTRIES = 50
 CHECKED_POSITIONS = 100
-"""Of those that were held last, in one look at a partition."""
+"""Of those that were held last, with each page."""
+JUDGED_EVENTS = 20_000
+"""Who is further behind judges nobody: where a position is short, all that came since is read."""
 
 
 class Bookkeeper:
@@ -77,13 +79,12 @@ class Bookkeeper:
         held: list[Hold] = []
         for entry, packed in page:
             self._add(partition, parse_version(entry), packed, held)
-        if len(page) == PAGE_ENTRIES:
-            self._behind[partition] = (await self._end_of(partition)).seq - parse_version(page[-1][0]).seq
-            return True
-        self._behind[partition] = 0
-        if held:
+        has_more = len(page) == PAGE_ENTRIES
+        behind = (await self._end_of(partition)).seq - parse_version(page[-1][0]).seq if has_more else 0
+        self._behind[partition] = behind
+        if held and behind <= JUDGED_EVENTS:
             await self._check(partition, read, {(sku, place): units for sku, place, units in held})
-        return False
+        return has_more
 
     def _add(self, partition: int, last: Version, packed: bytes, held: list[Hold]) -> None:
         read = self._read[partition]

@@ -311,6 +311,9 @@ async def test_oversold_is_told_unless_a_fact_explains_it(
     bookkeeper = Bookkeeper(inventory)
     await bookkeeper.tick()
     await inventory.reserve("a", [Line("A", 6, "s1")])
+    await receive(inventory, "B", "s1", 500)
+    for number in range(120):
+        await inventory.reserve(f"b{number}", [Line("B", 1, "s1")])
     if follows:
         await inventory.record(Movement("sold", MovementKind.SALE, "A", "s1", 7))
     else:
