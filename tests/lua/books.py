@@ -1012,10 +1012,12 @@ def resolve(
     own: bytes = b"\0",
     *,
     operation: bytes = NO_OPERATION,
-    fingerprint: bytes = bytes(8),
+    fingerprint: bytes | None = None,
     known: int = 0,
 ) -> Request:
     """A step of a reservation; `known` is the revision that the caller has seen."""
+    if fingerprint is None:
+        fingerprint = bytes(8) if operation == NO_OPERATION else b"content1"
     return Request(verb, name + operation + fingerprint + _int(known, 2) + own)
 
 
@@ -1213,9 +1215,11 @@ def save_document(
     *,
     is_pending: bool = False,
     operation: bytes = NO_OPERATION,
-    fingerprint: bytes = b"content1",
+    fingerprint: bytes | None = None,
 ) -> Request:
     """Stores a document in the place of a version."""
+    if fingerprint is None:
+        fingerprint = bytes(8) if operation == NO_OPERATION else b"content1"
     head = name + operation + fingerprint + _int(version, 4) + bytes((is_pending,))
     return Request("save_document", head + content)
 
