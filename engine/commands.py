@@ -89,7 +89,13 @@ class Commands:
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
         moves, history = keys.moves(partition), str(limits.HISTORY_SECONDS * 1000)
-        settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
+        settings = (
+            locations,
+            keys.pools(partition),
+            keys.channels(partition),
+            keys.items(partition),
+            keys.api_keys(partition),
+        )
         named, changes = keys.named(partition), keys.changes(partition)
         defaults, inheriting = keys.defaults(partition), keys.inheriting(partition)
         inbound, documents = keys.inbound(partition), keys.documents(partition)
@@ -347,7 +353,8 @@ class Commands:
 
     def save_setting(self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0) -> Answered:
         """`lua/save_setting.lua`: `[seq, number]`. Empty settings delete. With `to` it is a copy of what
-        partition 0 decided, which leads from the number `at` to the number `to`.
+        partition 0 decided, which leads from the number `at` to the number `to`; with `at` alone a decision
+        that is made only if the settings still have that number.
         """
         packed = name.encode()
         numbers = at.to_bytes(6, "little") + to.to_bytes(6, "little")

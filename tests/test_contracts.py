@@ -64,6 +64,7 @@ TYPES = {
     "pools": "hash",
     "channels": "hash",
     "items": "hash",
+    "api_keys": "hash",
     "named": "hash",
     "changes": "zset",
     "stock": "hash",

@@ -180,7 +180,8 @@ def test_who_chose_no_id_is_named_alone(books: Books, verb: Verb) -> None:
     """An operation without a fingerprint stands in the ledger, and nothing is remembered of it."""
     books.seed(stock=stock_of(verb.before), operations={A: verb.before})
     named = b"\0\0who" + bytes(7)
-    assert books.one(resolve(verb.word, A, verb.own, operation=named, fingerprint=bytes(8))) == verb.after.tail
+    step = resolve(verb.word, A, verb.own, operation=named, fingerprint=bytes(8))
+    assert books.one(step) == verb.after.tail
     deadline = (verb.after.deadline_ms, "h", (A,)) if verb.after.state == HELD else (LATER, "p", (A,))
     books.expect(
         seq=2,
