@@ -39,6 +39,7 @@ KEYS = {
     "pools": keys.pools(P),
     "channels": keys.channels(P),
     "items": keys.items(P),
+    "api_keys": keys.api_keys(P),
     "named": keys.named(P),
     "changes": keys.changes(P),
     "stock": keys.stock(P),

@@ -28,7 +28,7 @@ HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = r
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
 COUNT, OPENING = 21, 22
-LOCATION, POOL, CHANNEL, ITEM = range(1, 5)
+LOCATION, POOL, CHANNEL, ITEM, KEY = range(1, 6)
 """Classes of settings."""
 PENDING_MS = 10_000
 """How long the parts of a basket may be sought."""
@@ -48,7 +48,7 @@ _LEAVING = (*_EFFECTS, "moves")
 _FACTS = (*_EFFECTS, "locations", "stocked", "moves", "counts")
 HISTORY_MS = 90 * 86_400_000
 _TOLD = (RETENTION_MS,)
-_SETTINGS = ("locations", "pools", "channels", "items")
+_SETTINGS = ("locations", "pools", "channels", "items", "keys")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     # For each verb its keys and its fixed arguments.
     "reserve": (_EFFECTS, _TOLD),
@@ -530,6 +530,7 @@ class Settings(NamedTuple):
     pools: Mapping[str, bytes] = {}
     channels: Mapping[str, bytes] = {}
     items: Mapping[str, bytes] = {}
+    keys: Mapping[str, bytes] = {}
     named: Mapping[tuple[int, str], tuple[str, ...]] = {}
     changes: Mapping[tuple[int, str], int] = {}
     defaults: Mapping[tuple[int, str], bytes] = {}
@@ -537,7 +538,7 @@ class Settings(NamedTuple):
 
     @property
     def stored(self) -> tuple[Mapping[str, bytes], ...]:
-        return self.locations, self.pools, self.channels, self.items
+        return self.locations, self.pools, self.channels, self.items, self.keys
 
 
 class PolicySaved(NamedTuple):
