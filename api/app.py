@@ -2,10 +2,13 @@
 
 import gc
 
+from api.access_table import check_routes
 from api.admission import Admission, most_connections
 from api.cold import create_cold_app
 from api.front import Front, Receive, Scope, Send
+from api.gate import Gate
 from api.hot import Hot
+from api.keyring import Keyring
 from api.metrics import HttpMetrics
 from api.readiness import Readiness
 from engine import connect
@@ -52,15 +55,27 @@ class Application:
             return
         metrics = HttpMetrics()
         self.admission = Admission(lambda: inventory.requests_stuck)
+        keyring = Keyring(inventory) if self._auth == "keys" else None
+        gate = Gate(keyring)
         cold = create_cold_app(
-            inventory, metrics, self.admission, durability=self._durability, worker=self._worker
+            inventory, metrics, self.admission, gate, durability=self._durability, worker=self._worker
         )
         self._readiness = cold.state.readiness
-        self.front = Front(Hot(inventory, self._durability), cold, metrics, self._readiness, self.admission)
+        hot = Hot(inventory, self._durability)
+        try:
+            check_routes([*hot.routes(), *cold.state.served])
+            if keyring is not None:
+                await keyring.open()
+        except Exception as error:  # noqa: BLE001 - same
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        self.front = Front(hot, cold, metrics, self._readiness, self.admission, gate)
         async with cold.router.lifespan_context(cold):
             tune_collector()
             await send({"type": "lifespan.startup.complete"})
             await receive()
+        if keyring is not None:
+            await keyring.close()
         await inventory.close()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -12,6 +12,7 @@ from starlette.routing import Route as StarletteRoute
 
 from api.admission import Admission
 from api.counts_exchange import CountsExchange
+from api.gate import Gate
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
@@ -20,6 +21,7 @@ from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
 from api.routes.finding import Finding
 from api.routes.health import Health
+from api.routes.keys import Keys
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.nearby import Nearby
@@ -37,7 +39,13 @@ NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
 
 def create_cold_app(
-    inventory: Inventory, http_metrics: HttpMetrics, admission: Admission, *, durability: str, worker: int
+    inventory: Inventory,
+    http_metrics: HttpMetrics,
+    admission: Admission,
+    gate: Gate,
+    *,
+    durability: str,
+    worker: int,
 ) -> FastAPI:
     """The cold application of one worker. Its lifespan is entered before it serves."""
 
@@ -79,6 +87,7 @@ def create_cold_app(
         *Finding(inventory).routes(),
         *Transfers(inventory).routes(),
         *Supply(inventory).routes(),
+        *Keys(inventory, gate).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),
@@ -87,6 +96,9 @@ def create_cold_app(
         app.add_api_route(route.path, route.handler, methods=list(route.methods), response_model=None)
     app.add_exception_handler(HTTPException, _answer_unrouted)
     app.state.readiness = readiness
+    app.state.gate = gate
+    app.state.served = [(route.path, method) for route in routes for method in route.methods]
+    """Path and method of each route."""
     return app
 
 

@@ -11,8 +11,10 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
+from api.access import blurred
 from api.admission import Admission, Rank
 from api.codec import encode
+from api.gate import Gate
 from api.hot import Answer, Handler, Headers, Hot, Request, tier_header
 from api.metrics import HttpMetrics
 from api.problems import ProblemError, as_logged_problem
@@ -48,13 +50,20 @@ class Front:
     """The application of one worker."""
 
     def __init__(
-        self, hot: Hot, cold: App, metrics: HttpMetrics, readiness: Readiness, admission: Admission
+        self,
+        hot: Hot,
+        cold: App,
+        metrics: HttpMetrics,
+        readiness: Readiness,
+        admission: Admission,
+        gate: Gate,
     ) -> None:
         self._hot = hot
         self._cold = cold
         self.metrics = metrics
         self._readiness = readiness
         self._admission = admission
+        self._admit = gate.admit
         self._tier = tier_header(readiness.durability)
         self._prefix = token_hex(4)
         self._numbers = count(1)
@@ -78,7 +87,7 @@ class Front:
         except ProblemError as error:
             status, body, headers = problem_answer(error, request)
         else:
-            status, body, headers = await self.answer(request, handlers)
+            status, body, headers = await self.answer(request, route, handlers)
         headers = [*headers, (b"x-request-id", request.request_id.encode())]
         if status != 304:  # noqa: PLR2004 - Not Modified has no body
             headers.append((b"content-length", b"%d" % len(body)))
@@ -90,7 +99,7 @@ class Front:
         """The hot route of a path and its handlers by method."""
         return self._hot.find(path)
 
-    async def answer(self, request: Request, handlers: dict[str, Handler]) -> Answer:
+    async def answer(self, request: Request, route: str, handlers: dict[str, Handler]) -> Answer:
         """Answers a hot request, whatever happens."""
         try:
             handler = handlers.get("GET" if request.method == "HEAD" else request.method)
@@ -99,12 +108,13 @@ class Front:
                 raise ProblemError(
                     "method_not_allowed", f"{request.path} takes {allowed}", headers={"Allow": allowed}
                 )
+            self._admit(request, route)
             if self._readiness.unfit:
                 self._check_may_write(request)
             check_media_types(request.method, request.headers)
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
-            return problem_answer(error, request)
+            return problem_answer(blurred(error, request.access), request)
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request: Request, started: float

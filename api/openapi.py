@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from api.access_table import rule_of
 from api.codec import encode
 from api.operations import OPERATIONS
 from api.operations.model import BODY, Operation, Parameter
@@ -17,7 +18,7 @@ from api.schemas import PATTERN_END, ProblemAnswer
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 _REFERENCE = "#/components/schemas/{name}"
-_REPLAYING = {"Reservations", "Transfers", "Inbound"}
+_REPLAYING = {"Reservations", "Transfers", "Inbound", "Keys"}
 """Tags of operations whose repeats are answered as the first was."""
 _KEY_SCHEMA = {"type": "string", "pattern": r'^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$'}
 _REQUIRED_KEY = "Of your choice: new for a new request, the same for a repeat of it."
@@ -53,13 +54,26 @@ def build_document(version: str) -> bytes:
         "components": {
             "schemas": _schemas(),
             "headers": _HEADERS,
+            "securitySchemes": {"key": _KEY_SCHEME},
             "examples": {code: {"value": _problem_example(code)} for code in PROBLEMS},
         },
     }
     return encode(document).replace(encode(PATTERN_END)[1:-1], b"$")
 
 
+_KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "bck_…",
+    "description": (
+        "An API key. Of several scopes one is enough. Without one of them: 403 `forbidden`; without a valid "
+        "key, whatever is wrong with it: 401 `unauthenticated`. What lies outside the locations and channels "
+        "of a key answers as if it were not there. Nothing is asked for where the server runs with "
+        "`--auth off`."
+    ),
+}
 _HEADERS: Mapping[str, Any] = {
+    "WWW-Authenticate": {"description": "How to say who calls.", "schema": {"type": "string"}},
     "X-Request-Id": {"description": "The id that was sent, or a new one.", "schema": {"type": "string"}},
     "ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}},
     "Idempotent-Replayed": {
@@ -69,6 +83,9 @@ _HEADERS: Mapping[str, Any] = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
     "Location": {"description": "Where it can be read.", "schema": {"type": "string"}},
 }
+
+
+_MORE_HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
 
 
 def _schemas() -> dict[str, Any]:
@@ -88,6 +105,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "parameters": list(_parameters(operation)),
         "responses": _responses(operation),
+        "security": _security(operation),
     }
     if operation.description:
         described["description"] = operation.description
@@ -100,6 +118,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "content": {JSON: content},
         }
     return described
+
+
+def _security(operation: Operation) -> list[dict[str, Any]]:
+    """The scopes of which one is enough; nothing for a public operation."""
+    return [{"key": [scope]} for scope in sorted(rule_of(operation.path, operation.method).scopes)]
 
 
 def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
@@ -140,6 +163,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def problems_of(operation: Operation) -> list[str]:
     """The codes that an operation may answer, those included that come with its body and its key."""
     codes = list(operation.problems)
+    if not rule_of(operation.path, operation.method).is_public:
+        codes += ["unauthenticated", "forbidden", "storage_unavailable"]
     if JSON in _media(operation):
         codes.append("not_acceptable")
     if operation.body is not None:
@@ -169,7 +194,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status, codes in by_status.items():
         responses[str(status)] = {
             "description": "; ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
-            "headers": _headers("Retry-After") if status == HTTPStatus.SERVICE_UNAVAILABLE else _headers(),
+            "headers": _headers(*_MORE_HEADERS.get(status, ())),
             "content": {
                 PROBLEM: {
                     "schema": _reference(ProblemAnswer),

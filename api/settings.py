@@ -74,12 +74,10 @@ class ServeSettings(StorageSettings, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuses what does not go together. Raises `SettingsError`."""
-        if self.auth == "keys":
-            raise SettingsError("--auth keys: this release has no API keys yet; use --auth off on 127.0.0.1")
-        if not is_loopback(self.host):
+        if self.auth == "off" and not is_loopback(self.host):
             raise SettingsError(
-                f"--host {self.host}: without API keys, which this release does not have yet, anyone who "
-                "reaches that address could change the stock; use 127.0.0.1, ::1 or localhost"
+                f"--host {self.host}: with --auth off anyone who reaches that address could change the "
+                "stock; use --auth keys, or 127.0.0.1, ::1 or localhost"
             )
         if self.durability == "replicated" and self.redis_url is None:
             raise SettingsError(

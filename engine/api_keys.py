@@ -53,6 +53,22 @@ class Made(Struct, frozen=True):
     text: str | None
 
 
+def key_of(wish: Wish) -> ApiKey:
+    """A key as it was wished for, which nothing proves yet."""
+    return ApiKey(
+        "",
+        wish.name,
+        wish.scopes,
+        wish.locations,
+        wish.channels,
+        wish.is_banded,
+        0,
+        wish.expires_ms,
+        (),
+        b"",
+    )
+
+
 def digest_of(text: bytes) -> bytes:
     """What is kept of a key's text. Cost: 0.3 µs."""
     return sha256(text).digest()
@@ -93,17 +109,12 @@ class ApiKeys(Places):
                     raise IdempotencyMismatch("this operation id was used before, with other content")
                 return Made(made, None)
             text, digest = _new_text(_id_of(operation))
-            key = ApiKey(
-                _id_of(operation),
-                wish.name,
-                wish.scopes,
-                wish.locations,
-                wish.channels,
-                wish.is_banded,
-                now_ms,
-                wish.expires_ms,
-                (KeySecret(digest, now_ms, operation),),
-                content,
+            key = replace(
+                key_of(wish),
+                id=_id_of(operation),
+                created_ms=now_ms,
+                secrets=(KeySecret(digest, now_ms, operation),),
+                content=content,
             )
             if caller_mark(key.id) in {caller_mark(other) for other in settings.api_keys}:
                 raise InvalidRequest(

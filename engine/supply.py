@@ -162,7 +162,7 @@ class Supplies(Documents):
     def _inbound_name(self, inbound: str) -> Name:
         routed = parse_document_id(INBOUND_PREFIX, inbound)
         if routed is None:
-            raise _not_found(inbound)
+            raise not_found(inbound)
         return Name(routed[0] % self._partitions, routed[1], inbound)
 
     # ---------------------------------------------------------------- available to promise
@@ -316,7 +316,7 @@ def _expect(document: InboundDocument, left: int, came: int) -> SupplyChange:
 
 def _inbound_of(name: Name, document: Document | None) -> InboundDocument:
     if not isinstance(document, InboundDocument):
-        raise _not_found(name.public)
+        raise not_found(name.public)
     return document
 
 
@@ -336,5 +336,5 @@ def _as_inbound(name: Name, document: InboundDocument, *, replayed: bool = False
     )
 
 
-def _not_found(inbound: str) -> InboundNotFound:
+def not_found(inbound: str) -> InboundNotFound:
     return InboundNotFound(f"there is no inbound order {inbound[:64]}")

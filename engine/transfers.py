@@ -169,7 +169,7 @@ class Transfers(Documents):
     def _transfer_name(self, transfer: str) -> Name:
         routed = parse_document_id(TRANSFER_PREFIX, transfer)
         if routed is None:
-            raise _not_found(transfer)
+            raise not_found(transfer)
         return Name(routed[0] % self._partitions, routed[1], transfer)
 
 
@@ -275,7 +275,7 @@ def _sum_goods(lines: Sequence[Goods]) -> dict[str, int]:
 
 def _transfer_of(name: Name, document: Document | None) -> TransferDocument:
     if not isinstance(document, TransferDocument):
-        raise _not_found(name.public)
+        raise not_found(name.public)
     return document
 
 
@@ -294,5 +294,5 @@ def _as_transfer(name: Name, document: TransferDocument, *, replayed: bool = Fal
     )
 
 
-def _not_found(transfer: str) -> TransferNotFound:
+def not_found(transfer: str) -> TransferNotFound:
     return TransferNotFound(f"there is no transfer {transfer[:64]}")

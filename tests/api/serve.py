@@ -18,7 +18,12 @@ from api.protocol import HotProtocol
 def main() -> None:
     bind_to_parent()
     protocol, worker = sys.argv[1:]
-    app = create_app(redis_url=os.environ["BINCARD_REDIS_URL"], durability="none", worker=int(worker))
+    app = create_app(
+        redis_url=os.environ["BINCARD_REDIS_URL"],
+        durability="none",
+        auth=os.environ.get("BINCARD_AUTH", "off"),
+        worker=int(worker),
+    )
     app.most_connections = int(os.environ.get("BINCARD_TEST_CONNECTIONS", app.most_connections))
     config = uvicorn.Config(
         app,

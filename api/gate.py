@@ -1,0 +1,27 @@
+"""Lets requests in, or not: the one place where both lanes ask who calls and whether that one may."""
+
+from api.access_table import rule_of
+from api.hot import Request
+from api.keyring import Keyring
+
+
+class Gate:
+    """The gate of one worker; without a keyring it is open."""
+
+    def __init__(self, keyring: Keyring | None) -> None:
+        self._keyring = keyring
+
+    def admit(self, request: Request, route: str) -> None:
+        """Notes who calls, and lets that one on to the route, which is named by its template. Raises
+        `unauthenticated`, `forbidden`, `StorageUnavailable`.
+        """
+        if self._keyring is not None:
+            rule = rule_of(route, request.method)
+            if not rule.is_public:
+                request.access = access = self._keyring.find(request.headers.get(b"authorization"))
+                rule.check(access)
+
+    async def renew(self) -> None:
+        """Reads the keys anew: whoever changed one sees it at once in this worker."""
+        if self._keyring is not None:
+            await self._keyring.refresh()
