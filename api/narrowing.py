@@ -36,8 +36,8 @@ async def narrow_choice(inventory: Inventory, access: Access, body: _Body) -> _B
 def check_supply(
     access: Access, settings: Settings, channel: str | None, pool: str | None, *, is_whole: bool
 ) -> None:
-    """Raises `PoolNotFound` or `ChannelNotFound` unless the caller's locations are in the pool, or those of the
-    channel; with `is_whole`, unless there are no others.
+    """Raises `PoolNotFound` or `ChannelNotFound` unless the caller's locations are in the pool, or in the
+    channel's; with `is_whole`, unless there are no others.
     """
     if pool is not None:
         reach = settings.locations_of_pool(pool) if pool in settings.pools else ()

@@ -119,7 +119,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the commands are told that talk to a running server."""
 
     url: Url = "http://127.0.0.1:8080"
-    key: Annotated[str, msgspec.Meta(description="an API key")] | None = None
+    api_key: Annotated[str, msgspec.Meta(description="an API key")] | None = None
     progress: Switch = True
 
 
