@@ -84,7 +84,9 @@ class Keyring:
         """Reads what has changed. Raises `Unavailable`, `Unconfirmed`."""
         began = monotonic()
         keys = await self._inventory.api_keys()
-        offset = monotonic() - await self._inventory.server_time() / 1000
+        asked = monotonic()
+        # A little early rather than late.
+        offset = asked - await self._inventory.server_time() / 1000
         self._secrets = {
             secret.digest: secret
             for key in keys
