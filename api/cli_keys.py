@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from api.options import EPILOG, DataDir, Json, RedisUrl, told
-from api.settings import BooksSettings
+from api.settings import BooksSettings, KeySettings, Quantities
 
 keys = typer.Typer(
     help="Make, show, rotate and revoke API keys.",
@@ -23,24 +22,23 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.")],
     *,
     scope: Annotated[
-        list[str],
-        typer.Option(help="What it may do, as availability:read; repeat it; `all` for everything."),
-    ],
+        str | None,
+        typer.Option(help="What it may do, as availability:read,stock:read; `all` for everything."),
+    ] = None,
     location: Annotated[
-        list[str] | None, typer.Option(help="The location it is good for; repeat it; all without.")
+        str | None, typer.Option(help="The locations it is good for, as s7,w1; all without.")
     ] = None,
     channel: Annotated[
-        list[str] | None, typer.Option(help="The channel it is good for; repeat it; all without.")
+        str | None, typer.Option(help="The channels it is good for, as web,app; all without.")
     ] = None,
     quantities: Annotated[
-        str, typer.Option(help="`exact`, or `banded`: rounded down, for who may only ask and reserve.")
-    ] = "exact",
-    expires_at: Annotated[
-        datetime | None,
+        Quantities | None,
         typer.Option(
-            formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"],
-            help="When it ends, as 2027-01-01T00:00:00Z; never without.",
+            help="Shown as they are, or rounded down, to who may only ask and reserve.", show_default="exact"
         ),
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="When it ends, as 2027-01-01T00:00:00Z; never without.")
     ] = None,
     redis_url: RedisUrl = None,
     data_dir: DataDir = None,
@@ -49,16 +47,18 @@ def create(
     """Make a key; it is printed once, alone, to the standard output."""
     from api.commands.keys import create as run  # noqa: PLC0415 - start-up time
 
-    asked = {
-        "name": name,
-        "scopes": scope,
-        "locations": location or None,
-        "channels": channel or None,
-        "quantities": quantities,
-        "expires_at": expires_at,
-    }
-    settings = told(BooksSettings, redis_url=redis_url, data_dir=data_dir, json=json)
-    raise typer.Exit(run(settings, asked))
+    settings = told(
+        KeySettings,
+        scope=scope,
+        location=location,
+        channel=channel,
+        quantities=quantities,
+        expires_at=expires_at,
+        redis_url=redis_url,
+        data_dir=data_dir,
+        json=json,
+    )
+    raise typer.Exit(run(settings, name))
 
 
 @keys.command("list", epilog=EPILOG)
@@ -74,8 +74,9 @@ def rotate(
     key: KeyId,
     *,
     grace_seconds: Annotated[
-        int, typer.Option(help="How long the secret before stays good beside the new one.")
-    ] = 0,
+        int | None,
+        typer.Option(help="How long the secret before stays good beside the new one.", show_default="0"),
+    ] = None,
     redis_url: RedisUrl = None,
     data_dir: DataDir = None,
     json: Json = None,
@@ -83,8 +84,10 @@ def rotate(
     """Give a key a new secret; it is printed once."""
     from api.commands.keys import rotate as run  # noqa: PLC0415 - start-up time
 
-    settings = told(BooksSettings, redis_url=redis_url, data_dir=data_dir, json=json)
-    raise typer.Exit(run(settings, key, grace_seconds))
+    settings = told(
+        KeySettings, grace_seconds=grace_seconds, redis_url=redis_url, data_dir=data_dir, json=json
+    )
+    raise typer.Exit(run(settings, key))
 
 
 @keys.command(epilog=EPILOG)

@@ -27,6 +27,7 @@ _OPTIONS = {"json_file": "--json", "file_format": "--format", "from_url": "--fro
 
 Durability = Literal["none", "local", "replicated"]
 Auth = Literal["off", "keys"]
+Quantities = Literal["exact", "banded"]
 Source = Literal["auto", "real", "generator"]
 FileFormat = Literal["csv", "jsonl"]
 
@@ -92,6 +93,17 @@ class BooksSettings(StorageSettings, frozen=True, kw_only=True):
     json: Switch = False
 
 
+class KeySettings(BooksSettings, frozen=True, kw_only=True):
+    """What `bincard keys create` and `bincard keys rotate` are told. Lists are separated by commas."""
+
+    scope: Annotated[str, msgspec.Meta(description="scopes, as availability:read,stock:read")] | None = None
+    location: Annotated[str, msgspec.Meta(description="ids of locations")] | None = None
+    channel: Annotated[str, msgspec.Meta(description="ids of channels")] | None = None
+    quantities: Annotated[Quantities, msgspec.Meta(description="exact or banded")] = "exact"
+    expires_at: Annotated[str, msgspec.Meta(description="a time, as 2027-01-01T00:00:00Z")] | None = None
+    grace_seconds: Annotated[int, msgspec.Meta(description="whole seconds, zero or more", ge=0)] = 0
+
+
 class RepartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `bincard repartition` is told."""
 
@@ -143,7 +155,15 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
     json_file: File | None = None
 
 
-ALL = (ServeSettings, CheckSettings, RepartitionSettings, DoctorSettings, LoadSettings, ReplaySettings)
+ALL = (
+    ServeSettings,
+    CheckSettings,
+    KeySettings,
+    RepartitionSettings,
+    DoctorSettings,
+    LoadSettings,
+    ReplaySettings,
+)
 Told = TypeVar("Told", bound=msgspec.Struct)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TypeVar
@@ -12,9 +12,10 @@ import msgspec
 
 from api.access import Scope
 from api.key_forms import key_answer, made_answer, wish_of
+from api.problems import split_validation_error
 from api.replay.run import run_loop
 from api.schemas_keys import KeyAnswer, KeyBody, MadeKeyAnswer
-from api.settings import BooksSettings, SettingsError
+from api.settings import BooksSettings, KeySettings, SettingsError
 from api.storage import opened
 from engine import InvalidRequest, Inventory, connect
 
@@ -22,14 +23,23 @@ Result = TypeVar("Result")
 EVERY_SCOPE = "all"
 
 
-def create(settings: BooksSettings, asked: Mapping[str, object]) -> int:
-    """Makes a key and prints it: the only time that it is seen. `asked` has the members of a `KeyBody`."""
-    scopes = asked.get("scopes")
-    if isinstance(scopes, list) and EVERY_SCOPE in scopes:
-        asked = {**asked, "scopes": list(Scope)}
+def create(settings: KeySettings, name: str) -> int:
+    """Makes a key and prints it: the only time that it is seen."""
+    scopes = _split(settings.scope) or []
+    asked = {
+        "name": name,
+        "scopes": list(Scope) if scopes == [EVERY_SCOPE] else scopes,
+        "locations": _split(settings.location),
+        "channels": _split(settings.channel),
+        "quantities": settings.quantities,
+        "expires_at": settings.expires_at,
+    }
     try:
         wish = wish_of(msgspec.convert(asked, KeyBody))
-    except (msgspec.ValidationError, InvalidRequest) as fault:
+    except msgspec.ValidationError as fault:
+        detail, pointer = split_validation_error(str(fault))
+        raise SettingsError(f"the key cannot be made: {pointer}: {detail}") from None
+    except InvalidRequest as fault:
         raise SettingsError(f"the key cannot be made: {fault}") from None
 
     async def make(inventory: Inventory) -> MadeKeyAnswer:
@@ -56,11 +66,11 @@ def list_keys(settings: BooksSettings) -> int:
     return 0
 
 
-def rotate(settings: BooksSettings, key: str, grace_seconds: int) -> int:
+def rotate(settings: KeySettings, key: str) -> int:
     """Gives a key a new secret and prints it."""
 
     async def turn(inventory: Inventory) -> MadeKeyAnswer:
-        made = await inventory.rotate_key(token_hex(16), key, grace_seconds=grace_seconds)
+        made = await inventory.rotate_key(token_hex(16), key, grace_seconds=settings.grace_seconds)
         return made_answer(made, await inventory.server_time())
 
     return _show_made(settings, _ask(settings, turn))
@@ -71,6 +81,10 @@ def revoke(settings: BooksSettings, key: str) -> int:
     _ask(settings, lambda inventory: inventory.revoke_key(key))
     sys.stderr.write(f"key {key} is revoked: every worker refuses it within five seconds\n")
     return 0
+
+
+def _split(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",")]
 
 
 def _show_made(settings: BooksSettings, made: MadeKeyAnswer) -> int:

@@ -46,9 +46,11 @@ class Caller:
         self.key = key
 
     def ask(
-        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str | None] | None = None
     ) -> Answer:
-        sent = {"Idempotency-Key": fresh_key(), **(headers or {})}
+        """A header of None is not sent."""
+        wanted = {"Idempotency-Key": fresh_key(), **(headers or {})}
+        sent = {name: value for name, value in wanted.items() if value is not None}
         if self.key is not None:
             sent["Authorization"] = f"Bearer {self.key}"
         return self._service.ask(method, path, body, sent)

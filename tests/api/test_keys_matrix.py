@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -61,7 +62,13 @@ def requested(
     method: str, path: str, operation: Mapping[str, Any], side: Side, own: Side
 ) -> tuple[str, str, object]:
     """The example of an operation, about things of a side. What names none is about one's own."""
-    names = {"s7": side.location, "w1": side.second, "A-1": side.sku, "web": side.channel, "online": side.pool}
+    names = {
+        "s7": side.location,
+        "w1": side.second,
+        "A-1": side.sku,
+        "web": side.channel,
+        "online": side.pool,
+    }
     ids = {"reservations": side.reservation, "transfers": side.transfer, "inbound": side.inbound,
            "locations": side.location, "pools": side.pool, "channels": side.channel}  # fmt: skip
     sent = path.format(sku=side.sku, channel=side.channel, location=side.location, code="forbidden",
@@ -71,7 +78,13 @@ def requested(
         if one["in"] == "query" and one["name"] in {"location", "channel", "pool", "lat", "lon"}:
             if path.startswith("/v1/atp") and one["name"] != "location":
                 continue
-            known = {"location": side.location, "channel": side.channel, "pool": side.pool, "lat": "1", "lon": "1"}
+            known = {
+                "location": side.location,
+                "channel": side.channel,
+                "pool": side.pool,
+                "lat": "1",
+                "lon": "1",
+            }
             query.append(f"{one['name']}={known[one['name']]}")
     if query:
         sent += "?" + "&".join(query)
@@ -114,7 +127,9 @@ def test_nobody_gets_in_without_a_key_that_is_good(shop: Shop) -> None:
     keys = [None, "", wrong, right[:-1], mistyped, right.upper(), revoked.key, old, expired, "x" * 5000]
     assert not is_whole(wrong)
     for operation in GUARDED:
-        answers = [_ask(Caller(shop.service, key), requested(*operation, shop.mine, shop.mine)) for key in keys]
+        answers = [
+            _ask(Caller(shop.service, key), requested(*operation, shop.mine, shop.mine)) for key in keys
+        ]
         told = {CHANGING.sub("", text_of(answer)) for answer in answers}
         assert {answer.status for answer in answers} == {401}, operation[:2]
         assert len(told) == 1, told
@@ -122,14 +137,15 @@ def test_nobody_gets_in_without_a_key_that_is_good(shop: Shop) -> None:
         assert answers[0].json()["code"] == "unauthenticated"
     for _, path, operation in OPERATIONS:
         if not operation["security"]:
-            assert Caller(shop.service, None).ask("GET", path.format(code="forbidden", asset="docs.css")).status < 400
+            assert (
+                Caller(shop.service, None).ask("GET", path.format(code="forbidden", asset="docs.css")).status
+                < 400
+            )
 
 
 def expiring(shop: Shop) -> str | None:
     """A key that has expired."""
-    import datetime  # noqa: PLC0415 - nothing else needs it
-
-    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1.5)
+    end = datetime.now(UTC) + timedelta(seconds=1.5)
     caller = shop.admin.with_key(expires_at=end.isoformat())
     assert caller.ask("GET", "/v1/reservations").status == 200
     caller.until_seen(401)
@@ -151,8 +167,8 @@ def test_each_operation_needs_one_of_its_scopes(shop: Shop) -> None:
 
 
 def leaks(shop: Shop, caller: Caller, others: Side, nothing: Side, hidden: set[str]) -> list[str]:
-    """What a restricted caller learns of things that are not for it: asked for them, or around them. `nothing`
-    has names that lead nowhere in the place of those names of `others` that must not be told from them.
+    """What a restricted caller learns of things that are not for it: asked for them, or around them.
+    `nothing` has names that lead nowhere, where those of `others` must not be told from such.
     """
     found = []
     split = shop.mine._replace(reservation=shop.split)
@@ -207,14 +223,18 @@ def _state(shop: Shop) -> list[Any]:
     positions = [ask(f"/v1/stock/{side.sku}/{place}") for place in (side.location, side.second)]
     for position in positions:
         position.pop("version")
-    settings = [ask(f"/v1/locations/{side.location}"), ask(f"/v1/pools/{side.pool}"), ask(f"/v1/channels/{side.channel}")]
+    settings = [
+        ask(f"/v1/locations/{side.location}"),
+        ask(f"/v1/pools/{side.pool}"),
+        ask(f"/v1/channels/{side.channel}"),
+    ]
     papers = [ask(f"/v1/transfers/{side.transfer}"), ask(f"/v1/inbound/{side.inbound}")]
     held = [ask(f"/v1/reservations/{one}") for one in (side.reservation, shop.split)]
     return [positions, settings, papers, held]
 
 
 def test_what_is_not_for_a_key_is_not_there(shop: Shop) -> None:
-    """Of other locations, of another channel: it answers as what never was, appears nowhere, and stays as it is."""
+    """Of other locations, of another channel: answered as what never was, shown nowhere, unchanged."""
     before = _state(shop)
     assert leaks_of_places(shop) == []
     assert _state(shop) == before
