@@ -5,12 +5,13 @@ its restriction: a new route is closed until somebody has thought about it.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from api.access import Access, Scope, forbidden
 
 
-class Rule(NamedTuple):
+class Rule(Struct, frozen=True, eq=False):
     """One of `scopes` is enough; without any, the route is public. Whether it keeps to a key's locations, and
     to its channels.
     """
@@ -18,10 +19,7 @@ class Rule(NamedTuple):
     scopes: frozenset[Scope]
     locations: bool
     channels: bool
-
-    @property
-    def is_public(self) -> bool:
-        return not self.scopes
+    is_public: bool = False
 
     def check(self, access: Access) -> None:
         """Raises `forbidden` unless the caller may use the route."""
@@ -49,7 +47,7 @@ def _selling(*scopes: Scope) -> Rule:
     return Rule(frozenset(scopes), locations=True, channels=True)
 
 
-_PUBLIC = _selling()
+_PUBLIC = Rule(frozenset(), locations=True, channels=True, is_public=True)
 _ASK = _selling(Scope.AVAILABILITY_READ)
 _RESERVE, _COMMIT = _selling(Scope.RESERVATION_CREATE), _selling(Scope.RESERVATION_COMMIT)
 _RELEASE = _selling(Scope.RESERVATION_RELEASE)
@@ -135,9 +133,15 @@ OF_OPERATION: Mapping[str, Rule] = {
 """What each operation of a batch asks for."""
 
 
+_RULES = {
+    path: {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
+    for path, methods in ROUTES.items()
+}
+
+
 def rule_of(path: str, method: str) -> Rule:
     """The rule of a route, by its template. HEAD is GET without a body."""
-    return ROUTES[path]["GET" if method == "HEAD" else method]
+    return _RULES[path][method]
 
 
 def check_routes(served: Iterable[tuple[str, str]]) -> None:

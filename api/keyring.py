@@ -3,14 +3,17 @@ seconds.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from hmac import compare_digest
 from logging import getLogger
 from math import inf
 from time import monotonic
-from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from api.access import OPEN, Access, access_of
+from api.access_table import Rule
 from api.problems import ProblemError
 from engine import Inventory
 from engine.api_keys import digest_of
@@ -28,18 +31,23 @@ _NOBODY = b"bck_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 """Is looked up where nothing was sent, so that it takes as long."""
 MOST_BYTES = 200
 """Of an Authorization that are looked at."""
+CLOCK_STEP_SECONDS = 1.0
+"""So far the server's clock may go astray before ends are worked out anew."""
+MOST_PROVED = 16_384
+"""Callers whose proof is remembered."""
 NEVER = bytes(32)
 
 
-class _Secret(NamedTuple):
-    """A text that proves a caller, until when by our own clock."""
+class Caller(Struct, eq=False):
+    """Somebody who proved who it is, until when by our own clock, and what was found open to it."""
 
     digest: bytes
     access: Access
     until: float
+    passed: set[Rule] = field(default_factory=set)
 
 
-_NO_SECRET = _Secret(NEVER, OPEN, -inf)
+_NOBODY_KNOWN = Caller(NEVER, OPEN, -inf)
 
 
 class Keyring:
@@ -47,8 +55,13 @@ class Keyring:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._secrets: dict[bytes, _Secret] = {}
-        self._asked = -inf
+        self._secrets: dict[bytes, Caller] = {}
+        self._proved: dict[bytes | None, Caller] = {}
+        """What was sent by callers who are known: a few for each key, and begun anew with every change."""
+        self._trusted_until = -inf
+        self._keys: Sequence[ApiKey] | None = None
+        self._offset = 0.0
+        """How far our own clock is ahead of the server's."""
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -63,22 +76,33 @@ class Keyring:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    def find(self, authorization: bytes | None) -> Access:
+    def find(self, authorization: bytes | None) -> Caller:
         """The caller that a request proves to be. Raises `unauthenticated`, the same for whatever is wrong,
-        and `StorageUnavailable` where the keys are too old to go by. Cost: 0.8 µs.
+        and `StorageUnavailable` where the keys are too old to go by. Cost: 0.2 µs for who was here before.
         """
+        known = self._proved.get(authorization)
+        if known is not None:
+            now = monotonic()
+            if now < known.until and now < self._trusted_until:
+                return known
+        return self._prove(authorization)
+
+    def _prove(self, authorization: bytes | None) -> Caller:
+        """The same, step by step: as many, and the same ones, for all who do not prove anything."""
         sent = _NOBODY if authorization is None else authorization[:MOST_BYTES]
         text = sent[len(_BEARER) :] if sent[: len(_BEARER)].lower() == _BEARER else _NOBODY
         digest = digest_of(text)
-        found = self._secrets.get(digest, _NO_SECRET)
+        found = self._secrets.get(digest, _NOBODY_KNOWN)
         now = monotonic()
-        if now - self._asked > TRUSTED_SECONDS:
+        if now >= self._trusted_until:
             raise StorageUnavailable("keys cannot be checked: the stock server cannot be reached")
-        if compare_digest(found.digest, digest) & (now < found.until):
-            return found.access
-        raise ProblemError(
-            "unauthenticated", "send Authorization: Bearer with a valid API key", headers=CHALLENGE
-        )
+        if not compare_digest(found.digest, digest) & (now < found.until):
+            raise ProblemError(
+                "unauthenticated", "send Authorization: Bearer with a valid API key", headers=CHALLENGE
+            )
+        if len(self._proved) < MOST_PROVED:
+            self._proved[authorization] = found
+        return found
 
     async def refresh(self) -> None:
         """Reads what has changed. Raises `Unavailable`, `Unconfirmed`."""
@@ -87,13 +111,11 @@ class Keyring:
         asked = monotonic()
         # A little early rather than late.
         offset = asked - await self._inventory.server_time() / 1000
-        self._secrets = {
-            secret.digest: secret
-            for key in keys
-            for secret in secrets_of(key, offset)
-            if secret.until > began
-        }
-        self._asked = began
+        self._trusted_until = began + TRUSTED_SECONDS
+        if keys != self._keys or abs(offset - self._offset) > CLOCK_STEP_SECONDS:
+            self._keys, self._offset = keys, offset
+            secrets = [secret for key in keys for secret in secrets_of(key, offset) if secret.until > began]
+            self._secrets, self._proved = {secret.digest: secret for secret in secrets}, {}
 
     async def _poll(self) -> None:
         is_told = False
@@ -116,7 +138,7 @@ class Keyring:
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="bincard"'}
 
 
-def secrets_of(key: ApiKey, offset: float) -> list[_Secret]:
+def secrets_of(key: ApiKey, offset: float) -> list[Caller]:
     """What proves a key's holder, with their ends by a clock so many seconds ahead of a server's."""
     if key.revoked_ms is not None:
         return []
@@ -126,5 +148,5 @@ def secrets_of(key: ApiKey, offset: float) -> list[_Secret]:
         for secret in key.secrets
     ]
     return [
-        _Secret(secret.digest, access, min(each) / 1000 + offset if each else inf) for secret, each in ends
+        Caller(secret.digest, access, min(each) / 1000 + offset if each else inf) for secret, each in ends
     ]

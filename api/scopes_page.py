@@ -26,8 +26,8 @@ See [API keys](../operating/api-keys.md).
 | --- | --- |
 """
 _ROUTES = """
-Of several scopes one is enough. A key that is restricted to locations, or to channels, is refused (403) where the
-route does not keep to them.
+Of several scopes one is enough. A key that is restricted to locations, or to channels, is refused (403) where
+the route does not keep to them.
 
 | route | scopes | keeps to |
 | --- | --- | --- |

@@ -91,7 +91,7 @@ def test_what_proves_nobody(sent: bytes | None) -> None:
 
 @pytest.mark.parametrize("word", ["Bearer", "bearer", "BEARER"])
 def test_what_proves_somebody(word: str) -> None:
-    assert ring(Books(KEY)).find(f"{word} {TEXT}".encode()).caller == KEY.id
+    assert ring(Books(KEY)).find(f"{word} {TEXT}".encode()).access.caller == KEY.id
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_proves_somebody(word: str) -> None:
 def test_how_long_a_key_is_good(changed: dict[str, Any], is_good: bool) -> None:
     known = ring(Books(replace(KEY, **changed)))
     if is_good:
-        assert known.find(bearer()).caller == KEY.id
+        assert known.find(bearer()).access.caller == KEY.id
     else:
         with pytest.raises(ProblemError):
             known.find(bearer())
@@ -119,7 +119,7 @@ def test_how_long_a_key_is_good(changed: dict[str, Any], is_good: bool) -> None:
 def test_a_key_that_ends_while_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to be asked."""
     known = ring(Books(replace(KEY, expires_ms=NOW_MS + 60_000)))
-    assert known.find(bearer()).caller == KEY.id
+    assert known.find(bearer()).access.caller == KEY.id
     later = time.monotonic() + 61
     monkeypatch.setattr(keyring, "monotonic", lambda: later)
     with pytest.raises(ProblemError):
@@ -133,7 +133,7 @@ def test_keys_that_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     books.is_there = False
     with pytest.raises(StorageUnavailable):
         asyncio.run(known.refresh())
-    assert known.find(bearer()).caller == KEY.id
+    assert known.find(bearer()).access.caller == KEY.id
     later = time.monotonic() + keyring.TRUSTED_SECONDS
     monkeypatch.setattr(keyring, "monotonic", lambda: later + 1)
     for sent in (bearer(), None):
