@@ -50,6 +50,7 @@ from engine.sourcing_plan import (
     reason_of,
     refuse,
     short,
+    short_lines,
     split_groups,
 )
 from engine.sweep import sweep
@@ -350,16 +351,8 @@ def _of_what_is_there(order: _Order) -> _Order:
 
 def _name_short(order: _Order, rooms: Sequence[Sequence[Candidate]], left: Sequence[int]) -> list[Shortage]:
     missing = [index for index, sets in enumerate(left) if sets] or [0]
-    return [
-        Shortage(
-            index,
-            order.lines[index].sku,
-            order.lines[index].location,
-            order.lines[index].quantity,
-            sum(one.room for one in rooms[index]),
-        )
-        for index in missing
-    ]
+    found = {index: (sum(one.room for one in rooms[index]), order.lines[index].quantity) for index in missing}
+    return short_lines(found, [(line.sku, line.location, line.quantity) for line in order.lines])
 
 
 def _show(record: Record, route: int, operation: bytes, *, replayed: bool) -> Reservation:

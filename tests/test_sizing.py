@@ -114,7 +114,13 @@ async def test_the_sum_agrees_with_a_real_server(tmp_path: Path, kind: str, loca
     holding = sizing.plan(sizing.Demand(0, HOLDS, **one_second), costs)
     ended = sizing.plan(
         sizing.Demand(
-            0, FINISHED, hold_seconds=0.0, busy_share=1.0, retention_seconds=1.0, ledger_seconds=1.0
+            0,
+            FINISHED,
+            hold_seconds=0.0,
+            busy_share=1.0,
+            retention_seconds=1.0,
+            ledger_seconds=1.0,
+            history_seconds=1.0,
         ),
         costs,
     )
@@ -179,6 +185,7 @@ def test_the_sum() -> None:
         reserve_event_bytes=120,
         step_event_bytes=90,
         movement_event_bytes=70,
+        history_bytes=100,
         reserve_us=4,
         commit_us=2,
         read_us=1,
@@ -187,13 +194,14 @@ def test_the_sum() -> None:
     )
     made = sizing.plan(sizing.Demand(1_000_000, 1000, movements=1000), costs)
     assert made.movement_bytes == 1000 * 150
+    assert made.history_bytes == (1000 + 250 * 30 * 86_400) * 100
     assert made.position_bytes == 50e6
     assert made.open_bytes == 300_000 * 150
     assert made.finished_bytes == 250 * 86_400 * 200
     assert made.ledger_bytes == 300_000 * 120 + 250 * 86_400 * 300
     assert made.primary_cores == pytest.approx(1000 * (4 + 2 * 2 + 10) / 1e6 / 0.5)
     assert made.api_cores == pytest.approx(1000 * (3 * 40 + 10 * 20) / 1e6 / 0.5)
-    assert (made.primaries, made.api_hosts) == (1, 1)
+    assert (made.primaries, made.api_hosts) == (2, 1)
 
 
 def test_the_page_has_the_tables_of_the_calculator() -> None:

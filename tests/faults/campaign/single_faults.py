@@ -187,8 +187,9 @@ async def torn_tail(scene: Scene) -> Evidence:
         await site.kill()
         file = site.log_file()
         text = file.read_bytes()
-        begins = text.rindex(MULTI)
-        last = text[begins : text.index(EXEC, begins) + len(EXEC)]
+        # The kill may have torn the very last one.
+        ends = text.rindex(EXEC) + len(EXEC)
+        last = text[text.rindex(MULTI, 0, ends) : ends]
         with file.open("ab") as end:
             end.write(last[: scene.chance.randrange(1, len(last))])
         torn += scan_append_only_file(file).torn_bytes > 0
