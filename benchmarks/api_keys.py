@@ -17,7 +17,7 @@ from benchmarks.servers import Served
 from benchmarks.wrk_client import CONNECTIONS, Load, find_wrk, load
 from engine import connect
 
-SECONDS = 4
+SECONDS = 2
 TARGET = 0.97
 SIDES = ("off", "keys")
 DOES_NOT_SHOW = (
