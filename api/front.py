@@ -11,7 +11,8 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
-from api.access import blurred
+from api.access import Scope, blurred
+from api.access_table import rule_of
 from api.admission import Admission, Rank
 from api.codec import encode
 from api.gate import Gate
@@ -30,6 +31,9 @@ from engine.errors import (
 )
 
 log = getLogger("bincard.http")
+changes = getLogger("bincard.changes")
+"""Who changed what the ledger tells without a caller."""
+UNNAMED = frozenset({Scope.SETTINGS_WRITE, Scope.KEY_ADMIN})
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -150,6 +154,13 @@ class Front:
         route = scope.get("route")
         template = getattr(route, "path", "unmatched")
         self.metrics.observe(request.method, template, seen["status"], perf_counter() - started)
+        if request.access.caller and seen["status"] < FIRST_PROBLEM:
+            self._tell_who(request, template)
+
+    def _tell_who(self, request: Request, route: str) -> None:
+        """The ledger has no place for who changed settings and keys: the log has."""
+        if request.method not in {"GET", "HEAD"} and rule_of(route, request.method).scopes <= UNNAMED:
+            changes.info("key %s: %s %s", request.access.caller, request.method, request.path)
 
     def _check_may_write(self, request: Request) -> None:
         """Raises `Unavailable` where a request would change what the server may not keep."""

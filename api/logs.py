@@ -9,7 +9,7 @@ import time
 
 
 def configure_logging(process: str) -> None:
-    """Sends warnings and worse of this process to the standard error, under its name."""
+    """Sends warnings of this process to the standard error, under its name, and who changed settings."""
     formatter = logging.Formatter(
         f"%(asctime)s.%(msecs)03dZ %(levelname)s {process}[{os.getpid()}] %(name)s: %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
@@ -18,3 +18,4 @@ def configure_logging(process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("bincard.changes").setLevel(logging.INFO)

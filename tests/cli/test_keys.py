@@ -41,6 +41,11 @@ def test_the_life_of_a_key(serve: Start, start: Start, tmp_path: Path) -> None:
     first = make(tmp_path, *EVERYTHING)
     until(lambda: statuses(served, first) == {200}, "every worker knows the key", SEEN_SECONDS)
     name = first[4:12]
+    made = served.ask(
+        "PUT", "/v1/locations/s7", {"kind": "store"}, headers={"Authorization": f"Bearer {first}"}
+    )
+    assert made[0] == 201
+    assert f"bincard.changes: key {name}: PUT /v1/locations/s7" in served.errors
     rotated = keys(tmp_path, "rotate", name, "--json")
     second = json.loads(rotated.stdout)["key"]
     until(lambda: statuses(served, second) == {200}, "every worker knows the secret", SEEN_SECONDS)
