@@ -72,7 +72,7 @@ ROUTES: Mapping[str, Mapping[str, Rule]] = {
     "/v1/availability/{sku}": {"GET": _ASK},
     "/v1/availability/query": {"GET": _ASK, "POST": _ASK},
     "/v1/availability/{sku}/nearby": {"GET": _ASK},
-    "/v1/atp/{sku}": {"GET": _ASK},
+    "/v1/atp/{sku}": {"GET": _located(Scope.AVAILABILITY_READ)},
     "/v1/plans": {"POST": _ASK},
     "/v1/reservations": {"GET": _LOOK, "POST": _RESERVE},
     "/v1/reservations/batch": {"POST": _ANY_STEP},
@@ -133,6 +133,8 @@ OF_OPERATION: Mapping[str, Rule] = {
 """What each operation of a batch asks for."""
 
 
+UNNAMED = frozenset({Scope.SETTINGS_WRITE, Scope.KEY_ADMIN})
+"""Scopes of changes of which the ledger does not name the caller."""
 _RULES = {
     path: {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
     for path, methods in ROUTES.items()

@@ -11,8 +11,8 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
-from api.access import Scope, blurred
-from api.access_table import rule_of
+from api.access import blurred
+from api.access_table import UNNAMED, rule_of
 from api.admission import Admission, Rank
 from api.codec import encode
 from api.gate import Gate
@@ -33,7 +33,6 @@ from engine.errors import (
 log = getLogger("bincard.http")
 changes = getLogger("bincard.changes")
 """Who changed what the ledger tells without a caller."""
-UNNAMED = frozenset({Scope.SETTINGS_WRITE, Scope.KEY_ADMIN})
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

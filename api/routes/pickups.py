@@ -88,7 +88,8 @@ class Pickups:
                 [
                     AlternativeAnswer(one.location, access.shown(one.available), one.distance_km)
                     for one in await self._inventory.alternatives(line.sku, line.location)
-                    if access.covers((one.location,))
+                    # They are not what a channel may sell there.
+                    if access.channels is None and access.covers((one.location,))
                 ],
             )
             for line in lines

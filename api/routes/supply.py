@@ -162,28 +162,23 @@ class Supply:
         locations = [query[name] for name in chosen if name == "location"]
         channel = query.get("channel")
         if access.is_restricted:
-            locations, channel = await self._narrow(access, sku, locations, pool, channel)
+            locations = await self._narrow(access, sku, locations, pool, channel)
         found = await self._inventory.atp(sku, locations=locations, pool=pool, channel=channel, days=days)
         told = [DayAnswer(day.date.isoformat(), access.shown(day.atp)) for day in found]
         return json_response(200, AtpAnswer(told))
 
     async def _narrow(
         self, access: Access, sku: str, locations: list[str], pool: str | None, channel: str | None
-    ) -> tuple[list[str], str | None]:
-        """What a restricted caller's projection is limited by. It goes over all of a pool or channel: these
-        may have no locations but the caller's.
+    ) -> list[str]:
+        """The locations of a caller's projection. It goes over all of a pool or channel: these may have none
+        but the caller's.
         """
         access.check_location(*locations)
-        if channel is not None or not (locations or pool is not None):
-            channel = access.channel_of(channel, "?channel")
-        settings = await self._inventory.settings.latest()
-        check_supply(access, settings, channel, pool, is_whole=True)
+        check_supply(access, await self._inventory.settings.latest(), channel, pool, is_whole=True)
         stocked = [one.location for one in await self._inventory.stock(sku) if access.covers((one.location,))]
         if not stocked:
             raise unknown_sku(sku)
-        if access.locations is not None and not (locations or pool or channel):
-            locations = stocked
-        return locations, channel
+        return locations if locations or pool or channel else stocked
 
 
 def _answer(inbound: Inbound) -> Response:

@@ -298,6 +298,9 @@ def test_a_key_of_a_location(admin: Caller, side: Side) -> None:
     positions = caller.get(f"/v1/stock/{side.sku}")["positions"]
     assert [one["location"] for one in positions] == [side.location]
     assert [one["id"] for one in caller.get("/v1/locations")["items"]] == [side.location]
+    day = caller.get(f"/v1/atp/{side.sku}?days=1")["days"][0]
+    assert day["atp"] == found["available"]
+    expect_problem(caller.ask("GET", f"/v1/atp/{side.sku}?pool={side.pool}"), 404, "pool_not_found")
     own, other = hold(caller, side.sku, None, side.location), hold(admin, side.sku, None, side.second)
     listed = {one["id"] for one in caller.get("/v1/reservations?limit=1000")["items"]}
     assert own in listed
@@ -371,7 +374,8 @@ def test_a_key_of_channels(admin: Caller, side: Side) -> None:
     assert {place["location"] for place in places} == {side.location, side.second}
     listed = one.get("/v1/reservations?limit=1000")["items"]
     assert {found["channel"] for found in listed} == {side.channel}
-    expect_problem(one.ask("GET", f"/v1/stock/{side.sku}"), 403, "forbidden")
+    for path in ("stock", "atp"):
+        expect_problem(one.ask("GET", f"/v1/{path}/{side.sku}"), 403, "forbidden")
 
 
 def test_bands(admin: Caller) -> None:
