@@ -90,7 +90,7 @@ def create_cold_app(
         *Keys(inventory, gate).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
-        *Documentation(version("bincard")).routes(),
+        *Documentation(version("bincard"), asks_keys=gate.asks_keys).routes(),
     ]
     for route in routes:
         app.add_api_route(route.path, route.handler, methods=list(route.methods), response_model=None)

@@ -11,6 +11,11 @@ class Gate:
     def __init__(self, keyring: Keyring | None) -> None:
         self._keyring = keyring
 
+    @property
+    def asks_keys(self) -> bool:
+        """Whether callers have to prove who they are."""
+        return self._keyring is not None
+
     def admit(self, request: Request, route: str) -> None:
         """Notes who calls, and lets that one on to the route, which is named by its template. Raises
         `unauthenticated`, `forbidden`, `StorageUnavailable`.

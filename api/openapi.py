@@ -34,11 +34,14 @@ Errors are problem documents (RFC 9457): `code` names the problem, `retryable` s
 request again (`never`, `same_key`, `new_key`). A SKU in a path is percent-encoded."""
 
 
-def build_document(version: str) -> bytes:
-    """The document. Cost: some milliseconds, once."""
+def build_document(version: str, *, asks_keys: bool = True) -> bytes:
+    """The document, of a server that asks for keys or of one that does not. Cost: some milliseconds, once."""
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for operation in OPERATIONS:
-        paths[operation.path][operation.method.lower()] = _operation(operation)
+        described = _operation(operation)
+        if asks_keys:
+            described["security"] = _security(operation)
+        paths[operation.path][operation.method.lower()] = described
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -68,8 +71,7 @@ _KEY_SCHEME = {
     "description": (
         "An API key. Of several scopes one is enough. Without one of them: 403 `forbidden`; without a valid "
         "key, whatever is wrong with it: 401 `unauthenticated`. What lies outside the locations and channels "
-        "of a key answers as if it were not there. Nothing is asked for where the server runs with "
-        "`--auth off`."
+        "of a key answers as if it were not there."
     ),
 }
 _HEADERS: Mapping[str, Any] = {
@@ -105,7 +107,6 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "parameters": list(_parameters(operation)),
         "responses": _responses(operation),
-        "security": _security(operation),
     }
     if operation.description:
         described["description"] = operation.description
