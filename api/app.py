@@ -4,10 +4,13 @@ import gc
 import os
 from pathlib import Path
 
+from api.access_table import check_routes
 from api.admission import MOST_CONNECTIONS, Admission, most_connections
 from api.cold import create_cold_app
 from api.front import Front, Receive, Scope, Send
+from api.gate import Gate
 from api.hot import Hot
+from api.keyring import Keyring
 from api.limits import DEFAULT, Limits
 from api.logs import log_what_nobody_awaits
 from api.metrics import HttpMetrics
@@ -65,11 +68,14 @@ class Application:
         metrics = HttpMetrics()
         self.admission = Admission(lambda: inventory.requests_stuck)
         self.watch = Watch(self._limits, self.most_connections)
+        keyring = Keyring(inventory) if self._auth == "keys" else None
+        gate = Gate(keyring)
         cold = create_cold_app(
             inventory,
             metrics,
             self.admission,
             self.watch,
+            gate,
             durability=self._durability,
             worker=self._worker,
         )
@@ -79,7 +85,14 @@ class Application:
             self._limits.requests_per_second, self._limits.request_burst, Path(meeting) if meeting else None
         )
         hot = Hot(inventory, self._durability)
-        self.front = Front(hot, cold, metrics, self._readiness, self.admission, self.watch, quota)
+        try:
+            check_routes([*hot.routes(), *cold.state.served])
+            if keyring is not None:
+                await keyring.open()
+        except Exception as error:  # noqa: BLE001 - same
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        self.front = Front(hot, cold, metrics, self._readiness, self.admission, self.watch, quota, gate)
         async with cold.router.lifespan_context(cold):
             tune_collector()
             self.watch.start()
@@ -87,6 +100,8 @@ class Application:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         self.watch.stop()
+        if keyring is not None:
+            await keyring.close()
         await inventory.close()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -10,15 +10,16 @@ from typing import Annotated
 import typer
 
 from api import limit_options
+from api.cli_keys import keys
 from api.limits import Limits
 from api.options import (
     EPILOG,
+    ApiKey,
     BaseUrl,
     DataDir,
     DataFile,
     Format,
     Json,
-    Key,
     Progress,
     RedisUrl,
     Replicas,
@@ -78,7 +79,9 @@ def serve(
     *,
     host: Annotated[
         str | None,
-        typer.Option(help="The address to listen on; loopback only, for now.", show_default="127.0.0.1"),
+        typer.Option(
+            help="The address to listen on; loopback only with --auth off.", show_default="127.0.0.1"
+        ),
     ] = None,
     port: Annotated[
         int | None, typer.Option(help="The port; 0 takes a free one.", show_default="8080")
@@ -170,6 +173,7 @@ load = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(load, name="load")
+app.add_typer(keys, name="keys")
 
 
 @load.command(epilog=EPILOG)
@@ -178,13 +182,13 @@ def stock(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load movements: columns sku, location, quantity and optionally kind, id, reason and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("stock", file, settings))
 
 
@@ -194,13 +198,13 @@ def locations(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load locations: columns id, kind and optionally name, lat, lon, priority and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("locations", file, settings))
 
 
@@ -210,13 +214,13 @@ def pools(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load pools: columns id and locations."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("pools", file, settings))
 
 
@@ -226,13 +230,13 @@ def channels(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load channels: columns id, pools and, in JSON Lines, buffer."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("channels", file, settings))
 
 
@@ -242,13 +246,13 @@ def items(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load items: columns sku and optionally name, unit, gtins and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("items", file, settings))
 
 
@@ -357,11 +361,11 @@ def repartition(
 
 
 @app.command(epilog=EPILOG)
-def demo(*, url: BaseUrl = None, key: Key = None) -> None:
+def demo(*, url: BaseUrl = None, api_key: ApiKey = None) -> None:
     """Load a small demo stock and print a position worth asking for."""
     from api.commands.clients import demo as run  # noqa: PLC0415 - start-up time
 
-    raise typer.Exit(run(told(ClientSettings, url=url, key=key)))
+    raise typer.Exit(run(told(ClientSettings, url=url, api_key=api_key)))
 
 
 @app.command(epilog=EPILOG)
@@ -374,7 +378,7 @@ def replay(
         typer.Option(help="Times faster than the baskets came; without it as fast as the clients go."),
     ] = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of every random choice.", show_default="8451")
     ] = None,
@@ -406,7 +410,7 @@ def replay(
         clients=clients,
         speed=speed,
         url=url,
-        key=key,
+        api_key=api_key,
         seed=seed,
         scarcity=scarcity,
         source=source,

@@ -14,6 +14,7 @@ from starlette.routing import Route as StarletteRoute
 from api.admission import Admission
 from api.counts_exchange import CountsExchange
 from api.exposition import ServiceFacts
+from api.gate import Gate
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
@@ -22,6 +23,7 @@ from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
 from api.routes.finding import Finding
 from api.routes.health import Health
+from api.routes.keys import Keys
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.nearby import Nearby
@@ -44,6 +46,7 @@ def create_cold_app(
     http_metrics: HttpMetrics,
     admission: Admission,
     watch: Watch,
+    gate: Gate,
     *,
     durability: str,
     worker: int,
@@ -99,15 +102,19 @@ def create_cold_app(
         *Finding(inventory).routes(),
         *Transfers(inventory).routes(),
         *Supply(inventory).routes(),
+        *Keys(inventory, gate).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange, facts).routes(),
-        *Documentation(version("bincard")).routes(),
+        *Documentation(version("bincard"), asks_keys=gate.asks_keys).routes(),
     ]
     for route in routes:
         app.add_api_route(route.path, route.handler, methods=list(route.methods), response_model=None)
     app.add_exception_handler(HTTPException, _answer_unrouted)
     app.state.readiness = readiness
     app.state.limits = watch.limits
+    app.state.gate = gate
+    app.state.served = [(route.path, method) for route in routes for method in route.methods]
+    """Path and method of each route."""
     return app
 
 

@@ -11,8 +11,11 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
+from api.access import blurred
+from api.access_table import UNNAMED, rule_of
 from api.admission import Admission, Rank, operations_of
 from api.codec import encode
+from api.gate import Gate
 from api.hot import Answer, Handler, Headers, Hot, Request, tier_header
 from api.limits import DEFAULT
 from api.metrics import HttpMetrics
@@ -31,6 +34,8 @@ from engine.errors import (
 )
 
 log = getLogger("bincard.http")
+changes = getLogger("bincard.changes")
+"""Who changed what the ledger tells without a caller."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -58,6 +63,7 @@ class Front:
         admission: Admission,
         watch: Watch,
         quota: Quota | None,
+        gate: Gate,
     ) -> None:
         self._hot = hot
         self._cold = cold
@@ -67,6 +73,7 @@ class Front:
         self._watch = watch
         self._most_bytes = watch.limits.max_body_bytes
         self._quota = quota
+        self._gate = gate
         self._tier = tier_header(readiness.durability)
         self._prefix = token_hex(4)
         self._numbers = count(1)
@@ -92,7 +99,7 @@ class Front:
         except ProblemError as error:
             status, body, headers = problem_answer(error, request)
         else:
-            status, body, headers = await self.answer(request, handlers)
+            status, body, headers = await self.answer(request, route, handlers)
         headers = [*headers, (b"x-request-id", request.request_id.encode())]
         if status != 304:  # noqa: PLR2004 - Not Modified has no body
             headers.append((b"content-length", b"%d" % len(body)))
@@ -104,7 +111,7 @@ class Front:
         """The hot route of a path and its handlers by method."""
         return self._hot.find(path)
 
-    async def answer(self, request: Request, handlers: dict[str, Handler]) -> Answer:
+    async def answer(self, request: Request, route: str, handlers: dict[str, Handler]) -> Answer:
         """Answers a hot request, whatever happens."""
         told: Headers = _NOTHING
         try:
@@ -116,6 +123,7 @@ class Front:
                 )
             if self._quota is not None:
                 told = self._charge(self._quota, request, len(request.body))
+            self._gate.admit(request, route)
             if self._readiness.unfit:
                 self._check_may_write(request)
             check_media_types(request.method, request.headers)
@@ -124,13 +132,13 @@ class Front:
                 return status, body, [*headers, *told]
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
-            status, body, headers = problem_answer(error, request)
+            status, body, headers = problem_answer(blurred(error, request.access), request)
             return status, body, [*headers, *told]
 
     def _charge(self, quota: Quota, request: Request, body_bytes: int) -> Headers:
         """Counts a request against what its caller may ask; a batch by its bytes. Raises `quota_exceeded`."""
         try:
-            return quota.charge(request.peer, operations_of(body_bytes))
+            return quota.charge(self._gate.name_of(request) or request.peer, operations_of(body_bytes))
         except ProblemError:
             self._watch.count("rate")
             raise
@@ -174,6 +182,13 @@ class Front:
         route = scope.get("route")
         template = getattr(route, "path", "unmatched")
         self.metrics.observe(request.method, template, seen["status"], perf_counter() - started)
+        if request.access.caller and seen["status"] < FIRST_PROBLEM:
+            self._tell_who(request, template)
+
+    def _tell_who(self, request: Request, route: str) -> None:
+        """The ledger has no place for who changed settings and keys: the log has."""
+        if request.method not in {"GET", "HEAD"} and rule_of(route, request.method).scopes <= UNNAMED:
+            changes.info("key %s: %s %s", request.access.caller, request.method, request.path)
 
     def _check_may_write(self, request: Request) -> None:
         """Raises `Unavailable` where a request would change what the server may not keep."""

@@ -53,10 +53,11 @@ def escaped(text: str) -> str:
 
 
 def configure_logging(process: str) -> None:
-    """Sends warnings and worse of this process to the standard error, under its name."""
+    """Sends warnings of this process to the standard error, under its name, and who changed settings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SafeFormatter(process, tells_texts=os.environ.get(TRACEBACK_VARIABLE, "") == "1"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("bincard.changes").setLevel(logging.INFO)
 
 
 def log_what_nobody_awaits() -> None:

@@ -58,6 +58,7 @@ PROBLEMS: dict[str, Problem] = {
             _engine(404, Outcome.POOL_NOT_FOUND, "There is no such pool"),
             _engine(404, Outcome.CHANNEL_NOT_FOUND, "There is no such channel"),
             _engine(404, Outcome.ITEM_NOT_FOUND, "Nothing was set for the item"),
+            _engine(404, Outcome.KEY_NOT_FOUND, "There is no such API key"),
             _engine(404, Outcome.SKU_NOT_FOUND, "There is no such SKU"),
             _engine(404, Outcome.NOT_STOCKED, "The location does not stock the SKU"),
             _engine(404, Outcome.POLICY_NOT_FOUND, "The position has no policy"),

@@ -132,7 +132,7 @@ class HotCycle:
             admission, operations = protocol.application.admission, operations_of(len(request.body))
             admission.enter(operations)
             try:
-                status, body, headers = await front.answer(request, self.handlers)
+                status, body, headers = await front.answer(request, self.route, self.handlers)
             finally:
                 admission.leave(operations)
         front.metrics.observe(request.method, self.route, status, perf_counter() - self.started)

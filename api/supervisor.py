@@ -61,7 +61,8 @@ def serve(settings: ServeSettings, limits: Limits = DEFAULT) -> int:
     Raises `SettingsError`, `PortTakenError`, `EmbeddedServerError`, `StorageUnavailable`, `ServeError`.
     """
     settings.check()
-    log.warning("authentication is off: every program on this machine can change the stock")
+    if settings.auth == "off":
+        log.warning("authentication is off: every program on this machine can change the stock")
     server: EmbeddedServer | None = None
     with bind(settings.host, settings.port) as listener, run_directory() as directory, _signals_raise():
         try:

@@ -7,8 +7,8 @@ BincardError
 │   ├── IdempotencyMismatch
 │   ├── NotFound
 │   │   └── ReservationNotFound · LocationNotFound · PoolNotFound · ChannelNotFound · ItemNotFound ·
-│   │       PolicyNotFound · FenceNotFound · SkuNotFound · NotStocked · TransferNotFound ·
-│   │       InboundNotFound
+│   │       KeyNotFound · PolicyNotFound · FenceNotFound · SkuNotFound · NotStocked ·
+│   │       TransferNotFound · InboundNotFound
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
 │   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
@@ -91,6 +91,10 @@ class ChannelNotFound(NotFound):
 
 class ItemNotFound(NotFound):
     outcome = Outcome.ITEM_NOT_FOUND
+
+
+class KeyNotFound(NotFound):
+    outcome = Outcome.KEY_NOT_FOUND
 
 
 class SkuNotFound(NotFound):
@@ -255,6 +259,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         PoolNotFound,
         ChannelNotFound,
         ItemNotFound,
+        KeyNotFound,
         SkuNotFound,
         NotStocked,
         PolicyNotFound,

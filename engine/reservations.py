@@ -21,7 +21,13 @@ from engine.errors import (
     Refused,
     ReservationNotFound,
 )
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
+from engine.ids import (
+    NO_FINGERPRINT,
+    fingerprint,
+    parse_reservation_id,
+    reservation_id,
+    unremembered,
+)
 from engine.lane import Answer
 from engine.outcomes import Outcome
 from engine.places import Places
@@ -399,7 +405,7 @@ class Reservations(Places):
             if reference is not None:
                 following = _refer(known.detail, (known.revision + 1) % UNKNOWN_REVISION, reference)
                 rest = planner.pack_detail(following)
-            operation, mark = NO_OPERATION, _NO_MARK
+            operation, mark = unremembered(caller), NO_FINGERPRINT
             if op_id is not None:
                 operation = self._ids.of_request(caller, op_id)
                 told = b"" if reference is None else b"\1" + reference.encode()
@@ -420,7 +426,7 @@ class Reservations(Places):
             known = done
 
     async def _take_bound_step(self, step: _Step, following: Detail | None) -> Reservation | Known:
-        if step.operation is NO_OPERATION or self._partitions == 1:
+        if step.mark is NO_FINGERPRINT or self._partitions == 1:
             return await self._take_step(step, following)
         partition = step.known.partition
         async with self.baskets.bound(step.operation, step.mark, partition):
@@ -675,7 +681,6 @@ _NO_ANSWER = ReservationNotFound("not asked")
 _ALL = planner.encode_choice(())
 _ANY_CHOICE = ((0, 1),)
 """Of a record whose revision nobody has seen: answered where it is a repeat, else found to be out of date."""
-_NO_MARK = bytes(FINGERPRINT_SIZE)
 _OVERDUE, _STALE, _FLOATING = [b"overdue"], [b"stale"], [b"floating"]
 _REPEATS = {b"replayed", b"repeated"}
 _SUCCESS: dict[str, Outcome] = {

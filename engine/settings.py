@@ -16,7 +16,7 @@ from engine.errors import StorageUnavailable
 from engine.nearby import Grid
 from engine.setting_forms import FORMS, Setting, SettingClass, decode_setting, split_field
 from engine.topology import Topology
-from engine.types import Channel, Item, Location, PolicyDefaults, Pool
+from engine.types import ApiKey, Channel, Item, Location, PolicyDefaults, Pool
 
 FRESH_SECONDS = 1.0
 """How long a snapshot is taken for the newest without asking."""
@@ -43,6 +43,7 @@ class Settings:
         self.pools = cast("Mapping[str, Pool]", stored[SettingClass.POOL])
         self.channels = cast("Mapping[str, Channel]", stored[SettingClass.CHANNEL])
         self.items = cast("Mapping[str, Item]", stored[SettingClass.ITEM])
+        self.api_keys = cast("Mapping[str, ApiKey]", stored[SettingClass.KEY])
 
     def locations_of_pool(self, pool: str) -> Sequence[str]:
         """The locations of a pool, those of the lowest priority number first, else as the pool names them."""

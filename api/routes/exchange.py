@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from api import hot
+from api.access import Access, blurred
 from api.breaches import too_large
 from api.codec import encode
 from api.finding import read_limit as read_limit  # noqa: PLC0414 - routes find it here
@@ -33,16 +34,20 @@ class Route(NamedTuple):
 
 
 class ProblemRoute(APIRoute):
-    """Turns what a handler raises into its problem document, as the front does for hot routes."""
+    """Asks the gate, and turns what a handler raises into its problem document, as the front does for hot
+    routes.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
+            of_front = asked(request)
             try:
+                request.app.state.gate.admit(of_front, self.path)
                 return await handle(request)
             except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
-                return problem_response(error, request)
+                return problem_response(blurred(error, of_front.access), request)
 
         return answer
 
@@ -51,6 +56,11 @@ def asked(request: Request) -> hot.Request:
     """The request as the front read it."""
     found: hot.Request = request.scope["state"]["request"]
     return found
+
+
+def access_of(request: Request) -> Access:
+    """Who calls."""
+    return asked(request).access
 
 
 def check_request(request: Request) -> None:

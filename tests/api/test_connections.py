@@ -156,7 +156,7 @@ class _StandIn:
         self.answered: list[bytes] = []
         self.completed = asyncio.Event()
 
-    async def answer(self, request: Request, handlers: dict[str, Handler]) -> Answer:
+    async def answer(self, request: Request, route: str, handlers: dict[str, Handler]) -> Answer:
         await asyncio.sleep(0)
         return 200, b"{}", []
 

@@ -41,7 +41,7 @@ HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = r
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
 COUNT, OPENING = 21, 22
-LOCATION, POOL, CHANNEL, ITEM = range(1, 5)
+LOCATION, POOL, CHANNEL, ITEM, KEY = range(1, 6)
 """Classes of settings."""
 PENDING_MS = 10_000
 """How long the parts of a basket may be sought."""
@@ -61,7 +61,7 @@ _LEAVING = (*_EFFECTS, "moves")
 _FACTS = (*_EFFECTS, "locations", "stocked", "moves", "counts")
 HISTORY_MS = 30 * 86_400_000
 _TOLD = (RETENTION_MS,)
-_SETTINGS = ("locations", "pools", "channels", "items")
+_SETTINGS = ("locations", "pools", "channels", "items", "keys")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     # For each verb its keys and its fixed arguments.
     "reserve": (_EFFECTS, _TOLD),
@@ -543,6 +543,7 @@ class Settings(NamedTuple):
     pools: Mapping[str, bytes] = {}
     channels: Mapping[str, bytes] = {}
     items: Mapping[str, bytes] = {}
+    keys: Mapping[str, bytes] = {}
     named: Mapping[tuple[int, str], tuple[str, ...]] = {}
     changes: Mapping[tuple[int, str], int] = {}
     defaults: Mapping[tuple[int, str], bytes] = {}
@@ -550,7 +551,7 @@ class Settings(NamedTuple):
 
     @property
     def stored(self) -> tuple[Mapping[str, bytes], ...]:
-        return self.locations, self.pools, self.channels, self.items
+        return self.locations, self.pools, self.channels, self.items, self.keys
 
 
 class PolicySaved(NamedTuple):
@@ -1030,10 +1031,12 @@ def resolve(
     own: bytes = b"\0",
     *,
     operation: bytes = NO_OPERATION,
-    fingerprint: bytes = bytes(8),
+    fingerprint: bytes | None = None,
     known: int = 0,
 ) -> Request:
     """A step of a reservation; `known` is the revision that the caller has seen."""
+    if fingerprint is None:
+        fingerprint = bytes(8) if operation == NO_OPERATION else b"content1"
     return Request(verb, name + operation + fingerprint + _int(known, 2) + own)
 
 
@@ -1231,9 +1234,11 @@ def save_document(
     *,
     is_pending: bool = False,
     operation: bytes = NO_OPERATION,
-    fingerprint: bytes = b"content1",
+    fingerprint: bytes | None = None,
 ) -> Request:
     """Stores a document in the place of a version."""
+    if fingerprint is None:
+        fingerprint = bytes(8) if operation == NO_OPERATION else b"content1"
     head = name + operation + fingerprint + _int(version, 4) + bytes((is_pending,))
     return Request("save_document", head + content)
 
