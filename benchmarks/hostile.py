@@ -97,6 +97,7 @@ class Attack:
                     async with asyncio.timeout(limit):
                         await act(connection)
                 self.lived[kind].append(time.monotonic() - began)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _drip(self, connection: socket.socket, begin: bytes, piece: bytes, pause: float) -> None:
         """Sends pieces until the other side ends the connection."""
