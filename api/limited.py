@@ -121,11 +121,15 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.refuse("head_bytes")
                 return
         # Chunks and their extensions may take as much again as what they carry.
-        elif len(coming.body) > limits.max_body_bytes or self._received > 2 * limits.max_body_bytes:
+        elif self.body_size(coming) > limits.max_body_bytes or self._received > 2 * limits.max_body_bytes:
             self.refuse("body_bytes")
             return
         if watch.arriving > limits.max_arriving_bytes:
             self.refuse("arriving_bytes")
+
+    def body_size(self, cycle: Any) -> int:  # noqa: ANN401 - uvicorn's cycle
+        """The bytes of a body that are kept by now."""
+        return len(cycle.body)
 
     def note_whole(self) -> None:
         """Notes that what came in parts is complete."""

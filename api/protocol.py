@@ -27,6 +27,7 @@ log = getLogger("bincard.http")
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_UPGRADE = (b"upgrade", b"http2-settings")
+PART_BYTES = 65_536
 MOST_UNREAD_BYTES = 65_536
 """What is taken from a connection whose request waits to be let in."""
 LAST_WORD_SECONDS = 1.0
@@ -52,17 +53,18 @@ class HotCycle:
     """One hot request and its answer. To uvicorn it looks like one of its own cycles."""
 
     __slots__ = (
-        "body",
         "disconnected",
         "fault",
         "handlers",
         "is_refused",
         "keep_alive",
         "more_body",
+        "parts",
         "protocol",
         "request",
         "response_complete",
         "route",
+        "size",
         "started",
         "steps",
     )
@@ -82,7 +84,9 @@ class HotCycle:
         self.route = route
         self.handlers = handlers
         self.keep_alive = keep_alive
-        self.body = bytearray()
+        self.parts: list[bytearray] = []
+        """The body. One that grows in one piece would leave holes of nine times its size in the heap."""
+        self.size = 0
         self.more_body = True
         self.fault: Exception | None = None
         """What keeps it from being read, and is its answer."""
@@ -119,7 +123,7 @@ class HotCycle:
         """Answers the request. Its whole body is here."""
         protocol, request = self.protocol, self.request
         front = protocol.application.front
-        if len(self.body) > protocol.limits.max_body_bytes and self.fault is None:
+        if self.size > protocol.limits.max_body_bytes and self.fault is None:
             self.fault = too_large(protocol.limits)
             protocol.watch.count("body_bytes")
         if self.fault is not None:
@@ -128,7 +132,7 @@ class HotCycle:
         elif self.is_refused:
             status, body, headers = problem_answer(Overloaded(UNREAD), request)
         else:
-            request.body = bytes(self.body)
+            request.body = b"".join(self.parts)
             admission, operations = protocol.application.admission, operations_of(len(request.body))
             admission.enter(operations)
             try:
@@ -318,6 +322,7 @@ class HotProtocol(LimitedProtocol):
     def _end(self, cycle: Any, fault: Exception) -> None:  # noqa: ANN401 - uvicorn knows it as one of its own
         """Answers a request of which the rest is not read, when its turn comes."""
         cycle.fault = fault
+        cycle.parts.clear()
         cycle.more_body = False
         if self.pipeline and self.pipeline[0][0] is cycle:
             self.flow.pause_reading()
@@ -410,9 +415,15 @@ class HotProtocol(LimitedProtocol):
         cycle: object = self.cycle
         if type(cycle) is not HotCycle:
             super().on_body(body)
-        elif len(cycle.body) <= self.limits.max_body_bytes:
-            # What comes beyond the limit is read and dropped, so that the sender can read our answer.
-            cycle.body += body
+        elif cycle.size <= self.limits.max_body_bytes:
+            cycle.size += len(body)
+            if cycle.parts and len(cycle.parts[-1]) < PART_BYTES:
+                cycle.parts[-1] += body
+            else:
+                cycle.parts.append(bytearray(body))
+
+    def body_size(self, cycle: Any) -> int:  # noqa: ANN401 - either kind of cycle
+        return cycle.size if type(cycle) is HotCycle else super().body_size(cycle)
 
     def on_message_complete(self) -> None:
         if self._begins_again:

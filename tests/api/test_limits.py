@@ -216,11 +216,23 @@ async def test_a_body_that_is_announced_too_large_is_not_asked_for(short: Servic
 
 
 async def test_trailers_are_not_headers(short: Service) -> None:
-    sku, location = short.stocked()
-    raw = f'{{"lines":[{{"sku":"{sku}","quantity":1,"location":"{location}"}}]}}'.encode()
-    body = b"%x\r\n%b\r\n0\r\nIdempotency-Key: other\r\n\r\n" % (len(raw), raw)
-    (answer,) = await send_raw(short.port, chunked(HOT) + body)
-    expect_problem(answer, 400, "idempotency_key_missing")
+    goods = b'{"lines":[{"sku":"A","quantity":1,"location":"s7"}]}'
+    transfer = b'{"from":"s7","to":"w1","lines":[{"sku":"A","quantity":1}]}'
+    for path, raw in ((HOT, goods), ("/v1/transfers", transfer)):
+        body = b"%x\r\n%b\r\n0\r\nIdempotency-Key: other\r\n\r\n" % (len(raw), raw)
+        (answer,) = await send_raw(short.port, chunked(path) + body)
+        expect_problem(answer, 400, "idempotency_key_missing")
+
+
+async def test_a_refusal_is_not_overtaken(short: Service) -> None:
+    """Whoever goes on sending for a moment gets the answer, and no reset."""
+    async with connected(short) as (reader, writer):
+        writer.write(chunked(HOT) + b"14000\r\n" + b" " * 0x14000)
+        for _ in range(3):
+            await asyncio.sleep(0.2)
+            writer.write(b" " * 1000)
+        await asyncio.sleep(0.2)
+        expect_problem(await read_answer(reader), 413, "payload_too_large")
 
 
 async def test_many_bodies_at_once(short: Service) -> None:
