@@ -287,6 +287,20 @@ def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity
     )
 
 
+def test_claims_in_very_many_blocks(books: Books) -> None:
+    """More than one command reads: none is missed."""
+    names = tuple(name(100 + number) for number in range(1003))
+    holds = {each: Hold((("shoe", "W", 1),), blocks=(at,)) for at, each in enumerate(names)}
+    blocks = {at: (each,) for at, each in enumerate(names)}
+    books.seed(
+        locations=PLACES,
+        stock={"shoe": Card({"W": Position(1003, 1003)}, (), block=1003, blocks=blocks)},
+        operations=holds,
+    )
+    uncovered = tuple((each, 1) for each in reversed(names[-100:]))
+    assert books.one(move(M, -1003)) == Fact(MARK, 2, 0, 0, uncovered, effect=-1003).result
+
+
 @pytest.mark.parametrize(("limit", "shown"), [(10**15, 10**9), (10**15 - 1, 2)])
 def test_what_is_shown_of_what_never_runs_out(books: Books, limit: int, shown: int) -> None:
     """As many as fit in one line, whatever is there; a limit that is only high is one."""
