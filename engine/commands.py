@@ -290,7 +290,7 @@ class Commands:
         return self._submit(self._carry, bulk(operation + when + record), positions)
 
     def expire(self, limit: int) -> Answered:
-        """`lua/expire.lua`: `[count, more, repairs]`."""
+        """`lua/expire.lua`: `[count, more, repairs]`; how far the clock went back, where no skew says so."""
         horizon = 0 if self.watch is None else self.watch.horizon()
         argument = limit.to_bytes(2, "little") + (horizon.to_bytes(6, "little") if horizon else b"")
         return self._submit(self._expire, bulk(argument), limits.CALL_POSITIONS)

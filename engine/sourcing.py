@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import limits, planner
-from engine.cards import MAX_PLACES, show
+from engine.cards import show
 from engine.commands import Reply
 from engine.errors import IdempotencyMismatch, InsufficientStock, InvalidRequest
 from engine.ids import fingerprint, reservation_id
@@ -90,7 +90,8 @@ class Sourcing(Reservations):
         metadata: Mapping[str, object] | None = None,
         caller: str = "",
     ) -> Reservation:
-        """Holds lines where the rules say. Cost: 30 µs of server time, and 3 µs a candidate.
+        """Holds lines where the rules say. Cost: 30 to 40 µs of server time, 100 where a thousand
+        locations stock the SKU; who is refused pays 3 µs for each of them.
 
         Raises `InvalidRequest`, `IdempotencyMismatch`, `PoolNotFound`, `ChannelNotFound`, `SkuNotFound`,
         `NotStocked`, `InsufficientStock` (naming every short line).
@@ -199,15 +200,14 @@ class Sourcing(Reservations):
             places = len(settings.locations_of_channel(rules.channel))
         else:
             places = len(settings.locations)
-        weight = 4 * (1 + min(places, MAX_PLACES))
-        return _Order(lines, [group_of(line, settings) for line in lines], rules, weight)
+        return _Order(lines, [group_of(line, settings) for line in lines], rules, places)
 
     async def _source(self, order: "_Order", operation: bytes, route: int, argument: bytes) -> Reservation:
         commands = self.dataset.commands[route % self._partitions]
-        reply = Reply(*await commands.source(argument, 4 * len(order.groups)))
+        reply = Reply(*await commands.source(argument, order.weight(_FOUND_EARLY)))
         while reply.word == Outcome.OVERDUE:
             await sweep(commands)
-            reply = Reply(*await commands.source(argument, 4 * len(order.groups)))
+            reply = Reply(*await commands.source(argument, order.weight(_FOUND_EARLY)))
         if reply.word not in {None, Outcome.REPLAYED}:
             self.metrics.count("reserve", Outcome(reply.word))
             raise refuse(reply, order.groups, order.names, order.rules)
@@ -220,7 +220,7 @@ class Sourcing(Reservations):
     ) -> tuple[Sequence[Any], str]:
         """The answer of `plan` for groups of one partition, and the version it is true of."""
         commands, argument = self.dataset.commands[partition], encode_request(groups, order.rules)
-        weight = order.weight * len(groups)
+        weight = replace(order, groups=groups).weight(_ALL_READ)
         reply = Reply(*await commands.plan(argument, weight, swept=False, own=order.own))
         if reply.word == Outcome.OVERDUE:
             await sweep(commands)
@@ -326,22 +326,29 @@ class Sourcing(Reservations):
         return await self._reserved(asked, await self._send_reserve(asked))
 
 
+_FOUND_EARLY, _ALL_READ = 0.25, 4.0
+"""Positions of a candidate: one only looked at where others have too little, and one that is told of."""
+
+
 class _Order(Struct, frozen=True):
     """A request, with its lines as groups."""
 
     lines: Sequence[Wanted]
     groups: Sequence[Group]
     rules: Rules
-    weight: int = 4
-    """Positions that a group counts for in a call: its candidates take 9 µs each, at the most `MAX_PLACES` as
-    far as anybody knows before they were read.
-    """
+    places: int = 0
+    """Locations of the pools: so many candidates a group may have."""
     own: Sequence[bytes] = ()
     """Ids of reservations and parts whose held units count as free: for who only asks."""
 
     @property
     def names(self) -> list[str]:
         return [line.sku for line in self.lines]
+
+    def weight(self, of_place: float) -> int:
+        """Positions that this counts for in a call, so that one call stays short."""
+        free = sum(not group.location for group in self.groups)
+        return 4 * len(self.groups) + int(of_place * self.places) * free
 
 
 def _of_what_is_there(order: _Order) -> _Order:

@@ -54,6 +54,7 @@ TESTS_OF = {
     "index": ("finding",),
     "inherit": _SETTINGS,
     "lib/claims": ("lua/test_claims.py",),
+    "lib/clock": ("lua/test_clock.py", "lua/test_pace.py"),
     "lib/defaults": (
         "lua/test_save_policy.py",
         "lua/test_inherit.py",
@@ -67,6 +68,8 @@ TESTS_OF = {
     "lib/places": ("lua/test_movement.py",),
     "lib/replan": ("lua/test_replan.py", "changes", *_SOURCING),
     "lib/resolve": ("lua/test_resolutions.py",),
+    "lib/floating": _SOURCING,
+    "lib/rooms": _SOURCING,
     "lib/sourcing": _SOURCING,
     "lib/steps": ("lua/test_basket_steps.py",),
     "lib/terms": ("lua/test_terms.py", "lua/test_save_fence.py", *_SOURCING, "changes"),

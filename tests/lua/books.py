@@ -740,7 +740,8 @@ class Books:
         )
         assert len(answers) == len(requests), "one answer for each request"
         assert epoch == self.epoch
-        assert now_ms == int(self.raw("GET", CLOCK_KEY))
+        # Of pace the answer tells the time that it has set right.
+        assert verb == "pace" or now_ms == int(self.raw("GET", CLOCK_KEY))
         assert seq == int(self.raw("HGET", self.key("meta"), "seq"))
         return answers
 

@@ -17,6 +17,7 @@ from tests.lua.books import (
     Settings,
     Stock,
     fence_field,
+    find,
     name,
     pack_terms,
     source,
@@ -27,7 +28,9 @@ A, B, C, M, N = (name(number) for number in (1, 2, 3, 8, 9))
 
 
 def holding(books: Books, stock: Stock, holds: dict[bytes, Hold], of: Settings | None = None) -> None:
-    """Seeds stock and who holds of it."""
+    """Seeds stock and who holds of it. A call at another sequence drops what scripts have counted before."""
+    books.seed(seq=77)
+    books.one(find(A))
     books.seed(stock=stock, settings=of or settings(), operations=holds)
 
 
