@@ -254,6 +254,17 @@ def test_strategies(books: Books, strategy: Strategy, groups: list[Group], found
     assert taken(books, stock, rules, *groups) == found
 
 
+def test_one_place_for_a_kit_and_more(books: Books) -> None:
+    """Where the candidates of groups differ, each is looked for at its own."""
+    stock = {**shoes(S=3, V=4), "hat": Card({"V": Position(2), "W": Position(2)})}
+    kit = Group(2, None, (("hat", 1), ("shoe", 1)))
+    for strategy in (Strategy.SINGLE_LOCATION, Strategy.FEWEST_SPLITS):
+        rules = Rules(pool="all", strategy=strategy, near=(0.0, 0.0))
+        assert taken(books, stock, rules, line(2), kit) == [("shoe", "V", 4), ("hat", "V", 2)]
+    rules = Rules(pool="all", strategy=Strategy.SINGLE_LOCATION)
+    assert taken(books, stock, rules, line(3), kit) == [b"insufficient_stock", 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("rules", "groups", "found"),
     [
