@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +54,7 @@ TESTS_OF = {
     "index": ("finding",),
     "inherit": _SETTINGS,
     "lib/claims": ("lua/test_claims.py",),
+    "lib/clock": ("lua/test_clock.py", "lua/test_pace.py"),
     "lib/defaults": (
         "lua/test_save_policy.py",
         "lua/test_inherit.py",
@@ -66,6 +68,8 @@ TESTS_OF = {
     "lib/places": ("lua/test_movement.py",),
     "lib/replan": ("lua/test_replan.py", "changes", *_SOURCING),
     "lib/resolve": ("lua/test_resolutions.py",),
+    "lib/floating": _SOURCING,
+    "lib/rooms": _SOURCING,
     "lib/sourcing": _SOURCING,
     "lib/steps": ("lua/test_basket_steps.py",),
     "lib/terms": ("lua/test_terms.py", "lua/test_save_fence.py", *_SOURCING, "changes"),
@@ -109,11 +113,14 @@ class Mutant(NamedTuple):
     line: int
     before: str
     after: str
+    nth: int = 1
+    """Which of the lines of its file that read alike."""
 
     @property
     def name(self) -> str:
         """How the list of equivalent mutants names it: by text, so that moved lines keep their names."""
-        return f"{self.file}: {self.before.strip()} => {self.after.strip()}"
+        which = f" ({self.nth})" if self.nth > 1 else ""
+        return f"{self.file}: {self.before.strip()} => {self.after.strip()}{which}"
 
 
 def main() -> int:
@@ -183,14 +190,16 @@ def read_equivalent() -> set[str]:
 def mutants_of(name: str) -> Iterator[Mutant]:
     """Every mutant of a file, each once."""
     lines = (ROOT / LUA / f"{name}.lua").read_text(encoding="utf-8").splitlines()
+    seen = Counter[str]()
     for number, line in enumerate(lines, 1):
         code, _, _ = line.partition("--")
         code = code.rstrip()
+        seen[code.strip()] += 1
         if not code or code.lstrip().startswith(("local function", "function", "return function")):
             continue
         for changed in dict.fromkeys(changes_of(code)):
             if changed != code:
-                yield Mutant(name, number, code, changed)
+                yield Mutant(name, number, code, changed, seen[code.strip()])
 
 
 def changes_of(code: str) -> Iterator[str]:

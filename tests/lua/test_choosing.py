@@ -18,7 +18,9 @@ from tests.lua.books import (
     Settings,
     Stock,
     fence_field,
+    move,
     name,
+    page_of,
     places_of_pages,
     plan,
     source,
@@ -254,6 +256,17 @@ def test_strategies(books: Books, strategy: Strategy, groups: list[Group], found
     assert taken(books, stock, rules, *groups) == found
 
 
+def test_one_place_for_a_kit_and_more(books: Books) -> None:
+    """Where the candidates of groups differ, each is looked for at its own."""
+    stock = {**shoes(S=3, V=4), "hat": Card({"V": Position(2), "W": Position(2)})}
+    kit = Group(2, None, (("hat", 1), ("shoe", 1)))
+    for strategy in (Strategy.SINGLE_LOCATION, Strategy.FEWEST_SPLITS):
+        rules = Rules(pool="all", strategy=strategy, near=(0.0, 0.0))
+        assert taken(books, stock, rules, line(2), kit) == [("shoe", "V", 4), ("hat", "V", 2)]
+    rules = Rules(pool="all", strategy=Strategy.SINGLE_LOCATION)
+    assert taken(books, stock, rules, line(3), kit) == [b"insufficient_stock", 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("rules", "groups", "found"),
     [
@@ -353,3 +366,51 @@ def test_all_pools_of_a_channel(books: Books) -> None:
     stock, web = shoes(S=5, V=1, W=1, X=1), Rules(channel="web")
     assert taken(books, stock, web, line(4), of=of) == [b"insufficient_stock", 1, 0, 3, 4]
     assert taken(books, stock, web, line(3), of=of) == [("shoe", "V", 1), ("shoe", "W", 1), ("shoe", "X", 1)]
+
+
+@pytest.mark.parametrize("is_divided", [False, True])
+def test_a_refusal_that_is_told_again(books: Books, is_divided: bool) -> None:
+    """Of less, of as much and of more; until anything of the SKU has changed, or the settings have."""
+    cards = {page_of(at): Card({at: Position(1, 1)}) for at in "SV"}
+    empty: Stock = {"shoe": Divided(cards)} if is_divided else shoes(S=Position(1, 1), V=Position(1, 1))
+    of = settings(pools={"south": "S"})
+    books.seed(stock=empty, settings=of)
+    rules = (ALL, Rules(pool="all", strategy=Strategy.FEWEST_SPLITS), Rules(pool="south"))
+    for sets in (2, 2, 3, 1, 2, 1):
+        asked = [source(A, [line(sets)], rule) for rule in rules]
+        assert books.batch(*asked) == [[b"insufficient_stock", 1, 0, 0, sets]] * 3
+    assert isinstance(books.one(move(B, 1, "V")), bytes)
+    assert lines_of(books.one(source(A, [line(1)], Rules(pool="south")))) == [
+        b"insufficient_stock",
+        2,
+        0,
+        0,
+        1,
+    ]
+    assert lines_of(books.one(source(A, [line(1)], ALL))) == [("shoe", "V", 1)]
+
+
+def test_a_kept_refusal_and_other_requests(books: Books) -> None:
+    """It says nothing of other capabilities, lines that may be parts, kits, places or what is inbound."""
+    of = settings(place("S", capabilities=(Capability.PICKUP,)), place("V", capabilities=(Capability.SHIP,)))
+    stock = {**shoes(S=Position(0, inbound=3), V=2), "hat": Card({"V": Position(5)})}
+    books.seed(stock=stock, settings=of)
+    none = [b"insufficient_stock", 1, 0, 0, 1]
+    pickup = Rules(pool="all", capability="pickup")
+    assert books.batch(*[source(A, [line(1)], pickup)] * 2) == [none] * 2
+    wide = Group(1, None, (("shoe", 3),))
+    asked = [
+        source(A, [wide], ALL),
+        source(A, [line(1), line(1, sku="hat")], pickup),
+        source(A, [line(1, "S")]),
+    ]
+    short = [b"insufficient_stock", 1]
+    assert books.batch(*asked) == [none, [*short, 0, 0, 1, 1, 0, 1], none]
+    waits = Rules(pool="all", capability="pickup", from_inbound=True)
+    ship = Rules(pool="all", capability="ship")
+    answers = books.batch(
+        source(A, [line(1)], waits), source(B, [line(1)], ship), source(C, [line(1)], pickup)
+    )
+    assert [lines_of(answer)[0] for answer in answers] == [
+        ("shoe", "S", 1), ("shoe", "V", 1), b"insufficient_stock"
+    ]  # fmt: skip

@@ -17,6 +17,7 @@ from tests.lua.books import (
     Settings,
     Stock,
     fence_field,
+    find,
     name,
     pack_terms,
     source,
@@ -27,7 +28,9 @@ A, B, C, M, N = (name(number) for number in (1, 2, 3, 8, 9))
 
 
 def holding(books: Books, stock: Stock, holds: dict[bytes, Hold], of: Settings | None = None) -> None:
-    """Seeds stock and who holds of it."""
+    """Seeds stock and who holds of it. A call at another sequence drops what scripts have counted before."""
+    books.seed(seq=77)
+    books.one(find(A))
     books.seed(stock=stock, settings=of or settings(), operations=holds)
 
 
@@ -145,6 +148,48 @@ def test_only_what_is_needed_moves_on(books: Books) -> None:
     card = Card({"V": floating(3, 2), "S": floating(2, 2), "X": Position(5)}, (A, B))
     holding(books, {"shoe": card}, {A: floats("V", 2, pools="vx"), B: floats("S", 2, pools="sv")}, of)
     assert moved(books, 2) == ([("shoe", "S", 2)], {"V": 3, "S": 2, "X": 1})
+
+
+def test_those_that_came_move_with_those_that_were_there(books: Books) -> None:
+    """A later line of the request needs the place of both."""
+    card = Card({"S": floating(1, 1), "V": floating(2, 1), "W": Position(2)}, (C, A))
+    holding(books, {"shoe": card}, {A: floats("S", 1), C: floats("V", 1)})
+    assert lines_of(books.one(source(N, [line(1, "S"), line(2, "V")]))) == [
+        ("shoe", "S", 1), ("shoe", "V", 2)
+    ]  # fmt: skip
+    assert read_positions(books)["W"].held == 2
+
+
+def test_groups_make_way_in_the_order_of_their_names(books: Books) -> None:
+    """The same holds whatever has been counted before: channel and pools, whichever hold is newer."""
+    of = settings(pools={"sv": "SV"})
+    card = Card({"S": floating(2, 2), "V": Position(2)}, (A, B))
+    holding(books, {"shoe": card}, {A: floats("S", 1), B: floats("S", 1, pools="sv")}, of)
+    assert moved(books, 1)[0] == [("shoe", "S", 1)]
+    records = books.read()[books.key("ops")]
+    assert [lines_of([0, records[one]])[0][1] for one in (A, B)] == ["V", "S"]
+
+
+def test_very_many_holds_make_way(books: Books) -> None:
+    """Each of them, and what is counted of them stays true from call to call."""
+    names = tuple(name(100 + number) for number in range(300))
+    blocks = {at: names[at * 15 : at * 15 + 15] for at in range(20)}
+    card = Card({"S": floating(300, 300), "V": Position(300), "W": Position(10)}, (), block=20, blocks=blocks)
+    holding(
+        books,
+        {"shoe": card},
+        {each: floats("S", 1)._replace(blocks=(at // 15,)) for at, each in enumerate(names)},
+    )
+    assert books.one(source(M, [line(311, "S")]))[0] == b"insufficient_stock"
+    assert moved(books, 290) == ([("shoe", "S", 290)], {"S": 300, "V": 290, "W": 0})
+    answers = books.batch(*(source(name(90 + one), [line(5, "S")]) for one in range(3)))
+    assert [lines_of(answer)[0] for answer in answers] == [
+        ("shoe", "S", 5), ("shoe", "S", 5), b"insufficient_stock"
+    ]  # fmt: skip
+    assert lines_of(books.one(source(C, [line(290, "V")])))[:1] == [b"insufficient_stock"]
+    assert lines_of(books.one(source(C, [line(10, "V")]))) == [("shoe", "V", 10)]
+    held = {at: position.held for at, position in read_positions(books).items()}
+    assert held == {"S": 300, "V": 300, "W": 10}
 
 
 def test_others_on_the_same_card(books: Books) -> None:

@@ -19,6 +19,8 @@ from tests.lua.books import (
     move,
     name,
     page_of,
+    part,
+    part_name,
     read_card,
     resolve,
 )
@@ -285,6 +287,33 @@ def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity
         due={(LATER, "p", (M,))},
         log=[(2, [Moved(M, fact, quantity, "W", "shoe")])],
     )
+
+
+def test_a_part_of_a_basket_with_a_high_id(books: Books) -> None:
+    """Its basket is named, also where the part's id begins anew behind the highest."""
+    home = b"basket123\xff\xff\xff"
+    own = part_name(home)
+    assert own < home
+    books.seed(
+        locations=PLACES,
+        stock={"shoe": Card({"W": Position(2, 2)}, (own,))},
+        operations={own: part((("shoe", "W", 2),))},
+    )
+    assert books.one(move(M, -1)) == Fact(MARK, 2, 1, 0, ((home, 1),), effect=-1).result
+
+
+def test_claims_in_very_many_blocks(books: Books) -> None:
+    """More than one command reads: none is missed."""
+    names = tuple(name(100 + number) for number in range(1003))
+    holds = {each: Hold((("shoe", "W", 1),), blocks=(at,)) for at, each in enumerate(names)}
+    blocks = {at: (each,) for at, each in enumerate(names)}
+    books.seed(
+        locations=PLACES,
+        stock={"shoe": Card({"W": Position(1003, 1003)}, (), block=1003, blocks=blocks)},
+        operations=holds,
+    )
+    uncovered = tuple((each, 1) for each in reversed(names[-100:]))
+    assert books.one(move(M, -1003)) == Fact(MARK, 2, 0, 0, uncovered, effect=-1003).result
 
 
 @pytest.mark.parametrize(("limit", "shown"), [(10**15, 10**9), (10**15 - 1, 2)])

@@ -144,6 +144,21 @@ def test_several_groups(books: Books) -> None:
     assert planned(books, line(1), rules=Rules(pool="none")) == (b"pool_not_found", 1)
 
 
+def test_a_kit_and_places_that_cannot_be_chosen(books: Books) -> None:
+    """They are told for a kit as well, and how far a place is that is named."""
+    of = settings(place("S", active=False, lat=0.0, lon=0.1), place("V", lat=0.0, lon=0.2))
+    units = {at: Position(2) for at in "SV"}
+    books.seed(stock={"shoe": Card(units), "hat": Card(units)}, settings=of)
+    kit = Group(1, None, (("shoe", 1), ("hat", 2)))
+    near = Rules(pool="all", near=(0.0, 0.0))
+    assert planned(books, kit, line(1, "V"), rules=near) == (
+        1,
+        1,
+        [Told("V", CHOSEN, 1, 1, 2, metres=22238), Told("S", INACTIVE, 0, 0, 2, metres=11119)],
+        [Told("V", CHOSEN, 2, 1, 2, metres=22238)],
+    )
+
+
 def test_very_many_sets(books: Books) -> None:
     """As many as the answer has room for."""
     books.seed(stock=shoes(W=Position(5, backorder_limit=2**53 - 100)), settings=settings())

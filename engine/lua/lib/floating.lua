@@ -172,7 +172,7 @@ function FLOATERS.free_up(state, member, place, needed, seen)
   local position, freed = load_position(member.card, place), 0
   local policy = position and policy_of[position]
   -- Units of this trial may float where none did before. What is given back where some wait is theirs.
-  if not policy or policy[POLICY.FLOATING] == 0 and not state.shifted[place] or policy[POLICY.PREORDERED] > 0 then
+  if not policy or policy[POLICY.FLOATING] == 0 and #state.moves == 0 or policy[POLICY.PREORDERED] > 0 then
     return 0
   end
   local groups = FLOATERS.groups_at(state, member, place, position)

@@ -140,21 +140,17 @@ function ROOMS.room(position, place, sku, rules)
   return rules.counts_inbound and room + ROOMS.inbound_room(position, place, sku, rules) or room
 end
 
--- How many sets of a group a place has.
+-- How many sets of a group one of its candidates has.
 function ROOMS.sets_at(group, place, rules)
   local first = group.members[1]
   if not group.members[2] then
-    local position = load_position(first.card, place)
-    return position and math_floor(ROOMS.room(position, place, first.sku, rules) / first.units) or 0
+    return math_floor(ROOMS.room(load_position(first.card, place), place, first.sku, rules) / first.units)
   end
   local sets = math.huge
   for i = 1, #group.members do
     local member = group.members[i]
-    local position = load_position(member.card, place)
-    if not position then
-      return 0
-    end
-    sets = math_min(sets, math_floor(ROOMS.room(position, place, member.sku, rules) / member.units))
+    local room = ROOMS.room(load_position(member.card, place), place, member.sku, rules)
+    sets = math_min(sets, math_floor(room / member.units))
   end
   return sets
 end
