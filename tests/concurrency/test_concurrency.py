@@ -153,8 +153,8 @@ async def test_connections_are_killed_under_load(shop: Shop, control: Control) -
     async def kill() -> None:
         answered = 0
         while True:
-            # To ask Sentinels for the primary takes longer than to connect to it, and a busy machine may not answer
-            # anybody within a moment: everybody gets so far.
+            # To ask Sentinels for the primary takes longer than to connect to it, and a busy machine is slow:
+            # everybody gets so far.
             now = sum(
                 one.seen.total() - one.seen["unconfirmed"] - one.seen["unavailable"] for one in shoppers
             )
