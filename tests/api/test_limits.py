@@ -248,7 +248,7 @@ async def test_many_bodies_at_once(short: Service) -> None:
 
 
 async def test_more_in_a_row_than_may_wait(short: Service) -> None:
-    one = b"GET /v1/availability/a HTTP/1.1\r\n\r\n"
+    one = b"GET /v1/availability/no-such-sku HTTP/1.1\r\n\r\n"
     async with connected(short) as (reader, writer):
         writer.write(one * (MOST_PIPELINED + 500))
         whole = await ended(reader)
