@@ -257,6 +257,15 @@ def test_strategies(books: Books, strategy: Strategy, groups: list[Group], found
     assert taken(books, stock, rules, *groups) == found
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_place_where_lines_have_others(books: Books, order: int) -> None:
+    """The places of every line are looked at, in whatever order the lines come."""
+    stock = {**shoes(S=0, V=0), "hat": Card({"V": Position(1), "W": Position(2)})}
+    rules = Rules(pool="all", strategy=Strategy.SINGLE_LOCATION, allow_partial=True)
+    lines = [line(1), line(2, sku="hat")][::order]
+    assert taken(books, stock, rules, *lines) == [("hat", "W", 2)]
+
+
 def test_one_place_for_a_kit_and_more(books: Books) -> None:
     """Where the candidates of groups differ, each is looked for at its own."""
     stock = {**shoes(S=3, V=4), "hat": Card({"V": Position(2), "W": Position(2)})}
