@@ -23,6 +23,7 @@ TITLES = {
     "http_api": "Over HTTP, closed loop",
     "open_model": "Over HTTP, at fixed rates",
     "overload": "More than can be done",
+    "hostile": "Attackers beside good clients",
     "scale": "What size costs",
     "partitions": "What partitions cost",
     "peers": "Beside its peers",

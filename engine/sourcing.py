@@ -130,7 +130,9 @@ class Sourcing(Reservations):
             )
         )
         wanted = [Wanted(line.sku, line.quantity, line.location) for line in lines]
-        return await self._source(_Order(wanted, groups, rules), asked.operation, asked.plan.route, argument)
+        # The scripts are told no channel; whom a refusal hits is noted all the same.
+        order = _Order(wanted, groups, Rules(channel=asked.detail.channel))
+        return await self._source(order, asked.operation, asked.plan.route, argument)
 
     async def plan(self, lines: Sequence[Wanted], *, rules: Rules) -> SourcingPlan:
         """What `source` would do at this moment, and why. Raises as it does, but for short lines."""
@@ -210,7 +212,9 @@ class Sourcing(Reservations):
             reply = Reply(*await commands.source(argument, order.weight(_FOUND_EARLY)))
         if reply.word not in {None, Outcome.REPLAYED}:
             self.metrics.count("reserve", Outcome(reply.word))
-            raise refuse(reply, order.groups, order.names, order.rules)
+            refusal = refuse(reply, order.groups, order.names, order.rules)
+            self._note_loss(refusal, order.rules.channel)
+            raise refusal
         is_replayed = reply.word is not None
         self.metrics.count("reserve", Outcome.REPLAYED if is_replayed else Outcome.HELD)
         return _show(decode_record(reply.answer[1]), route, operation, replayed=is_replayed)
@@ -290,7 +294,9 @@ class Sourcing(Reservations):
             rooms, version = await self._read_rooms(order)
             choice = choose(order.groups, rooms, order.rules)
             if not choice.is_enough(order.rules) or not choice.taken[0]:
-                raise short(_name_short(order, rooms, choice.left), version)
+                refusal = short(_name_short(order, rooms, choice.left), version)
+                self._note_loss(refusal, order.rules.channel)
+                raise refusal
             try:
                 return await self._hold_chosen(choice.lines(order.groups), operation, mark, detail)
             except InsufficientStock:

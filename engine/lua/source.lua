@@ -69,7 +69,7 @@ local function rebind(move, retention_ms)
       released = 0,
     }
   end
-  local request = { operation = NO_OPERATION, fingerprint = '', retention_ms = retention_ms }
+  local request = { operation = NO_OPERATION, fingerprint = NO_FINGERPRINT, retention_ms = retention_ms }
   REPLAN.apply(REPLAN.open(move.id, raw, lines), request)
 end
 

@@ -36,7 +36,7 @@ def real_clock(release: str = "") -> Library:
     includes, verbs = read_sources()
     assert includes["clock"].count(TIME) == 1
     told = "(function(ms) return { math_floor(ms / 1000), ms % 1000 * 1000 } end)"
-    told += f"(redis.call('GET', '{CLOCK_KEY}'))"
+    told += f"(tonumber((redis.call('GET', '{CLOCK_KEY}'):match('%d+'))))"
     clock = includes["clock"].replace(TIME, told) + release
     return assemble({**includes, "clock": clock}, verbs)
 

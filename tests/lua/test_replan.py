@@ -408,9 +408,9 @@ def test_a_later_step(books: Books) -> None:
     after = AFTER._replace(lines=(("hat", "S", 2),))
     books.seed(stock={"hat": HAT}, operations={A: after}, seq=2)
     done = after._replace(changed=3, progress=((1, 0, 0, 1),))
-    part = resolve("release", A, choose((0, 1)), known=1, operation=OPERATION)
+    part = resolve("release", A, choose((0, 1)), known=1, operation=OPERATION, fingerprint=b"content1")
     assert books.one(part) == done.tail
-    answer = Memory(RELEASE, bytes(8), A, done.plan + done.detail + done.tail)
+    answer = Memory(RELEASE, b"content1", A, done.plan + done.detail + done.tail)
     books.expect(
         seq=3,
         stock={"hat": Card({"S": Position(2, 1)}, (A,))},

@@ -64,7 +64,7 @@ local function is_divided(card)
 end
 
 -- The number of the page that has a place, as the end of the page's field. Those that were asked for outlive a call.
-local function page_of(place)
+function CARD.page_of(place)
   local page = RUN.pages[place]
   if not page then
     local hash, bytes = 0, { string_byte(place, 2, -2) }
@@ -83,7 +83,7 @@ end
 
 -- The card that has a place of a SKU, given the SKU's own card.
 local function page_card(card, place)
-  return want_card(field_of[card] .. page_of(place))
+  return want_card(field_of[card] .. CARD.page_of(place))
 end
 
 -- The page that has a place of a divided SKU. The first time it reads the pages of all lines in one call, and

@@ -5,7 +5,6 @@
 -- more: it loses what passed between the calls before and after each step, so that holds of these moments last longer,
 -- not shorter. A silence of more than RUN.STEP_MS tells of no step. Tests swap this include for a clock that they can
 -- turn, back as well.
-local SLACK_MS = 20 -- stood still for, where the clock went back by less
 
 local function read_clock(meta, skew)
   local time = redis.call('TIME')
@@ -20,7 +19,7 @@ local function read_clock(meta, skew)
     RUN.slips[meta] = slip
   end
   if clock - slip < last then
-    if clock - slip < last - SLACK_MS then
+    if clock - slip < last - RUN.SLACK_MS then
       RUN.slips[meta] = clock - last
     end
     return last + skew

@@ -232,7 +232,7 @@ function REPLAN.apply(change, request, rest)
   tail = tail .. encode_head(head)
   local record = body .. blocks .. tail
   remember_operation(id, record)
-  if request.operation ~= NO_OPERATION then
+  if request.fingerprint ~= NO_FINGERPRINT then
     remember_answer(request.operation, VERB.REPLANNED, id, request, record,
       head.state == STATE.HELD and head.deadline_ms or 0)
   end

@@ -8,7 +8,7 @@
 -- What outlives a call, and what few calls have.
 local RUN = { dataset = '', times = {}, slips = {}, horizons = {}, settings = {}, floating = {}, pages = {} }
 RUN.page_count = 0 -- of pages
-RUN.STEP_MS = 200 -- of a clock; less is let pass by watches
+RUN.STEP_MS, RUN.SLACK_MS = 200, 20 -- of a clock; steps of less are let pass by watches, and stood still for
 RUN.moves, RUN.move_size = {}, 0 -- of the call: score, member, ... for the history: see batch.lua
 local key_of = {} -- a header's word for a key -> the key
 local now_ms, epoch_now, last_seq

@@ -1,0 +1,128 @@
+"""The commands on API keys. They go to the stored books themselves: whoever may write there may make keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import TypeVar
+
+import msgspec
+
+from api.access import Scope
+from api.key_forms import key_answer, made_answer, wish_of
+from api.problems import split_validation_error
+from api.replay.run import run_loop
+from api.schemas_keys import KeyAnswer, KeyBody, MadeKeyAnswer
+from api.settings import BooksSettings, KeySettings, SettingsError
+from api.storage import opened
+from engine import InvalidRequest, Inventory, connect
+
+Result = TypeVar("Result")
+EVERY_SCOPE = "all"
+
+
+def create(settings: KeySettings, name: str) -> int:
+    """Makes a key and prints it: the only time that it is seen."""
+    scopes = _split(settings.scope) or []
+    asked = {
+        "name": name,
+        "scopes": list(Scope) if scopes == [EVERY_SCOPE] else scopes,
+        "locations": _split(settings.location),
+        "channels": _split(settings.channel),
+        "quantities": settings.quantities,
+        "expires_at": settings.expires_at,
+    }
+    try:
+        wish = wish_of(msgspec.convert(asked, KeyBody))
+    except msgspec.ValidationError as fault:
+        detail, pointer = split_validation_error(str(fault))
+        raise SettingsError(f"the key cannot be made: {pointer}: {detail}") from None
+    except InvalidRequest as fault:
+        raise SettingsError(f"the key cannot be made: {fault}") from None
+
+    async def make(inventory: Inventory) -> MadeKeyAnswer:
+        made = await inventory.create_key(token_hex(16), wish)
+        return made_answer(made, await inventory.server_time())
+
+    return _show_made(settings, _ask(settings, make))
+
+
+def list_keys(settings: BooksSettings) -> int:
+    """Prints all keys, without what proves them."""
+
+    async def read(inventory: Inventory) -> list[KeyAnswer]:
+        now_ms = await inventory.server_time()
+        return [key_answer(key, now_ms) for key in await inventory.api_keys()]
+
+    found = _ask(settings, read)
+    if settings.json:
+        _write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        for key in found:
+            _write(_line(key, now))
+    return 0
+
+
+def rotate(settings: KeySettings, key: str) -> int:
+    """Gives a key a new secret and prints it."""
+
+    async def turn(inventory: Inventory) -> MadeKeyAnswer:
+        made = await inventory.rotate_key(token_hex(16), key, grace_seconds=settings.grace_seconds)
+        return made_answer(made, await inventory.server_time())
+
+    return _show_made(settings, _ask(settings, turn))
+
+
+def revoke(settings: BooksSettings, key: str) -> int:
+    """Ends a key for good."""
+    _ask(settings, lambda inventory: inventory.revoke_key(key))
+    sys.stderr.write(f"key {key} is revoked: every worker refuses it within five seconds\n")
+    return 0
+
+
+def _split(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",")]
+
+
+def _show_made(settings: BooksSettings, made: MadeKeyAnswer) -> int:
+    if settings.json:
+        _write(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())
+    else:
+        sys.stderr.write(f"key {made.id} ({made.name}): keep it safe, it is not shown again\n")
+        _write(made.key or "")
+    return 0
+
+
+def _line(key: KeyAnswer, now: str) -> str:
+    state = "good"
+    if key.revoked_at is not None:
+        state = "revoked"
+    elif key.expires_at is not None and key.expires_at <= now:
+        state = "expired"
+    parts = [key.id, state, key.name, " ".join(key.scopes)]
+    parts += [f"{word} {' '.join(names)}" for word, names in _limits(key) if names]
+    return "  ".join(parts)
+
+
+def _limits(key: KeyAnswer) -> list[tuple[str, list[str] | None]]:
+    banded = ["quantities"] if key.quantities == "banded" else None
+    return [("locations", key.locations), ("channels", key.channels), ("banded", banded)]
+
+
+def _ask(settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]]) -> Result:
+    async def go(url: str) -> Result:
+        inventory = await connect(url, create=False)
+        try:
+            return await ask(inventory)
+        finally:
+            await inventory.close()
+
+    with opened(settings) as url:
+        return run_loop(go(url))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
