@@ -244,6 +244,7 @@ def test_a_place_of_no_pool(books: Books) -> None:
             [line(7), line(4, sku="hat")],
             [("shoe", "V", 4), ("hat", "V", 4), ("shoe", "S", 3)],
         ),
+        (Strategy.FEWEST_SPLITS, [line(3), line(3)], [("shoe", "W", 5), ("shoe", "S", 1)]),
         (Strategy.FEWEST_SPLITS, [line(13)], [b"insufficient_stock", 1, 0, 12, 13]),
         (Strategy.PRIORITY, [line(4), line(9)], [b"insufficient_stock", 1, 1, 12, 9]),
         (Strategy.PRIORITY, [line(13), line(6, sku="hat")], [b"insufficient_stock", 1, 0, 12, 13, 1, 5, 6]),
@@ -254,6 +255,15 @@ def test_strategies(books: Books, strategy: Strategy, groups: list[Group], found
     stock = {**shoes(S=3, V=4, W=5), "hat": Card({"S": Position(1), "V": Position(4)})}
     rules = Rules(pool="all", strategy=strategy)
     assert taken(books, stock, rules, *groups) == found
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_place_where_lines_have_others(books: Books, order: int) -> None:
+    """The places of every line are looked at, in whatever order the lines come."""
+    stock = {**shoes(S=0, V=0), "hat": Card({"V": Position(1), "W": Position(2)})}
+    rules = Rules(pool="all", strategy=Strategy.SINGLE_LOCATION, allow_partial=True)
+    lines = [line(1), line(2, sku="hat")][::order]
+    assert taken(books, stock, rules, *lines) == [("hat", "W", 2)]
 
 
 def test_one_place_for_a_kit_and_more(books: Books) -> None:
@@ -271,6 +281,11 @@ def test_one_place_for_a_kit_and_more(books: Books) -> None:
     ("rules", "groups", "found"),
     [
         (Rules(pool="all", allow_split=False), [line(4)], [("shoe", "V", 4)]),
+        (
+            Rules(pool="all", allow_split=False, strategy=Strategy.SINGLE_LOCATION),
+            [line(4)],
+            [("shoe", "V", 4)],
+        ),
         (Rules(pool="all", allow_split=False), [line(6)], [b"insufficient_stock", 1, 0, 12, 6]),
         (
             Rules(pool="all", allow_split=False, strategy=Strategy.FEWEST_SPLITS),

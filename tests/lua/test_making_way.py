@@ -192,6 +192,16 @@ def test_very_many_holds_make_way(books: Books) -> None:
     assert held == {"S": 300, "V": 300, "W": 10}
 
 
+def test_all_of_very_many_holds_make_way(books: Books) -> None:
+    """At once: none of them is passed over."""
+    names = tuple(name(100 + number) for number in range(300))
+    blocks = {at: names[at * 15 : at * 15 + 15] for at in range(20)}
+    card = Card({"S": floating(300, 300), "V": Position(300)}, (), block=20, blocks=blocks)
+    holds = {each: floats("S", 1)._replace(blocks=(at // 15,)) for at, each in enumerate(names)}
+    holding(books, {"shoe": card}, holds)
+    assert moved(books, 300) == ([("shoe", "S", 300)], {"S": 300, "V": 300})
+
+
 def test_others_on_the_same_card(books: Books) -> None:
     """Plain holds, and those that float there with another SKU, are no help."""
     holds = {

@@ -213,6 +213,13 @@ def test_a_cancelled_promise_and_one_that_is_fulfilled(books: Books) -> None:
     assert stored(books) == Position(inbound=9)
 
 
+def test_the_last_one_who_waits(books: Books) -> None:
+    """One unit comes, and nobody waits any more."""
+    books.seed(stock={"shoe": Card({"W": Position(2, 3, inbound=9, preordered=1)})}, settings=SETTINGS)
+    books.one(move(M, 1))
+    assert stored(books) == Position(3, 3, inbound=9)
+
+
 def test_units_that_are_there(books: Books) -> None:
     """Who may wait and need not does not."""
     books.seed(stock={"shoe": Card({"W": Position(5, inbound=3)})}, settings=SETTINGS)

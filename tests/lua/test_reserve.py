@@ -644,3 +644,32 @@ def test_the_last_units_of_a_full_card(books: Books) -> None:
         )
         asked = reserve(A, Hold((("hat", "W", 2),))), reserve(B, Hold((("shoe", "W", 1),)))
         assert books.batch(*asked) == [[b"insufficient_stock", 1, 0, 1, 2], 2]
+
+
+@pytest.mark.parametrize("low_stock", [0, 1])
+def test_a_card_of_very_many_places(books: Books, low_stock: int) -> None:
+    """Behind the first 256 as well, for the first line of a SKU and for others."""
+    positions = {f"L{number}": Position(number + 1, low_stock=low_stock) for number in range(600)}
+    books.seed(stock={"shoe": Card(positions)})
+    lines = (("shoe", "L599", 600), ("shoe", "L299", 300), ("shoe", "L9", 10))
+    hold = Hold(lines, **FRESH)
+    more = Hold((("shoe", "L599", 1),))
+    assert books.batch(reserve(A, hold), reserve(B, more)) == [2, [b"insufficient_stock", 2, 0, 0, 1]]
+    held = {f"L{number}": positions[f"L{number}"]._replace(held=number + 1) for number in (599, 299, 9)}
+    books.expect(
+        seq=2,
+        stock={"shoe": Card({**positions, **held}, (A,))},
+        operations={A: hold},
+        due={(NOW + 60_000, "h", (A,))},
+        log=[(2, [Reserved(A, hold)])],
+    )
+
+
+def test_a_plain_reserve_beside_those_who_wait(books: Books) -> None:
+    """Units that are promised of inbound goods take nothing of what is there."""
+    position = Position(9, 7, inbound=9, preordered=2)
+    books.seed(stock={"shoe": Card({"W": position, "S": position})})
+    lines = (("shoe", "W", 4), ("shoe", "S", 4))
+    assert books.one(reserve(A, Hold((("shoe", "W", 5),)))) == [b"insufficient_stock", 1, 0, 4, 5]
+    assert books.one(reserve(A, Hold(lines))) == 2
+    assert books.one(reserve(B, Hold((("shoe", "S", 1),)))) == [b"insufficient_stock", 2, 0, 0, 1]

@@ -235,7 +235,7 @@ end
 
 -- How much of a group a place gives.
 function SOURCING.sets_of(request, group, place)
-  if group.left == 0 or not (group.place == '' or group.place == place) or not group.candidates.by_place[place] then
+  if not group.candidates.by_place[place] then
     return 0
   end
   local sets = math_min(group.left, ROOMS.sets_at(group, place, request.rules))
