@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.problems import ProblemError
+from api.quota import Rate
 from engine import InvalidRequest, Reservation
 from engine.errors import ChannelNotFound, InsufficientStock, LocationNotFound
 from engine.types import ApiKey
@@ -58,6 +59,8 @@ class Access(Struct, frozen=True):
     expires_ms: int | None = None
     is_restricted: bool = False
     """Whether locations or channels are."""
+    rate: Rate | None = None
+    """How often it may call, where it has a limit of its own."""
 
     def require(self, scopes: Collection[str]) -> None:
         """Raises `forbidden` unless the caller has one of some scopes."""
@@ -115,6 +118,9 @@ def access_of(key: ApiKey) -> Access:
         key.is_banded,
         key.expires_ms,
         is_restricted=locations is not None or key.channels is not None,
+        rate=None
+        if key.requests_per_second is None
+        else Rate(key.requests_per_second, key.requests_per_second),
     )
 
 
@@ -128,6 +134,10 @@ def grants(own: Access, key: ApiKey) -> bool:
         )
         and (key.is_banded or not own.is_banded)
         and (own.expires_ms is None or (key.expires_ms is not None and key.expires_ms <= own.expires_ms))
+        and (
+            own.rate is None
+            or (key.requests_per_second is not None and key.requests_per_second <= own.rate.per_second)
+        )
     )
 
 

@@ -82,7 +82,10 @@ class Application:
         self._readiness = cold.state.readiness
         meeting = os.environ.get(RUN_DIRECTORY_VARIABLE)
         quota = quota_of(
-            self._limits.requests_per_second, self._limits.request_burst, Path(meeting) if meeting else None
+            self._limits.requests_per_second,
+            self._limits.request_burst,
+            Path(meeting) if meeting else None,
+            of_keys=keyring is not None,
         )
         hot = Hot(inventory, self._durability)
         try:

@@ -40,6 +40,9 @@ def create(
     expires_at: Annotated[
         str | None, typer.Option(help="When it ends, as 2027-01-01T00:00:00Z; never without.")
     ] = None,
+    key_requests_per_second: Annotated[
+        int | None, typer.Option(help="How often it may call; as often as everybody without.")
+    ] = None,
     redis_url: RedisUrl = None,
     data_dir: DataDir = None,
     json: Json = None,
@@ -54,6 +57,7 @@ def create(
         channel=channel,
         quantities=quantities,
         expires_at=expires_at,
+        key_requests_per_second=key_requests_per_second,
         redis_url=redis_url,
         data_dir=data_dir,
         json=json,

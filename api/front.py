@@ -138,7 +138,8 @@ class Front:
     def _charge(self, quota: Quota, request: Request, body_bytes: int) -> Headers:
         """Counts a request against what its caller may ask; a batch by its bytes. Raises `quota_exceeded`."""
         try:
-            return quota.charge(self._gate.name_of(request) or request.peer, operations_of(body_bytes))
+            access = self._gate.caller_of(request)
+            return quota.charge(access.caller or request.peer, operations_of(body_bytes), access.rate)
         except ProblemError:
             self._watch.count("rate")
             raise

@@ -1,5 +1,6 @@
 """Lets requests in, or not: the one place where both lanes ask who calls and whether that one may."""
 
+from api.access import OPEN, Access
 from api.access_table import rule_of
 from api.hot import Request
 from api.keyring import Keyring
@@ -31,14 +32,14 @@ class Gate:
                     rule.check(caller.access)
                     caller.passed.add(rule)
 
-    def name_of(self, request: Request) -> str:
-        """The id of the key that calls; nothing where keys are off, or where it is none that is good."""
+    def caller_of(self, request: Request) -> Access:
+        """Who calls, as far as that is known: nobody where keys are off, or where it is none that is good."""
         if self._keyring is None:
-            return ""
+            return OPEN
         try:
-            return self._keyring.find(request.headers.get(b"authorization")).access.caller
+            return self._keyring.find(request.headers.get(b"authorization")).access
         except (ProblemError, BincardError):
-            return ""
+            return OPEN
 
     async def renew(self) -> None:
         """Reads the keys anew: whoever changed one sees it at once in this worker."""

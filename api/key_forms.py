@@ -21,6 +21,7 @@ def wish_of(body: KeyBody) -> Wish:
         None if body.channels is None else tuple(sorted(set(body.channels))),
         body.quantities == "banded",
         None if body.expires_at is None else int(body.expires_at.timestamp() * 1000),
+        body.requests_per_second,
     )
 
 
@@ -37,6 +38,7 @@ def key_answer(key: ApiKey, now_ms: int) -> KeyAnswer:
         created_at=format_time(key.created_ms),
         expires_at=_time(key.expires_ms),
         revoked_at=_time(key.revoked_ms),
+        requests_per_second=key.requests_per_second,
         secrets=[
             SecretAnswer(format_time(secret.made_ms), _time(secret.ends_ms))
             for secret in key.secrets

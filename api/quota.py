@@ -92,9 +92,10 @@ class Quota:
         return found
 
 
-def quota_of(per_second: float, burst: int, directory: Path | None) -> Quota | None:
-    """None where there is no limit."""
-    return Quota(Rate(per_second, burst), directory) if per_second else None
+def quota_of(per_second: float, burst: int, directory: Path | None, *, of_keys: bool) -> Quota | None:
+    """None where there is no limit; keys may have limits of their own."""
+    rate = Rate(per_second, burst) if per_second else None
+    return Quota(rate, directory) if rate is not None or of_keys else None
 
 
 @lru_cache(maxsize=4096)

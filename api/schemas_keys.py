@@ -7,7 +7,7 @@ from msgspec import Meta
 from api.access import Scope
 from api.schemas import Body, LocationId, Moment
 from engine import limits
-from engine.api_keys import MAX_NAME_LENGTH
+from engine.api_keys import MAX_NAME_LENGTH, MAX_RATE
 
 Ids = Annotated[list[LocationId], Meta(min_length=1, max_length=limits.MAX_NAMES)]
 Quantities = Literal["exact", "banded"]
@@ -15,7 +15,9 @@ GraceSeconds = Annotated[int, Meta(ge=0, le=limits.MAX_TTL_SECONDS)]
 
 
 class KeyBody(Body, frozen=True):
-    """A key to be made. Without `locations` or `channels` it is for all, without `expires_at` for good."""
+    """A key to be made. Without `locations` or `channels` it is for all, without `expires_at` for good,
+    without `requests_per_second` as fast as everybody.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
     scopes: Annotated[list[Scope], Meta(min_length=1)]
@@ -23,6 +25,7 @@ class KeyBody(Body, frozen=True):
     channels: Ids | None = None
     quantities: Quantities = "exact"
     expires_at: Moment | None = None
+    requests_per_second: Annotated[int, Meta(ge=1, le=MAX_RATE)] | None = None
 
 
 class RotateBody(Body, frozen=True):
@@ -50,6 +53,7 @@ class KeyAnswer(Body, frozen=True):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+    requests_per_second: int | None
     secrets: list[SecretAnswer]
 
 

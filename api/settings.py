@@ -103,6 +103,9 @@ class KeySettings(BooksSettings, frozen=True, kw_only=True):
     channel: Annotated[str, msgspec.Meta(description="ids of channels")] | None = None
     quantities: Annotated[Quantities, msgspec.Meta(description="exact or banded")] = "exact"
     expires_at: Annotated[str, msgspec.Meta(description="a time, as 2027-01-01T00:00:00Z")] | None = None
+    key_requests_per_second: (
+        Annotated[int, msgspec.Meta(description="a whole number from 1 on", ge=1)] | None
+    ) = None
     grace_seconds: Annotated[int, msgspec.Meta(description="whole seconds, zero or more", ge=0)] = 0
 
 

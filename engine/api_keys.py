@@ -29,6 +29,8 @@ ID_SIZE = 5
 MOST_SECRETS = 2
 """Of one key that are good at a time."""
 MAX_NAME_LENGTH = 100
+MAX_RATE = 1_000_000
+"""Requests a second that a key may be limited to."""
 ATTEMPTS = 50
 """How often a change is tried anew while others change settings."""
 _FORM = compile_pattern(r"bck_([a-z2-7]{8})_([a-z2-7]{32})([a-z2-7]{7})")
@@ -44,6 +46,7 @@ class Wish(Struct, frozen=True, array_like=True):
     channels: tuple[str, ...] | None = None
     is_banded: bool = False
     expires_ms: int | None = None
+    requests_per_second: int | None = None
 
 
 class Made(Struct, frozen=True):
@@ -66,6 +69,7 @@ def key_of(wish: Wish) -> ApiKey:
         wish.expires_ms,
         (),
         b"",
+        requests_per_second=wish.requests_per_second,
     )
 
 
@@ -182,6 +186,10 @@ def _check_wish(wish: Wish, now_ms: int) -> None:
             _check_names(field, names)
     if wish.expires_ms is not None and wish.expires_ms <= now_ms:
         raise InvalidRequest("/expires_at", "is over already")
+    if wish.requests_per_second is not None and not 1 <= wish.requests_per_second <= MAX_RATE:
+        raise InvalidRequest(
+            "/requests_per_second", f"from 1 to {MAX_RATE}; leave it out for no limit of its own"
+        )
 
 
 def _check_names(field: str, names: Sequence[str]) -> None:

@@ -414,6 +414,8 @@ class ApiKey(Struct, frozen=True):
     content: bytes
     """The fingerprint of the request that made the key."""
     revoked_ms: int | None = None
+    requests_per_second: int | None = None
+    """How often it may call in the long run; None: as often as everybody."""
 
 
 class Component(Struct, frozen=True):

@@ -33,6 +33,7 @@ def create(settings: KeySettings, name: str) -> int:
         "channels": _split(settings.channel),
         "quantities": settings.quantities,
         "expires_at": settings.expires_at,
+        "requests_per_second": settings.key_requests_per_second,
     }
     try:
         wish = wish_of(msgspec.convert(asked, KeyBody))
@@ -109,7 +110,8 @@ def _line(key: KeyAnswer, now: str) -> str:
 
 def _limits(key: KeyAnswer) -> list[tuple[str, list[str] | None]]:
     banded = ["quantities"] if key.quantities == "banded" else None
-    return [("locations", key.locations), ("channels", key.channels), ("banded", banded)]
+    rate = None if key.requests_per_second is None else [f"{key.requests_per_second}/s"]
+    return [("locations", key.locations), ("channels", key.channels), ("banded", banded), ("rate", rate)]
 
 
 def _ask(settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]]) -> Result:

@@ -14,6 +14,7 @@ _KEY: Example = {
     "created_at": "2026-11-21T10:00:00.000Z",
     "expires_at": None,
     "revoked_at": None,
+    "requests_per_second": None,
     "secrets": [{"created_at": "2026-11-21T10:00:00.000Z", "ends_at": None}],
 }
 _MADE: Example = {**_KEY, "key": "bck_k7q2axbm_abcdefghijklmnopqrstuvwxyz234567mfrgg2i"}

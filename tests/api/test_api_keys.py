@@ -87,6 +87,8 @@ def test_pages_of_keys(admin: Caller) -> None:
         ({"locations": ["no such place!"]}, "/locations/0"),
         ({"quantities": "banded"}, "/quantities"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
+        ({"requests_per_second": 0}, "/requests_per_second"),
+        ({"requests_per_second": 1_000_001}, "/requests_per_second"),
         ({"secret": "mine"}, "/secret"),
     ],
 )
@@ -420,3 +422,24 @@ def test_an_expired_key(admin: Caller, two: tuple[Service, Service]) -> None:
     there.until_seen(401)
     shown = admin.get(f"/v1/keys/{id_of(caller)}")
     assert (shown["expires_at"][:19], shown["revoked_at"]) == (end[:19], None)
+
+
+def test_a_key_with_a_rate(admin: Caller, side: Side) -> None:
+    """So many at once and no more, hot or not; others are not held up, and it makes no faster key."""
+    caller = admin.with_key(EVERYTHING, requests_per_second=2)
+    hot, cold = f"/v1/availability/{side.sku}", f"/v1/locations/{side.location}"
+    told = [caller.ask("GET", path) for path in (hot, cold, hot, cold, hot, cold)]
+    assert {answer.status for answer in told[:2]} == {200}
+    refused = [answer for answer in told if answer.status == 429]
+    assert refused
+    for answer in refused:
+        expect_problem(answer, 429, "quota_exceeded")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert told[0].headers["ratelimit-policy"] == '"caller";q=2;w=1'
+    assert admin.ask("GET", hot).status == 200
+    assert "ratelimit-policy" not in admin.ask("GET", hot).headers
+    time.sleep(int(refused[-1].headers["retry-after"]))
+    faster = caller.ask("POST", "/v1/keys", {"name": "faster", "scopes": ["stock:read"]})
+    expect_problem(faster, 403, "forbidden")
+    shown = admin.get(f"/v1/keys/{id_of(caller)}")
+    assert shown["requests_per_second"] == 2
