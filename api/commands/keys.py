@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TypeVar
@@ -11,13 +10,12 @@ from typing import TypeVar
 import msgspec
 
 from api.access import Scope
+from api.commands.books import look, write, write_json
 from api.key_forms import key_answer, made_answer, wish_of
 from api.problems import split_validation_error
-from api.replay.run import run_loop
 from api.schemas_keys import KeyAnswer, KeyBody, MadeKeyAnswer
 from api.settings import BooksSettings, KeySettings, SettingsError
-from api.storage import opened
-from engine import InvalidRequest, Inventory, connect
+from engine import InvalidRequest, Inventory
 
 Result = TypeVar("Result")
 EVERY_SCOPE = "all"
@@ -47,7 +45,7 @@ def create(settings: KeySettings, name: str) -> int:
         made = await inventory.create_key(token_hex(16), wish)
         return made_answer(made, await inventory.server_time())
 
-    return _show_made(settings, _ask(settings, make))
+    return _show_made(settings, look(settings, make))
 
 
 def list_keys(settings: BooksSettings) -> int:
@@ -57,13 +55,13 @@ def list_keys(settings: BooksSettings) -> int:
         now_ms = await inventory.server_time()
         return [key_answer(key, now_ms) for key in await inventory.api_keys()]
 
-    found = _ask(settings, read)
+    found = look(settings, read)
     if settings.json:
-        _write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        write_json(found)
     else:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         for key in found:
-            _write(_line(key, now))
+            write(_line(key, now))
     return 0
 
 
@@ -74,12 +72,12 @@ def rotate(settings: KeySettings, key: str) -> int:
         made = await inventory.rotate_key(token_hex(16), key, grace_seconds=settings.grace_seconds)
         return made_answer(made, await inventory.server_time())
 
-    return _show_made(settings, _ask(settings, turn))
+    return _show_made(settings, look(settings, turn))
 
 
 def revoke(settings: BooksSettings, key: str) -> int:
     """Ends a key for good."""
-    _ask(settings, lambda inventory: inventory.revoke_key(key))
+    look(settings, lambda inventory: inventory.revoke_key(key))
     sys.stderr.write(f"key {key} is revoked: every worker refuses it within five seconds\n")
     return 0
 
@@ -90,10 +88,10 @@ def _split(names: str | None) -> list[str] | None:
 
 def _show_made(settings: BooksSettings, made: MadeKeyAnswer) -> int:
     if settings.json:
-        _write(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())
+        write_json(made)
     else:
         sys.stderr.write(f"key {made.id} ({made.name}): keep it safe, it is not shown again\n")
-        _write(made.key or "")
+        write(made.key or "")
     return 0
 
 
@@ -112,19 +110,3 @@ def _limits(key: KeyAnswer) -> list[tuple[str, list[str] | None]]:
     banded = ["quantities"] if key.quantities == "banded" else None
     rate = None if key.requests_per_second is None else [f"{key.requests_per_second}/s"]
     return [("locations", key.locations), ("channels", key.channels), ("banded", banded), ("rate", rate)]
-
-
-def _ask(settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]]) -> Result:
-    async def go(url: str) -> Result:
-        inventory = await connect(url, create=False)
-        try:
-            return await ask(inventory)
-        finally:
-            await inventory.close()
-
-    with opened(settings) as url:
-        return run_loop(go(url))
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text + "\n")

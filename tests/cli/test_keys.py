@@ -45,7 +45,8 @@ def test_the_life_of_a_key(serve: Start, start: Start, tmp_path: Path) -> None:
         "PUT", "/v1/locations/s7", {"kind": "store"}, headers={"Authorization": f"Bearer {first}"}
     )
     assert made[0] == 201
-    assert f"bincard.changes: key {name}: PUT /v1/locations/s7" in served.errors
+    logged = f"bincard.changes: key {name}: PUT /v1/locations/s7"
+    until(lambda: logged in served.errors, "the log says who it was", SEEN_SECONDS)
     rotated = keys(tmp_path, "rotate", name, "--json")
     second = json.loads(rotated.stdout)["key"]
     until(lambda: statuses(served, second) == {200}, "every worker knows the secret", SEEN_SECONDS)
