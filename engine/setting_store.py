@@ -38,7 +38,7 @@ _GOODS = {
 COPY_PAUSES = (0.005, 0.02, 0.05, 0.2)
 """Seconds for which a copy that has come too early waits for those before it."""
 COPYING_SAVES = 16
-"""Settings that one process brings to the other partitions at a time; each may be a request to every one of them."""
+"""Settings that a process brings to the other partitions at a time: a request to each of them."""
 COPIED_AT_ONCE = 500
 """Changes that are copied together where a partition has fallen behind."""
 COPY_ROUNDS = 100
