@@ -40,8 +40,8 @@ class Changes(Reservations):
         """Units that are held or committed go to other locations, all of them or none; they stay what they
         are. Of a kit its components go.
 
-        Raises as `commit` does, `SkuNotFound`, `NotStocked`, `LocationNotFound`. Cost: two script calls, and two
-        more for each partition where it lies in several.
+        Raises as `commit` does, `SkuNotFound`, `NotStocked`, `LocationNotFound`. Cost: two script calls, and
+        two more for each partition where it lies in several.
         """
         rearranging.check_moves(moves)
         content = "\0".join(f"{m.sku}\0{m.source}\0{m.target}\0{m.quantity}" for m in moves).encode()
@@ -228,7 +228,7 @@ class Changes(Reservations):
 def _work_out(
     arrange: Arrange, record: Record, now_ms: int, version: str
 ) -> tuple[Change | None, Refused | InvalidRequest | None]:
-    """What a record becomes, or why it cannot. What is over is for the script, which may know the operation."""
+    """What a record becomes, or why it cannot. What is over the script refuses, unless it is a repeat."""
     if record.head.state not in OPEN_STATES:
         return None, None
     try:

@@ -1,10 +1,10 @@
 """Baskets over several partitions that get other lines: what they get is held before they are changed.
 
-Each part is offered what it gets, at the version that the basket has, and has it beside what it had. One script
-on the home then gives the basket its other lines, if the version is still the same, and the parts follow as after
-every step. Any other step gives the basket another version, and with it the offers are void: parts that are told
-of it give back what is not the basket's. Who coordinates may die at any moment; a part that nobody told asks the
-home, which is given another version first.
+Each part is offered what it gets, at the version that the basket has, and has it beside what it had. One
+script on the home then gives the basket its other lines, if the version is still the same, and the parts
+follow as after every step. Any other step gives the basket another version, and with it the offers are void:
+parts that are told of it give back what is not the basket's. Who coordinates may die at any moment; a part
+that nobody told asks the home, which is given another version first.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ _ONLY_LOST = -1
 
 
 class Offer(Struct, frozen=True):
-    """What a part shall have open of each position, for a basket that may get more: all units, and how many of
-    them it has held and committed already. `indexes` are those of the changed plan.
+    """What a part shall have open of each position, for a basket that may get more: all units, and how many
+    of them it has held and committed already. `indexes` are those of the changed plan.
     """
 
     partition: int
@@ -51,8 +51,8 @@ class Offer(Struct, frozen=True):
 
 
 def offers_of(record: Record, change: Change, partitions: int) -> list[Offer]:
-    """An offer for each part that gets something, and for each that has no line any more: the offer sees to it
-    that the part hears of that, whatever becomes of us.
+    """An offer for each part that gets something, and for each that has no line any more: the offer sees to
+    it that the part hears of that, whatever becomes of us.
     """
     before = units_by_place(record.head, record.plan.packed)
     places = [(line.sku, line.location) for line in change.plan.positions]
@@ -156,7 +156,7 @@ class Offers(Baskets):
         raise StorageUnavailable("a part could not be brought to where its basket is in time")
 
     async def withdraw(self, operation: bytes, record: Record, change: Change) -> None:
-        """Has the parts give back what they were offered at the version of a record. Who cannot be told asks."""
+        """Has the parts give back what they were offered at a record's version. Who cannot be told asks."""
         with suppress(*GONE):
             await self._end_offers(operation, record)
             _, _, _, (_, raw) = await self._commands[record.route % self._partitions].find(operation)

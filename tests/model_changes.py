@@ -137,16 +137,9 @@ class ChangingModel(Model):
             if not grows and (wanted or not any(map(_open, had.values()))):
                 continue
             self._catch_up(reservation, partition)
-            try:
-                try:
-                    self._check_room(had, wanted, asked, self.sequence(partition))
-                except RefusedError as error:
-                    if error.refusal.word != "insufficient_stock":
-                        raise
-                    self.give_back(partition)
-                    self._check_room(had, wanted, asked, self.sequence(partition))
-            except RefusedError as error:
-                refused.append(error.refusal)
+            refusal = self._refuse_there(partition, had, wanted, asked)
+            if refusal is not None:
+                refused.append(refusal)
             else:
                 offered[partition] = self._next(partition)
         is_over = reservation.state not in {"held", "committed"}
@@ -167,11 +160,27 @@ class ChangingModel(Model):
             raise RefusedError(word, chosen[0].version, named)
         reservation.offered = offered
 
+    def _refuse_there(
+        self, partition: int, had: dict[Place, Share], wanted: dict[Place, Share], asked: list[Place]
+    ) -> Refusal | None:
+        """Why a partition has no room for its share, once what has lapsed there was given back."""
+        for _ in range(2):
+            try:
+                self._check_room(had, wanted, asked, self.sequence(partition))
+            except RefusedError as error:
+                refusal = error.refusal
+                if refusal.word != "insufficient_stock":
+                    return refusal
+                self.give_back(partition)
+            else:
+                return None
+        return refusal
+
     def _lying_in(self, partition: int, shares: Mapping[Place, Share]) -> dict[Place, Share]:
         return {place: share for place, share in shares.items() if self.partition(place[0]) == partition}
 
     def _catch_up(self, reservation: Reservation, partition: int) -> None:
-        """A part that was not told of the last step, which lapsed some of it, is told before it is offered more."""
+        """A part that was not told of the last step, which lapsed some of it, is told before it gets more."""
         assert reservation.parts is not None
         had = self._lying_in(partition, reservation.parts)
         if any(_open(part) != _open(reservation.shares[place]) for place, part in had.items()):
@@ -182,7 +191,7 @@ class ChangingModel(Model):
                 reservation.parts[place] = replace(share)
 
     def _follow_but(self, reservation: Reservation, offered: Mapping[int, int]) -> None:
-        """Parts that held something for the change give back all with one event, the others follow as ever."""
+        """Parts that held something for the change give all back with one event, others follow as ever."""
         before = dict(self.sequences)
         self._follow(reservation)
         for partition in offered:

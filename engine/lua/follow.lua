@@ -24,15 +24,15 @@ local FOLLOW = { PLAN = 22 }
 -- nothing here the part keeps its own, of which nothing is open.
 function FOLLOW.read_asked(args, raw)
   local lines, cursor = REPLAN.read_plan(args, FOLLOW.PLAN)
-  local units, has_lines = 0, string_sub(args, FOLLOW.PLAN, cursor - 1)
+  local units, is_same_plan = 0, string_sub(args, FOLLOW.PLAN, cursor - 1)
     == string_sub(raw, PLAN_AT, PLAN_AT + 1 + unpack_struct('<H', raw, PLAN_AT))
   for i = 1, #lines do
     local line = lines[i]
     line.held, line.committed, line.fulfilled, line.released, cursor = unpack_struct('<I5I5I5I5', args, cursor)
     units = units + line.held + line.committed + line.fulfilled
   end
-  if has_lines or units > 0 then
-    return lines, has_lines
+  if is_same_plan or units > 0 then
+    return lines, is_same_plan
   end
   lines = REPLAN.read(raw)
   for i = 1, #lines do
@@ -90,10 +90,10 @@ function FOLLOW.decide(args, index, request)
   if decode_head(raw).state > STATE.COMMITTED then
     return { 'repeated' }
   end
-  local asked, has_lines = FOLLOW.read_asked(args, raw)
-  local is_rearranged = not has_lines or PARTS.is_offered(raw)
+  local asked, is_same_plan = FOLLOW.read_asked(args, raw)
+  local is_rearranged = not is_same_plan or OFFERS.is_offered(raw)
   if is_rearranged then
-    FOLLOW.rearrange(id, raw, asked, PARTS.rest(raw, epoch, seq), request)
+    FOLLOW.rearrange(id, raw, asked, OFFERS.rest(raw, epoch, seq), request)
     load_lines({ id }, index, KIND.PART)
   end
   local part = open_reservation(id, index)

@@ -29,7 +29,7 @@ local OFFER = {}
 -- What is asked for, by position: `open` units in all, `had` of them held and `committed` before. And where the record
 -- that the request would be ends.
 function OFFER.read(args)
-  local asked, last = REPLAN.read_plan(args, PLAN_AT), PARTS.rest_end(args) + #PARTS.OFFERED
+  local asked, last = REPLAN.read_plan(args, PLAN_AT), OFFERS.rest_end(args) + #OFFERS.OFFERED
   local cursor = last + 1
   for i = 1, #asked do
     local line = asked[i]
@@ -84,9 +84,11 @@ function OFFER.meet(raw, args, asked)
     return { 'superseded' }
   end
   local lines, head = REPLAN.read(raw)
-  if PARTS.is_offered(raw) and head.state <= STATE.COMMITTED then
-    return prior_epoch == epoch and prior_seq == seq and { OFFER.has_all(lines, asked) and 'repeated' or 'taken' }
-      or { 'behind' }
+  if OFFERS.is_offered(raw) and head.state <= STATE.COMMITTED then
+    if prior_epoch ~= epoch or prior_seq ~= seq then
+      return { 'behind' }
+    end
+    return OFFER.has_all(lines, asked) and { 'repeated' } or { 'taken' }
   end
   return not OFFER.is_at(lines, asked) and { 'behind' } or nil
 end
@@ -169,7 +171,7 @@ function OFFER.decide(args, request)
     local is_overdue = refusal[1] == 'insufficient_stock' and sees_more_overdue
     return is_overdue and { 'overdue' } or OFFER.name_asked(refusal, change.lines)
   elseif is_open then
-    REPLAN.apply(change, request, PARTS.rest(raw, followed_by(args)) .. PARTS.OFFERED)
+    REPLAN.apply(change, request, OFFERS.rest(raw, followed_by(args)) .. OFFERS.OFFERED)
   else
     OFFER.begin(change, args, last)
   end

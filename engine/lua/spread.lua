@@ -2,7 +2,7 @@
 -- partitions, too. No unit moves, and each claim keeps its place.
 --@verb spread
 --@flags
---@include builtins state clock card claims record batch terms steps parts replan
+--@include builtins state clock card claims record batch terms steps replan
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

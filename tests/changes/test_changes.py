@@ -175,7 +175,7 @@ async def test_units_of_a_basket_that_move(shop: Shop) -> None:
 
 
 async def test_two_change_one_basket(shop: Shop) -> None:
-    """One after the other, whoever is first; the last one's lines are the basket's, and nothing else is held."""
+    """One after the other; the last one's lines are the basket's, and nothing else is held."""
     for sku in ("A", "B", "C", "D"):
         await stock(shop, sku, s1=4)
     held = await shop.inventory.reserve("k", [Line("A", 2, S1), Line("B", 2, S1)])

@@ -221,9 +221,7 @@ class Yard:
             found = await self.shop.inventory.reservation(basket.id)
         except ReservationNotFound:
             return []
-        known = {
-            line.sku: (line.held, line.committed, line.fulfilled, line.released) for line in found.lines
-        }
+        known = {line.sku: (line.held, line.committed, line.fulfilled, line.released) for line in found.lines}
         return [known.get(sku, (0, 0, 0, 0)) for sku in basket.skus]
 
     async def compare_counters(self, basket: Basket, columns: Columns) -> None:
