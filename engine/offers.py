@@ -141,16 +141,25 @@ class Offers(Baskets):
                 OFFERED,
             )
         )
-        had = b"".join([units.to_bytes(5, "little") for line in offer.had for units in line])
-        count = len(offer.lines)
-        argument = commands.encode_reserve(name, fingerprint(body), body, count, kind=KIND_PART, behind=had)
+        had, count = offer.had, len(offer.lines)
         for _ in range(PART_ATTEMPTS):
+            argument = commands.encode_reserve(
+                name,
+                fingerprint(body),
+                body,
+                count,
+                kind=KIND_PART,
+                behind=b"".join([units.to_bytes(5, "little") for line in had for units in line]),
+            )
             reply = Reply(*await commands.offer(argument, count))
             if reply.word == "overdue":
                 await sweep(commands)
             elif reply.word == "behind":
                 share = share_out(record.head, record.plan, self._partitions).get(offer.partition, ())
-                await commands.follow(name, version, *share)
+                told = Reply(*await commands.follow(name, version, *share))
+                if told.word == "missing":
+                    # The server lost it, and what it had: the basket takes that anew.
+                    had = ((0, 0),) * count
             else:
                 return reply
         raise StorageUnavailable("a part could not be brought to where its basket is in time")

@@ -35,13 +35,8 @@ class Planted:
         """Tells one part what its basket never decided. The partition's own books agree."""
         commands = self.shop.inventory.dataset.commands[partition_of(sku, PARTITIONS)]
         held, committed, fulfilled, released = columns
-        plan = encode_plan(
-            [
-                Line(line.sku, line.quantity, line.location)
-                for line in self.reservation.lines
-                if line.sku == sku
-            ]
-        )
+        found = [line for line in self.reservation.lines if line.sku == sku]
+        plan = encode_plan([Line(line.sku, line.quantity, line.location) for line in found])
         await commands.follow(self.part, (1, 999), plan, [(held, committed, fulfilled, released)])
 
     def settle(self) -> None:

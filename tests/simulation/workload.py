@@ -64,8 +64,8 @@ class Shop:
         return self.random.choice(known) if known else None
 
     def lines(self, most: int = 3, home: int | None = None) -> list[Line]:
-        """A basket: all of one partition (that of its `home`, if it has one) or, where baskets cross, anything
-        from anywhere.
+        """A basket: all of one partition (that of its `home`, if it has one) or, where baskets cross,
+        anything from anywhere.
         """
         random, skus = self.random, self.skus
         if not self.crosses or random.random() < 0.3:
