@@ -13,6 +13,7 @@ from engine.audit import audit
 from engine.audit_report import AuditReport
 from engine.ids import parse_reservation_id, part_id
 from engine.keys import partition_of
+from engine.records import encode_plan
 from engine.topology.embedded import EmbeddedServer
 from tests.concurrency.dying import Death, live_until
 from tests.driver import Shop, open_shop, skus_in
