@@ -29,6 +29,7 @@ from engine.records import (
     Head,
     Plan,
     Record,
+    Terms,
     Undecided,
     decode_record,
     encode_detail,
@@ -68,6 +69,8 @@ class Sought(Struct, frozen=True):
     operation: bytes
     argument: bytes
     plan: Plan
+    terms: bytes = b""
+    """What its parts know of how it was chosen: `part_terms`."""
 
 
 class Found(Struct, frozen=True):
@@ -76,6 +79,11 @@ class Found(Struct, frozen=True):
     reply: Reply
     record: Record | None
     is_new: bool
+
+
+def part_terms(terms: Terms) -> bytes:
+    """What a part knows of a basket's terms: the channel, whose fences its units may come from."""
+    return encode_terms(Terms(terms.channel))
 
 
 def split_plan(plan: Plan, partitions: int) -> list[Part]:
@@ -227,6 +235,7 @@ class Baskets:
                 sought.plan.route.to_bytes(2, "little"),
                 plan,
                 encode_version(opened),
+                sought.terms,
             )
         )
         argument = commands.encode_reserve(name, fingerprint(body), body, len(part.indexes), kind=KIND_PART)

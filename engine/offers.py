@@ -14,7 +14,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from engine import limits
-from engine.baskets import GONE, PART_ATTEMPTS, Baskets, Part, merge_refusals, share_out
+from engine.baskets import GONE, PART_ATTEMPTS, Baskets, Part, merge_refusals, part_terms, share_out
 from engine.commands import Reply
 from engine.errors import StorageUnavailable
 from engine.ids import fingerprint, part_id
@@ -138,6 +138,7 @@ class Offers(Baskets):
                 record.route.to_bytes(2, "little"),
                 encode_plan(offer.lines),
                 encode_version(version),
+                part_terms(record.terms),
                 OFFERED,
             )
         )

@@ -81,6 +81,8 @@ class Asked(Struct, frozen=True, gc=False):
     argument: bytes
     is_apart: bool
     """Whether the lines lie in several partitions."""
+    terms: bytes = b""
+    """What their parts know of how they were chosen."""
 
 
 class _Step(Struct, frozen=True, gc=False):
@@ -318,7 +320,8 @@ class Reservations(Places):
             return await self._reserved(asked, await self._send_reserve(asked))
 
     async def _reserve_basket(self, asked: Asked) -> Reservation:
-        found = await self.baskets.seek(Sought(asked.partition, asked.operation, asked.argument, asked.plan))
+        sought = Sought(asked.partition, asked.operation, asked.argument, asked.plan, asked.terms)
+        found = await self.baskets.seek(sought)
         if found.record is None:
             raise await self._no_reserve(found.reply, asked)
         public_id = reservation_id(asked.plan.route, asked.operation)

@@ -2,7 +2,7 @@
 -- committed, fulfilled, released.
 --@verb follow
 --@flags allow-oom
---@include builtins state clock card claims record batch terms steps parts offers replan
+--@include builtins state clock card claims record batch terms steps parts replan offers
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

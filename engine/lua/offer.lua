@@ -2,7 +2,7 @@
 -- becomes of that is decided on the basket's home, and the part hears of it as of every step.
 --@verb offer
 --@flags
---@include builtins state clock card claims record batch terms steps lapse parts offers replan
+--@include builtins state clock card claims record batch terms steps lapse parts replan offers
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -118,29 +118,12 @@ function OFFER.offered_lines(raw, asked)
   return lines
 end
 
--- A part that begins: the change from nothing.
+-- A part that begins.
 function OFFER.open_new(id, args, asked)
-  local change = { id = id, before = {}, lines = asked, moves = {}, terms = TERMS.read(args) }
-  REPLAN.load(asked)
   for i = 1, #asked do
-    local line = asked[i]
-    line.held, line.committed, line.fulfilled, line.released, line.asked = line.open, 0, 0, 0, line
-    change.moves[i] = {
-      after = line, index = i, position = line.position, place = line.place, sku = line.sku, held = line.open,
-      allocated = 0,
-    }
+    asked[i].asked = asked[i]
   end
-  return change
-end
-
-function OFFER.begin(change, args, last)
-  REPLAN.shift(change, change.terms)
-  local blocks, seq = REPLAN.claim(change), next_sequence()
-  local look_ms = now_ms + unpack_struct('<I4', args, AT.FINGERPRINT + 8)
-  local record = string_sub(args, 1, last) .. blocks .. pack(HEAD_FORMAT, seq, seq, look_ms, now_ms, epoch_now,
-    epoch_now, 0, 0, STATE.HELD, VERB.NONE, VERB.NONE)
-  remember_operation(change.id, record)
-  add_event(record)
+  return OFFERS.open_new(id, args, asked)
 end
 
 -- A refusal that names the positions as the request has them.
@@ -173,7 +156,7 @@ function OFFER.decide(args, request)
   elseif is_open then
     REPLAN.apply(change, request, OFFERS.rest(raw, followed_by(args)) .. OFFERS.OFFERED)
   else
-    OFFER.begin(change, args, last)
+    OFFERS.begin(change, string_sub(args, 1, last))
   end
   repairs[id] = now_ms + unpack_struct('<I4', args, AT.FINGERPRINT + 8)
   return last_seq

@@ -15,3 +15,30 @@ end
 function OFFERS.rest(raw, epoch, seq)
   return TERMS.keep(raw, pack('<HI7', epoch, seq))
 end
+
+-- The change from nothing to a part that begins, with these lines of its plan.
+function OFFERS.open_new(id, args, lines)
+  local change = { id = id, before = {}, lines = lines, moves = {}, terms = TERMS.read(args) }
+  REPLAN.load(lines)
+  for i = 1, #lines do
+    local line = lines[i]
+    line.held, line.committed, line.fulfilled, line.released = line.quantity, 0, 0, 0
+    change.moves[i] = {
+      after = line, index = i, position = line.position, place = line.place, sku = line.sku, held = line.quantity,
+      allocated = 0,
+    }
+  end
+  return change
+end
+
+-- Holds the lines of a part that begins; `front` is its record as far as the caller makes it.
+function OFFERS.begin(change, front)
+  REPLAN.shift(change, change.terms)
+  local blocks, seq = REPLAN.claim(change), next_sequence()
+  local look_ms = now_ms + unpack_struct('<I4', front, AT.FINGERPRINT + 8)
+  local record = front .. blocks .. pack(HEAD_FORMAT, seq, seq, look_ms, now_ms, epoch_now, epoch_now, 0, 0,
+    STATE.HELD, VERB.NONE, VERB.NONE)
+  remember_operation(change.id, record)
+  add_event(record)
+  repairs[change.id] = look_ms
+end
