@@ -162,6 +162,7 @@ class HotProtocol(HttpToolsProtocol):
         self._unread = b""
         self._refuses = False
         self._is_one_too_many = False
+        self._idle_since = 0.0
 
     # ---------------------------------------------------------------- who is let in
 
@@ -185,7 +186,10 @@ class HotProtocol(HttpToolsProtocol):
             kind = kind_of(data)
             if kind is not None and not admission.has_room(kind.rank):
                 self.kind, self._unread = kind, data
-                admission.wait(self)
+                if admission.refuses(kind.rank):
+                    self.turn_away(0.0)
+                else:
+                    admission.wait(self)
                 return
         self._read(data)
 
@@ -215,19 +219,50 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.transport.write(refusal)
         self.application.front.metrics.observe(self.kind.method, self.kind.route, 503, seconds)
+        self._grow_idle()
+
+    # ---------------------------------------------------------------- idle connections
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, without a timer for each answer: setting and unsetting one goes through those
+        of all connections.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._grow_idle()
+
+    def _grow_idle(self) -> None:
+        self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._look_again_in(self.timeout_keep_alive)
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = 0.0
 
     def timeout_keep_alive_handler(self) -> None:
-        """Closes what is idle; who waits is not."""
+        """Closes what is idle for so long; who waits is not. Who is busy gets a timer with the answer."""
         self.timeout_keep_alive_task = None
-        if not self.waits:
+        if self.waits or not self._idle_since:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_again_in(left)
+        else:
             super().timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.waits = False
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         super().connection_lost(exc)
 
     def _refuse_connection(self) -> None:
