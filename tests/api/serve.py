@@ -29,6 +29,7 @@ def main() -> None:
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=int(os.environ.get("BINCARD_TEST_KEEP_ALIVE", "5")),
     )
     with socket.socket(fileno=int(os.environ["BINCARD_LISTEN_FD"])) as listener:
         uvicorn.Server(config).run(sockets=[listener])

@@ -171,6 +171,10 @@ async def test_a_busy_process_refuses_at_once_what_its_answers_pay_for(
     assert REFUSALS_PER_ANSWER * answers <= paid <= REFUSALS_PER_ANSWER * (answers + 1)
     assert all(refused[:paid])
     assert admission.shed == [0, 0, paid, 0]
+    notes = list[str]()
+    admission.wait(Guest(admission, Rank.RESERVE, notes))
+    await asyncio.sleep(3 * PATIENCE_SECONDS)
+    assert notes == []
 
 
 async def test_a_process_that_waits_for_its_server_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
