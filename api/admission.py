@@ -34,8 +34,8 @@ what is answered is measured before the limit is set by it: a burst has few answ
 STEADY_WAIT_SECONDS = 0.05
 """What a busy process answers in that time is enough at once: more make it no faster."""
 AT_ONCE = 256
-"""A process that has no time left reads and answers no more than that at once: what more would touch is in no
-cache any more when it is needed again, and the same work takes twice as long. The others wait unread."""
+"""A process that has no time left reads and answers no more than that at once; the others wait unread. What
+more would touch is in no cache any more when it is needed again."""
 REFUSALS_PER_ANSWER, MOST_SAVED = 0.25, 256.0
 """Such a process refuses no more than its answers pay for, or it would do nothing else: who is over and not
 refused when coming waits, and is let in."""
