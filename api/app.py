@@ -46,6 +46,7 @@ class Application:
         await receive()
         try:
             inventory = await connect(self._redis_url, create=False, replicas=self._replicas)
+            await inventory.settings.current()
         except Exception as error:  # noqa: BLE001 - whatever it was, the server is told and stops
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

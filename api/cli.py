@@ -176,6 +176,38 @@ def locations(
 
 
 @load.command(epilog=EPILOG)
+def pools(
+    file: DataFile,
+    *,
+    file_format: Format = None,
+    url: BaseUrl = None,
+    key: Key = None,
+    progress: Progress = None,
+) -> None:
+    """Load pools: columns id and locations."""
+    from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
+
+    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    raise typer.Exit(load_file("pools", file, settings))
+
+
+@load.command(epilog=EPILOG)
+def channels(
+    file: DataFile,
+    *,
+    file_format: Format = None,
+    url: BaseUrl = None,
+    key: Key = None,
+    progress: Progress = None,
+) -> None:
+    """Load channels: columns id, pools and, in JSON Lines, buffer."""
+    from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
+
+    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    raise typer.Exit(load_file("channels", file, settings))
+
+
+@load.command(epilog=EPILOG)
 def items(
     file: DataFile,
     *,

@@ -12,14 +12,16 @@ from api.schemas import (
     BatchBody,
     ChooseBody,
     CommitBody,
+    CountsBody,
     ExtendBody,
-    LocationBody,
     MovementsBody,
+    PlanBody,
     QueryBody,
     ReservationAnswer,
     ReservationLineAnswer,
     ReserveBody,
     ReservesBody,
+    SetBody,
 )
 from engine.types import Reservation
 
@@ -30,9 +32,11 @@ decode_choice = msgspec.json.Decoder(ChooseBody).decode
 decode_extend = msgspec.json.Decoder(ExtendBody).decode
 decode_batch = msgspec.json.Decoder(BatchBody).decode
 decode_reserves = msgspec.json.Decoder(ReservesBody).decode
+decode_plan = msgspec.json.Decoder(PlanBody).decode
 decode_query = msgspec.json.Decoder(QueryBody).decode
 decode_movements = msgspec.json.Decoder(MovementsBody).decode
-decode_location = msgspec.json.Decoder(LocationBody).decode
+decode_counts = msgspec.json.Decoder(CountsBody).decode
+decode_set = msgspec.json.Decoder(SetBody).decode
 
 
 @lru_cache(maxsize=1024)

@@ -15,13 +15,21 @@ from api.counts_exchange import CountsExchange
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
+from api.routes.changes import Changes
 from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
+from api.routes.finding import Finding
 from api.routes.health import Health
-from api.routes.locations import Locations
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
+from api.routes.nearby import Nearby
+from api.routes.pickups import Pickups
+from api.routes.plans import Plans
+from api.routes.policies import Policies
+from api.routes.settings import settings_routes
 from api.routes.stock import Stock
+from api.routes.supply import Supply
+from api.routes.transfers import Transfers
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory
 
@@ -60,9 +68,17 @@ def create_cold_app(
     )
     app.router.route_class = ProblemRoute
     routes: list[Route] = [
-        *Locations(inventory).routes(),
+        *settings_routes(inventory),
+        *Nearby(inventory).routes(),
+        *Policies(inventory).routes(),
         *Movements(inventory).routes(),
+        *Plans(inventory).routes(),
         *Stock(inventory).routes(),
+        *Changes(inventory).routes(),
+        *Pickups(inventory).routes(),
+        *Finding(inventory).routes(),
+        *Transfers(inventory).routes(),
+        *Supply(inventory).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
         *Metrics(exchange).routes(),
         *Documentation(version("bincard")).routes(),

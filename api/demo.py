@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from http import HTTPStatus
 from typing import NamedTuple, TypedDict
+from urllib.parse import unquote
 
 import msgspec
 
@@ -31,6 +32,17 @@ TIMEOUT_S = 10.0
 
 PLACES = ((39.10, -84.51), (39.16, -84.46), (39.05, -84.66), (39.23, -84.38))
 """Invented coordinates for the stores: the baskets do not say where their stores are."""
+
+
+KIT = "DEMO-SET"
+Settings = dict[str, dict[str, object]]
+"""Settings by their path, or items by their SKU."""
+CHANNELS: Settings = {
+    "channels/web": {"pools": ["online"], "buffer": {"units": 1}},
+    "channels/app": {"pools": ["online"]},
+    "channels/pos": {"pools": ["stores"]},
+    "channels/marketplace": {"pools": ["online"], "buffer": {"percent": 10}},
+}
 
 
 class DemoStock(TypedDict):
@@ -63,7 +75,9 @@ async def _load(target: Target) -> DemoStock:
     shelves, names = _shelves()
     shoppers = [Shopper(target, Tally(), patience_s=PATIENCE_S, timeout_s=TIMEOUT_S) for _ in range(LOADERS)]
     try:
-        await spread(shoppers, _locations(shelves).items(), _open)
+        places = _locations(shelves)
+        for settings in (places, _pools(places), CHANNELS):
+            await spread(shoppers, settings.items(), _open)
         known: set[str] = set()
 
         async def look(shopper: Shopper, sku: str) -> None:
@@ -73,7 +87,8 @@ async def _load(target: Target) -> DemoStock:
         skus = list(dict.fromkeys(shelf.sku for shelf in shelves))
         await spread(shoppers, skus, look)
         fresh = [shelf for shelf in shelves if shelf.sku not in known]
-        await _name(shoppers, {sku: names[sku] for sku in skus if sku in names})
+        items: dict[str, dict[str, object]] = {sku: {"name": names[sku]} for sku in skus if sku in names}
+        await _describe(shoppers, items | _kit(skus))
         movements = (
             Movement(f"demo-{at.sku}-{at.location}", "receive", at.sku, at.location, at.units) for at in fresh
         )
@@ -123,47 +138,63 @@ def _generated_names(skus: list[str]) -> dict[str, str]:
     return {sku: f"Sample item {sku}" for sku in skus}
 
 
-def _locations(shelves: list[Shelf]) -> dict[str, dict[str, object]]:
+def _locations(shelves: list[Shelf]) -> Settings:
     """Describe the warehouse and the stores."""
     stores = sorted({shelf.location for shelf in shelves} - {WAREHOUSE})
-    places: dict[str, dict[str, object]] = {
-        WAREHOUSE: {"kind": "warehouse", "name": "Central warehouse", "capabilities": ["ship"]}
+    places: Settings = {
+        f"locations/{WAREHOUSE}": {"kind": "warehouse", "name": "Central warehouse", "capabilities": ["ship"]}
     }
     for store, (lat, lon) in zip(stores, PLACES, strict=False):
-        places[store] = {
+        places[f"locations/{segment(store)}"] = {
             "kind": "store",
             "name": f"Store {store}",
             "lat": lat,
             "lon": lon,
+            "priority": 1,
             "capabilities": ["pickup", "ship"],
         }
     return places
 
 
-async def _open(shopper: Shopper, place: tuple[str, dict[str, object]]) -> None:
-    """Create a location that the server does not know."""
-    path = f"/v1/locations/{segment(place[0])}"
+def _pools(places: Settings) -> Settings:
+    """One pool of everything, one of the stores, one for each of two regions; they overlap."""
+    everywhere = [unquote(path.partition("/")[2]) for path in places]
+    stores = [place for place in everywhere if place != WAREHOUSE]
+    half = len(stores) // 2
+    pools = {"online": everywhere, "stores": stores, "north": stores[:half], "south": stores[half:]}
+    return {f"pools/{pool}": {"locations": members} for pool, members in pools.items() if members}
+
+
+def _kit(skus: list[str]) -> Settings:
+    """A kit of the two most wanted SKUs."""
+    components = [{"sku": sku, "quantity": quantity} for sku, quantity in zip(skus, (1, 2), strict=False)]
+    return {KIT: {"name": "Demo set", "components": components}}
+
+
+async def _open(shopper: Shopper, setting: tuple[str, dict[str, object]]) -> None:
+    """Create a location, pool or channel that the server does not know."""
+    path = f"/v1/{setting[0]}"
     if (await shopper.read(path)).status == HTTPStatus.OK:
         return
-    request = shopper.target.request("PUT", path, msgspec.json.encode(place[1]))
+    request = shopper.target.request("PUT", path, msgspec.json.encode(setting[1]))
     answer = (await shopper.tell(Verb.RECEIVE, request)).answers[0]
     if answer.status >= HTTPStatus.BAD_REQUEST:
-        raise StockRefusedError(f"location {place[0]}: {problem(answer.body)}")
+        raise StockRefusedError(f"{setting[0]}: {problem(answer.body)}")
 
 
-async def _name(shoppers: list[Shopper], names: dict[str, str]) -> None:
+async def _describe(shoppers: list[Shopper], items: Settings) -> None:
     """Name the items, on servers that keep items."""
     offered = True
 
-    async def one(shopper: Shopper, item: tuple[str, str]) -> None:
+    async def one(shopper: Shopper, item: tuple[str, dict[str, object]]) -> None:
         nonlocal offered
         if offered:
-            body = msgspec.json.encode({"name": item[1]})
+            body = msgspec.json.encode(item[1])
             request = shopper.target.request("PUT", f"/v1/items/{segment(item[0])}", body)
             answer = (await shopper.tell(Verb.RECEIVE, request)).answers[0]
             offered = answer.status < HTTPStatus.BAD_REQUEST
 
-    await spread(shoppers, names.items(), one)
+    await spread(shoppers, items.items(), one)
 
 
 async def _show_piece(shopper: Shopper, skus: list[str]) -> DemoStock:

@@ -6,6 +6,7 @@ the handler, reads the body and turns exceptions into problem documents.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from re import compile as compile_pattern
 from typing import Any, Literal
@@ -26,9 +27,23 @@ from api.codec import (
     encode,
     reservation_answer,
 )
+from api.finding import (
+    ExplainedAvailability,
+    explained_availability,
+    explained_by_rules,
+    list_reservations,
+    read_number,
+    read_text,
+)
 from api.problems import ProblemError, as_logged_problem
-from api.schemas import LineBody, OperationBody, ReserveBody, as_line
-from engine import InvalidRequest, Inventory, Line, Reservation, ReserveRequest, Status, limits
+from api.promises import promised_answer, wants_promises
+from api.schemas import LineBody, OperationBody, QueryBody, ReserveBody, WantedBody, as_line
+from api.sourcing import is_plain
+from api.sourcing import reserve as reserve_by_rules
+from engine import Availability, InvalidRequest, Inventory, Line, Reservation, ReserveRequest, Status, limits
+from engine.errors import SkuNotFound, Unavailable
+from engine.planner import LOCATION_PATTERN
+from engine.sourcing_plan import Rules
 
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, bytes, Headers]
@@ -36,7 +51,7 @@ JSON_TYPE = (b"content-type", b"application/json")
 REPLAYED: Headers = [JSON_TYPE, (b"idempotent-replayed", b"true")]
 PLAIN: Headers = [JSON_TYPE]
 _KEY = compile_pattern(r'"([\x21-\x7e]{1,255})"|([\x21\x23-\x7e][\x21-\x7e]{0,254})')
-_MISSING_KEY = "send an Idempotency-Key of your choice, and the same one when you repeat the request"
+MISSING_KEY = "send an Idempotency-Key of your choice, and the same one when you repeat the request"
 
 
 def tier_header(durability: str) -> tuple[bytes, bytes]:
@@ -113,7 +128,7 @@ class Hot:
 
     def _find_reservation(self, rest: str) -> tuple[str, dict[str, Handler]] | None:
         if not rest:
-            return "/v1/reservations", {"POST": self.reserve}
+            return "/v1/reservations", {"POST": self.reserve, "GET": self.reservations}
         if rest == "/batch":
             return "/v1/reservations/batch", {"POST": self.batch}
         parts = rest.split("/")
@@ -130,24 +145,43 @@ class Hot:
     async def reserve(self, request: Request) -> Answer:
         key = request.key()
         if key is None:
-            raise ProblemError("idempotency_key_missing", _MISSING_KEY)
-        wanted = _as_request(decode_reserve(request.body), key)
-        reservation = await self._inventory.reserve(
-            key,
-            wanted.lines,
-            ttl_seconds=wanted.ttl_seconds,
-            owner=wanted.owner,
-            reference=wanted.reference,
-            channel=wanted.channel,
-            metadata=wanted.metadata,
-        )
+            raise ProblemError("idempotency_key_missing", MISSING_KEY)
+        body = decode_reserve(request.body)
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
+        if is_plain(self._inventory, body):
+            try:
+                reservation = await self._inventory.reserve(
+                    key,
+                    _as_lines(body.lines),
+                    ttl_seconds=body.ttl_seconds,
+                    owner=body.owner,
+                    reference=body.reference,
+                    channel=body.channel,
+                    metadata=body.metadata,
+                )
+            except SkuNotFound:
+                # A kit that this process has not heard of.
+                if not await self._inventory.has_kits(line.sku for line in body.lines):
+                    raise
+                reservation = await reserve_by_rules(self._inventory, key, body)
+        else:
+            reservation = await reserve_by_rules(self._inventory, key, body)
         location = (b"location", b"/v1/reservations/" + reservation.id.encode())
         headers = [*(self._replayed if reservation.replayed else self._done), location]
+        if body.from_inbound:
+            return 201, encode(await promised_answer(self._inventory, reservation)), headers
         return 201, encode(reservation_answer(reservation)), headers
 
     async def reservation(self, request: Request) -> Answer:
+        is_wanted = bool(request.query) and wants_promises(request.query)
         found = await self._inventory.reservation(_reservation_of(request))
+        if is_wanted:
+            return 200, encode(await promised_answer(self._inventory, found)), PLAIN
         return 200, encode(reservation_answer(found)), PLAIN
+
+    async def reservations(self, request: Request) -> Answer:
+        return 200, await list_reservations(self._inventory, request.query), PLAIN
 
     async def commit(self, request: Request) -> Answer:
         return self._resolved(await self._commit(_reservation_of(request), request.body, request.key()))
@@ -221,20 +255,32 @@ class Hot:
         self, wanted: Sequence[tuple[int, str | None, ReserveBody | dict[str, Any] | None]], request: Request
     ) -> list[Result]:
         """Reserves of a batch, each with its index and key, as if each had come alone. In order of index."""
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
         found: list[tuple[int, Reservation | Exception]] = []
-        asked, indexes = [], []
+        asked, indexes, by_rules = [], [], []
         for index, key, body in wanted:
             try:
-                asked.append(_read_reserve(key, body))
-                indexes.append(index)
+                own_key, own_body = _read_reserve(key, body)
             except Exception as error:  # noqa: BLE001 - each operation ends with a result of its own
                 found.append((index, error))
+                continue
+            if is_plain(self._inventory, own_body):
+                asked.append(_as_request(own_body, own_key))
+                indexes.append(index)
+            else:
+                by_rules.append((index, reserve_by_rules(self._inventory, own_key, own_body)))
+        sourced = asyncio.gather(*(waiting for _, waiting in by_rules), return_exceptions=True)
         if asked:
             try:
                 answers: Sequence[Reservation | Exception] = await self._inventory.reserve_many(asked)
             except Exception as error:  # noqa: BLE001 - same
                 answers = [error] * len(asked)
             found.extend(zip(indexes, answers, strict=True))
+        for (index, _), answer in zip(by_rules, await sourced, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, Exception):
+                raise answer
+            found.append((index, answer))
         results = [
             Result(index, 201, reservation_answer(answer), answer.replayed)
             if isinstance(answer, Reservation)
@@ -265,16 +311,39 @@ class Hot:
         assert operation.op != "reserve"
         return await self._choose(operation.op, operation.id, raw, key)
 
+    async def _look_at_settings(self) -> None:
+        """Rules are read from settings no older than a second. Where the server cannot be asked, the request
+        itself will say so.
+        """
+        with suppress(Unavailable):
+            await self._inventory.settings.current()
+
     # ---------------------------------------------------------------- availability
 
     async def availability(self, request: Request) -> Answer:
         sku = segment(request.path[17:])
         asked = _read_query(request.query) if request.query else _EVERYWHERE
-        found = await self._inventory.availability(sku, locations=asked.locations)
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
+        by_rules = self._rules_of(sku, asked.channel, asked.pool)
+        try:
+            found, fits = await self._look_up(sku, asked, by_rules)
+        except SkuNotFound:
+            # A kit that this process has not heard of.
+            if by_rules is not None or not await self._inventory.has_kits((sku,)):
+                raise
+            found, fits = await self._look_up(sku, asked, Rules(everywhere=True))
         head, tail = availability_parts(sku, found.available, found.status, found.locations)
         extra = b""
-        if asked.quantity is not None:
+        if asked.quantity is not None and fits is None:
             fits = any(place.available >= asked.quantity for place in found.locations)
+            if not fits:
+                # A task of its own: few ask that far.
+                can_reserve = self._inventory.can_reserve(
+                    sku, asked.quantity, locations=asked.locations, owner=asked.owner
+                )
+                fits = await asyncio.get_running_loop().create_task(can_reserve)
+        if fits is not None:
             extra = b',"can_reserve":true' if fits else b',"can_reserve":false'
         tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'
         known = request.headers.get(b"if-none-match")
@@ -283,12 +352,35 @@ class Hot:
         body = b"".join((head, b',"version":"', found.version.encode(), b'","locations":', tail, extra, b"}"))
         return 200, body, [JSON_TYPE, (b"etag", tag)]
 
+    async def _look_up(
+        self, sku: str, asked: "_Asked", rules: Rules | None
+    ) -> tuple[Availability | ExplainedAvailability, bool | None]:
+        """What is available, by rules where there are some; whether the quantity fits, where they tell."""
+        inventory, locations = self._inventory, asked.locations
+        if rules is None:
+            if not asked.explain:
+                return await inventory.availability(sku, locations=locations, owner=asked.owner), None
+            explaining = explained_availability(inventory, sku, locations, asked.owner)
+            return await asyncio.get_running_loop().create_task(explaining), None
+        if asked.explain:
+            if rules.everywhere:
+                raise InvalidRequest("?explain", "a kit has what its components have: ask for those")
+            explaining_by = explained_by_rules(
+                inventory, sku, rules, locations=locations, quantity=asked.quantity, owner=asked.owner
+            )
+            return await asyncio.get_running_loop().create_task(explaining_by)
+        if asked.owner is None:
+            return await inventory.availability_by(
+                sku, rules=rules, locations=locations, quantity=asked.quantity
+            )
+        return await inventory.availability_to(
+            asked.owner, sku, rules=rules, locations=locations, quantity=asked.quantity
+        )
+
     async def query(self, request: Request) -> Answer:
         body = decode_query(request.body)
-        if body.pool is not None:
-            raise ProblemError("pool_not_found", f"there is no pool {body.pool}")
         try:
-            found = await self._inventory.availability_of(body.skus, locations=body.locations)
+            found = await self._availability_of(body)
         except InvalidRequest as error:
             bad = next((index for index, sku in enumerate(body.skus) if not sku.isprintable()), 0)
             raise InvalidRequest(f"/skus/{bad}", error.remedy) from error
@@ -306,15 +398,59 @@ class Hot:
             items.append(item)
         return 200, encode({"items": items}), PLAIN
 
+    async def _availability_of(self, body: QueryBody) -> Sequence[Availability | None]:
+        """The availability of many SKUs, each by the rules that hold for it."""
+        if self._inventory.settings.peek() is None:
+            await self._look_at_settings()
+        rules = [self._rules_of(sku, body.channel, body.pool) for sku in body.skus]
+        plain = [sku for sku, one in zip(body.skus, rules, strict=True) if one is None]
+        plainly = iter(
+            await self._inventory.availability_of(plain, locations=body.locations) if plain else ()
+        )
+        by_rules = iter(
+            await asyncio.gather(
+                *(
+                    self._availability_by(sku, one, body.locations)
+                    for sku, one in zip(body.skus, rules, strict=True)
+                    if one is not None
+                )
+            )
+        )
+        found = [next(plainly if one is None else by_rules) for one in rules]
+        unknown = {sku for sku, one, told in zip(body.skus, rules, found, strict=True) if not (one or told)}
+        if unknown and await self._inventory.has_kits(unknown):
+            # Kits that this process had not heard of; now it has.
+            return await self._availability_of(body)
+        return found
+
+    async def _availability_by(self, sku: str, rules: Rules, locations: Sequence[str]) -> Availability | None:
+        try:
+            found, _ = await self._inventory.availability_by(sku, rules=rules, locations=locations)
+        except SkuNotFound:
+            return None
+        return found
+
+    def _rules_of(self, sku: str, channel: str | None, pool: str | None) -> Rules | None:
+        """The rules that availability is to be read by; None where the card of the SKU says it all."""
+        if channel is not None or pool is not None:
+            return Rules(channel, pool)
+        settings = self._inventory.settings.glance()
+        return Rules(everywhere=True) if settings is not None and sku in settings.kits else None
+
 
 class _Asked(msgspec.Struct, frozen=True):
     locations: Sequence[str] = ()
     quantity: int | None = None
+    owner: str | None = None
+    explain: bool = False
+    channel: str | None = None
+    pool: str | None = None
 
 
 _EVERYWHERE = _Asked()
 QUANTITY_DIGITS = 10
-_PARAMETERS = frozenset({"channel", "pool", "location", "quantity", "explain"})
+_PARAMETERS = frozenset({"channel", "pool", "location", "quantity", "explain", "owner"})
+_FLAGS = {"true": True, "false": False}
 
 
 def _read_query(query: bytes) -> _Asked:
@@ -326,20 +462,27 @@ def _read_query(query: bytes) -> _Asked:
     for name in given:
         if name not in _PARAMETERS:
             raise InvalidRequest(f"?{name}", "there is no such parameter")
-    if "pool" in given:
-        raise ProblemError("pool_not_found", f"there is no pool {given['pool'][0]}")
     quantity = None
     if "quantity" in given:
         text = given["quantity"][0]
         quantity = read_number(text, QUANTITY_DIGITS)
         if not 1 <= quantity <= limits.MAX_QUANTITY:
             raise InvalidRequest("?quantity", f"a whole number from 1 to {limits.MAX_QUANTITY}")
-    return _Asked(given.get("location", ()), quantity)
+    owner = read_text("owner", given["owner"][0]) if "owner" in given else None
+    explain = _FLAGS.get(given.get("explain", ("false",))[0])
+    if explain is None:
+        raise InvalidRequest("?explain", "true or false")
+    channel, pool = _read_id(given, "channel"), _read_id(given, "pool")
+    return _Asked(given.get("location", ()), quantity, owner, explain, channel, pool)
 
 
-def read_number(text: str, most_digits: int) -> int:
-    """A whole number of a query; -1 for what is none, or has more digits than any that is allowed."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= most_digits else -1
+def _read_id(given: Mapping[str, Sequence[str]], name: str) -> str | None:
+    """The id of a channel or a pool that a query may name. Raises `InvalidRequest`."""
+    if name not in given:
+        return None
+    if not LOCATION_PATTERN.fullmatch(given[name][0]):
+        raise InvalidRequest(f"?{name}", f"a {name} id has 1 to 64 of A-Z a-z 0-9 . _ -")
+    return given[name][0]
 
 
 def matches(known: bytes, tag: bytes) -> bool:
@@ -359,19 +502,19 @@ def _partial(lines: Sequence[LineBody] | None, key: str | None) -> list[Line] | 
     if lines is None:
         return None
     if key is None:
-        raise ProblemError("idempotency_key_missing", _MISSING_KEY)
+        raise ProblemError("idempotency_key_missing", MISSING_KEY)
     return [as_line(line) for line in lines]
 
 
+def _as_lines(lines: Sequence[WantedBody]) -> list[Line]:
+    """Lines that all name their places."""
+    return [Line(line.sku, line.quantity, line.location or "") for line in lines]
+
+
 def _as_request(body: ReserveBody, key: str) -> ReserveRequest:
-    """What the engine is asked for. Raises for what this release does not do."""
-    if body.allow_partial:
-        raise InvalidRequest("/allow_partial", "this release holds all lines or none")
-    if body.pool is not None:
-        raise ProblemError("pool_not_found", f"there is no pool {body.pool}")
     return ReserveRequest(
         key,
-        [Line(line.sku, line.quantity, line.location) for line in body.lines],
+        _as_lines(body.lines),
         body.ttl_seconds,
         body.owner,
         body.reference,
@@ -380,14 +523,14 @@ def _as_request(body: ReserveBody, key: str) -> ReserveRequest:
     )
 
 
-def _read_reserve(key: str | None, body: ReserveBody | dict[str, Any] | None) -> ReserveRequest:
-    """A reserve of a batch. Raises what makes a problem."""
+def _read_reserve(key: str | None, body: ReserveBody | dict[str, Any] | None) -> tuple[str, ReserveBody]:
+    """Key and body of a reserve of a batch. Raises what makes a problem."""
     if key is None:
         raise ProblemError("idempotency_key_missing", "a reserve needs a key of its own")
     key = read_key(key)
     if not isinstance(body, ReserveBody):
         body = msgspec.convert(body or {}, ReserveBody)
-    return _as_request(body, key)
+    return key, body
 
 
 def _refused(index: int, error: Exception, request: Request) -> Result:

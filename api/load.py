@@ -1,10 +1,10 @@
-"""Load stock, locations or items from a CSV or JSON Lines file through the public interface.
+"""Load stock, locations, pools, channels or items from a CSV or JSON Lines file through the public interface.
 
 Columns are named as the fields of the interface. In CSV an empty cell means "not given" and lists
-(`capabilities`, `gtins`) are separated by semicolons; `components` needs JSON Lines. A bad line is
-reported and skipped, the others are loaded.
+(`capabilities`, `locations`, `pools`, `gtins`) are separated by semicolons; `components`, `buffer` and
+`policy` need JSON Lines. A bad line is reported and skipped, the others are loaded.
 
-Repeatable: locations and items are replaced by equal ones, and a movement without an `id` gets one
+Repeatable: settings are replaced by equal ones, and a movement without an `id` gets one
 from the file's name, the line's number and the line's content. Loading a file again, also after
 bad lines in it were corrected, adds only what was not on the books; a new delivery needs a new file
 name (or ids of its own). The server remembers ids for its retention time, by default 24 hours.
@@ -31,14 +31,14 @@ from api.replay.shop import ServerGoneError, Shopper, Tally, Verb
 from api.replay.stock import LOADERS, StockRefusedError, spread
 from api.replay.wire import MovementResults, problem
 
-Kind = Literal["stock", "locations", "items"]
+Kind = Literal["stock", "locations", "pools", "channels", "items"]
 Format = Literal["csv", "jsonl"]
 
 PATIENCE_S = 10.0
 TIMEOUT_S = 30.0
 LINES_PER_REQUEST = 1000
 LISTED_ERRORS = 1000
-_LISTS = frozenset({"capabilities", "gtins"})
+_LISTS = frozenset({"capabilities", "gtins", "locations", "pools"})
 _FIELD = re.compile(r"field `(\w+)`|at `(?:key in )?\$\.(\w+)")
 
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -61,6 +61,14 @@ class StockRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     reservation: str | None = None
 
 
+class Policy(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What holds at positions without a policy of their own."""
+
+    safety_stock: int | None = None
+    backorder_limit: int | None = None
+    low_stock: int | None = None
+
+
 class LocationRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """A line of a locations file."""
 
@@ -74,6 +82,29 @@ class LocationRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     active: bool | None = None
     time_zone: str | None = None
     gln: str | None = None
+    policy: Policy | None = None
+
+
+class PoolRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A line of a pools file."""
+
+    id: Identifier
+    locations: list[str]
+
+
+class Buffer(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What a channel leaves to the others."""
+
+    units: int | None = None
+    percent: int | None = None
+
+
+class ChannelRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A line of a channels file."""
+
+    id: Identifier
+    pools: list[str]
+    buffer: Buffer | None = None
 
 
 class Component(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,10 +123,17 @@ class ItemRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     gtins: list[str] | None = None
     components: list[Component] | None = None
     tracked: bool | None = None
+    policy: Policy | None = None
 
 
-Row = StockRow | LocationRow | ItemRow
-ROWS: dict[Kind, type[Row]] = {"stock": StockRow, "locations": LocationRow, "items": ItemRow}
+Row = StockRow | LocationRow | PoolRow | ChannelRow | ItemRow
+ROWS: dict[Kind, type[Row]] = {
+    "stock": StockRow,
+    "locations": LocationRow,
+    "pools": PoolRow,
+    "channels": ChannelRow,
+    "items": ItemRow,
+}
 
 
 class LineError(NamedTuple):
@@ -235,7 +273,7 @@ class _Loader:
                 self._report.fail(part[result.index].line, "", result.remedy)
 
     async def _put(self, shopper: Shopper, numbered: Numbered) -> None:
-        """Create or replace one location or item."""
+        """Create or replace one setting."""
         body = msgspec.to_builtins(numbered.row)
         name = body.pop("sku" if self._kind == "items" else "id")
         path = f"/v1/{self._kind}/{segment(name)}"
@@ -243,7 +281,7 @@ class _Loader:
         answer = (await shopper.tell(Verb.RECEIVE, request)).answers[0]
         if answer.status < HTTPStatus.BAD_REQUEST:
             self._report.loaded += 1
-        elif answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        elif problem(answer.body).code in {"not_found", "method_not_allowed"}:
             raise StockRefusedError(f"this server does not offer {self._kind} yet")
         else:
             self._refused(numbered.line, answer.status, answer.body)
@@ -265,7 +303,8 @@ class _Loader:
             self._report.fail(line, "", said.detail or said.code or f"status {status}")
             return
         first = said.errors[0]
-        field = first.get("pointer", "").rpartition("/")[2]
+        names = [part for part in first.get("pointer", "").split("/") if part and not part.isdecimal()]
+        field = names[-1] if names else ""
         self._report.fail(line, field, first.get("detail", said.detail))
 
 

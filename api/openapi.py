@@ -17,6 +17,8 @@ from api.schemas import PATTERN_END, ProblemAnswer
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 _REFERENCE = "#/components/schemas/{name}"
+_REPLAYING = {"Reservations", "Transfers", "Inbound"}
+"""Tags of operations whose repeats are answered as the first was."""
 _KEY_SCHEMA = {"type": "string", "pattern": r'^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$'}
 _REQUIRED_KEY = "Of your choice: new for a new request, the same for a repeat of it."
 _KEY_MEANINGS = {
@@ -126,7 +128,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": parameter.name,
         "in": parameter.place,
-        "required": parameter.place == "path",
+        "required": parameter.is_required or parameter.place == "path",
         "description": parameter.meaning,
         "schema": {"type": "array", "items": schema} if parameter.repeats else schema,
     }
@@ -180,7 +182,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def _success(operation: Operation, status: int, answer: type[msgspec.Struct] | str | None) -> dict[str, Any]:
     names = ["ETag"] if operation.has_tag else []
-    if operation.tag == "Reservations" and operation.key:
+    if operation.tag in _REPLAYING and operation.key:
         names.append("Idempotent-Replayed")
     if status in {HTTPStatus.CREATED, HTTPStatus.TEMPORARY_REDIRECT}:
         names.append("Location")

@@ -25,6 +25,8 @@ REMEDIES: Mapping[str, str] = {
         "Correct what `errors` lists: `pointer` leads to the field (a name after `?` is a parameter of "
         "the query), `detail` says what it must be."
     ),
+    "precondition_required": "Send the ETag of the position as If-Match, or * to set it whatever it is.",
+    "version_mismatch": "Read the position again, and decide whether the change is still right.",
     "internal_error": "Send it again with the same key; if it stays, look for the request id in the log.",
     "draining": "Send it again with the same key: another server takes it.",
     "reservation_not_found": (
@@ -33,6 +35,8 @@ REMEDIES: Mapping[str, str] = {
     "location_not_found": "Create the location first, or correct its id.",
     "sku_not_found": "A SKU is known from its first movement on; check its spelling.",
     "not_stocked": "The location and the SKU exist, but the SKU never was at this location.",
+    "policy_not_found": "Save a policy first. A policy of zeros is none.",
+    "fence_not_found": "Check channel, SKU and location, or save the fence first.",
     "insufficient_stock": (
         "`shortages` names every line that is short, and what is available. Ask for less or elsewhere; "
         "nothing was held."
@@ -42,9 +46,29 @@ REMEDIES: Mapping[str, str] = {
     "already_released": "Its units were given back. Reserve anew.",
     "already_fulfilled": "The goods have left. Record a movement if they come back.",
     "already_cancelled": "Its units were given back. Reserve anew.",
+    "spans_partitions": (
+        "Its lines lie in partitions that cannot be changed in one step, or would. Reserve anew, and release "
+        "it."
+    ),
     "exceeds_open_quantity": "`excess` names the positions, and how many units are still open there.",
     "quantity_out_of_range": "A count beyond 10^15 units is taken for a mistake. Check the quantity.",
-    "location_in_use": "A location with positions cannot be deleted. Set it inactive instead.",
+    "channel_not_found": "Name a channel that exists, or create it first.",
+    "item_not_found": "An item has settings once they were saved; a SKU can be stocked without.",
+    "location_in_use": "Take it out of its pools. Once it was stocked it stays: set it inactive instead.",
+    "pool_in_use": "Take the pool out of its channels first.",
+    "channel_in_use": "Delete the fences of the channel first.",
+    "item_in_use": "Take the item out of its kits. What was ever stocked keeps its settings.",
+    "fence_in_use": (
+        "Wait until the channel's reservations have ended, or save the fence with a quantity of 0: then no "
+        "more is withheld than the channel has promised."
+    ),
+    "transfer_not_found": "Check the id: it begins with t_.",
+    "inbound_not_found": "Check the id: it begins with i_.",
+    "not_shipped": "Ship the transfer first: goods of a draft cannot come.",
+    "already_closed": (
+        "Everything came, or it was closed short. Record goods that come later as movements; make a new "
+        "transfer to send some back."
+    ),
     "reservation_expired": (
         'Its units were given back when its time was up. Commit with "if_expired": "retake" to take them '
         "anew if they are still there."

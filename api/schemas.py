@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from engine import limits
-from engine.types import Line, LocationKind, MovementKind, State, Status
+from engine.sourcing_plan import Reason
+from engine.types import Ignored, Line, MovementKind, State, Status
 
 SKU_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 """For the document alone: the engine refuses all that cannot be printed, which is quicker and stricter."""
@@ -24,6 +25,9 @@ LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}" + PATTERN_END)
 Quantity = Annotated[int, Meta(ge=1, le=limits.MAX_QUANTITY)]
 TtlSeconds = Annotated[int, Meta(ge=1, le=limits.MAX_TTL_SECONDS)]
 Text = Annotated[str, Meta(max_length=255)]
+OnHand = Annotated[int, Meta(ge=0, le=limits.MAX_ON_HAND)]
+Condition = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}" + PATTERN_END)]
+Moment = Annotated[datetime, Meta(tz=True)]
 MAX_OPERATIONS = 256
 """Operations of one batch."""
 Sourcing = Literal["priority", "nearest", "most_stock", "fewest_splits", "single_location"]
@@ -44,16 +48,53 @@ class LineBody(Body, frozen=True):
 Lines = Annotated[list[LineBody], Meta(min_length=1, max_length=limits.MAX_LINES)]
 
 
-class ReserveBody(Body, frozen=True):
-    """A reservation to be made: all lines or none."""
+class WantedBody(Body, frozen=True):
+    """Units of a SKU, at a location or wherever the pool or channel of the request has them."""
 
-    lines: Lines
+    sku: Sku
+    quantity: Quantity
+    location: LocationId | None = None
+
+
+class NearBody(Body, frozen=True):
+    """A place on earth."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
+Wants = Annotated[list[WantedBody], Meta(min_length=1, max_length=limits.MAX_LINES)]
+
+
+class PlanBody(Body, frozen=True):
+    """A reserve that one wants to know the outcome of."""
+
+    lines: Wants
+    channel: LocationId | None = None
+    pool: LocationId | None = None
+    sourcing: Sourcing = "priority"
+    near: NearBody | None = None
+    capability: Literal["pickup", "ship", "curbside"] | None = None
+    allow_partial: bool = False
+    allow_split: bool = True
+    from_inbound: bool = False
+
+
+class ReserveBody(Body, frozen=True):
+    """A reservation to be made: all lines or none, unless `allow_partial`. A line without a location is for
+    the pool or the channel. With `from_inbound` what is missing may be promised of what is inbound.
+    """
+
+    lines: Wants
     ttl_seconds: TtlSeconds = limits.DEFAULT_TTL_SECONDS
     channel: LocationId | None = None
     pool: LocationId | None = None
     sourcing: Sourcing = "priority"
+    near: NearBody | None = None
+    capability: Literal["pickup", "ship", "curbside"] | None = None
     allow_partial: bool = False
     allow_split: bool = True
+    from_inbound: bool = False
     owner: Text | None = None
     reference: Text | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +114,10 @@ class ChooseBody(Body, frozen=True):
     """What of a reservation to release, fulfil or cancel; nothing named: all of it."""
 
     lines: Lines | None = None
+
+
+class NoBody(Body, frozen=True):
+    """Nothing is to be told."""
 
 
 class ExtendBody(Body, frozen=True):
@@ -131,7 +176,10 @@ class MovementBody(Body, frozen=True):
     quantity: Annotated[int, Meta(ge=-limits.MAX_QUANTITY, le=limits.MAX_QUANTITY)]
     reason: Text | None = None
     reference: Text | None = None
-    occurred_at: Annotated[datetime, Meta(tz=True)] | None = None
+    occurred_at: Moment | None = None
+    condition: Condition | None = None
+    to_condition: Condition | None = None
+    reservation: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class MovementsBody(Body, frozen=True):
@@ -140,25 +188,39 @@ class MovementsBody(Body, frozen=True):
     movements: Annotated[list[MovementBody], Meta(min_length=1, max_length=limits.MAX_MOVEMENTS)]
 
 
-class LocationBody(Body, frozen=True):
-    """The settings of a location."""
+class CountBody(Body, frozen=True):
+    """So many units were on hand at a moment."""
 
-    kind: LocationKind
-    name: Text | None = None
-    lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
-    lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
-    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
-    capabilities: list[Literal["pickup", "ship", "curbside"]] = field(default_factory=list)
-    active: bool = True
-    time_zone: Text | None = None
-    gln: Annotated[str, Meta(pattern=r"^[0-9]{13}" + PATTERN_END)] | None = None
+    id: Annotated[str, Meta(min_length=1, max_length=limits.MAX_OPERATION_ID_LENGTH)]
+    sku: Sku
+    location: LocationId
+    quantity: OnHand
+    counted_at: Moment
+    reason: Text | None = None
+    reference: Text | None = None
+
+
+class CountsBody(Body, frozen=True):
+    """Counts that have nothing to do with one another."""
+
+    counts: Annotated[list[CountBody], Meta(min_length=1, max_length=limits.MAX_COUNTS)]
+
+
+class SetBody(Body, frozen=True):
+    """So many units are on hand now."""
+
+    quantity: OnHand
+    reason: Text | None = None
 
 
 # -------------------------------------------------------------------- answers
 
 
 class ReservationLineAnswer(Struct, frozen=True, gc=False):
-    """A line and what became of its units."""
+    """A line and what became of its units. Where promises are told: `waiting` open units of its SKU and
+    location are not there yet, the last of them comes at `promise_at`; `undated` of them nothing is expected
+    for, and then there is no date.
+    """
 
     sku: str
     location: str
@@ -167,6 +229,9 @@ class ReservationLineAnswer(Struct, frozen=True, gc=False):
     committed: int
     fulfilled: int
     released: int
+    waiting: int | UnsetType = UNSET
+    promise_at: str | UnsetType | None = UNSET
+    undated: int | UnsetType = UNSET
 
 
 class ReservationAnswer(Struct, frozen=True, gc=False):
@@ -183,12 +248,13 @@ class ReservationAnswer(Struct, frozen=True, gc=False):
     lines: Sequence[ReservationLineAnswer]
 
 
-class LocationAvailabilityAnswer(Struct, frozen=True):
-    """What one location can promise."""
+class LocationAvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
+    """What one location can promise; `explanation` where it was asked, null where the SKU is not stocked."""
 
     location: str
     available: int
     status: Status
+    explanation: "ExplanationAnswer | None" = None
 
 
 class AvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
@@ -244,7 +310,10 @@ class UncoveredAnswer(Struct, frozen=True):
 
 
 class MovementAnswer(Struct, frozen=True, omit_defaults=True):
-    """How one fact was recorded; `body` is the problem where it was not."""
+    """How one fact was recorded; `body` is the problem where it was not. `effect` is by how much on_hand
+    changed; `ignored` why it did not: `counted_since` (a count of that moment or later has it in) or
+    `too_old` (a count from before the history that is kept).
+    """
 
     index: int
     status: int
@@ -252,6 +321,8 @@ class MovementAnswer(Struct, frozen=True, omit_defaults=True):
     available: int | None = None
     version: str | None = None
     uncovered: list[UncoveredAnswer] | None = None
+    effect: int | None = None
+    ignored: Ignored | None = None
     replayed: bool = False
     body: dict[str, Any] | None = None
 
@@ -260,6 +331,32 @@ class MovementsAnswer(Struct, frozen=True):
     """How facts were recorded, in their order."""
 
     results: list[MovementAnswer]
+
+
+class HappeningAnswer(Struct, frozen=True):
+    """A line of a position's history. `quantity` is the units that came or went, of a count those that were
+    counted; `effect` what that did to on_hand. `id` is that of the movement or count.
+    """
+
+    kind: str
+    id: str | None
+    quantity: int
+    effect: int | None
+    occurred_at: str
+    recorded_at: str | None
+    version: str
+    reason: str | None
+    reference: str | None
+    condition: str | None
+    to_condition: str | None
+    reservation: str | None
+
+
+class HistoryAnswer(Struct, frozen=True):
+    """What happened to a position, newest first; `next_cursor` is null on the last page."""
+
+    movements: list[HappeningAnswer]
+    next_cursor: str | None
 
 
 class PositionAnswer(Struct, frozen=True):
@@ -275,6 +372,12 @@ class PositionAnswer(Struct, frozen=True):
     fenced: int
     available: int
     version: str
+
+
+class SetAnswer(PositionAnswer, frozen=True):
+    """A position after its on_hand was set, with the promises that this broke."""
+
+    uncovered: list[UncoveredAnswer]
 
 
 class StockAnswer(Struct, frozen=True):
@@ -296,32 +399,67 @@ class HolderAnswer(Struct, frozen=True):
     expires_at: str | None
 
 
+class PlannedPlaceAnswer(Struct, frozen=True):
+    """What a plan does with a location: `available` is what it could give, `quantity` what it would."""
+
+    location: str
+    quantity: int
+    available: int
+    reason: Reason
+    distance_km: float | None
+
+
+class PlannedLineAnswer(Struct, frozen=True):
+    """What a plan does for a line: how many of its units it finds, and where."""
+
+    sku: str
+    requested: int
+    quantity: int
+    locations: list[PlannedPlaceAnswer]
+
+
+class PlanAnswer(Struct, frozen=True):
+    """What a reserve would do at this moment."""
+
+    can_reserve: bool
+    version: str
+    lines: list[PlannedLineAnswer]
+
+
 class HoldersAnswer(Struct, frozen=True):
-    """Who holds units of a position, newest promise first."""
+    """Who holds units of a position, oldest promise first; there are more unless `next_cursor` is null."""
 
     holders: list[HolderAnswer]
-
-
-class LocationAnswer(Struct, frozen=True):
-    """A location and its settings."""
-
-    id: str
-    kind: LocationKind
-    name: str | None
-    lat: float | None
-    lon: float | None
-    priority: int
-    capabilities: list[str]
-    active: bool
-    time_zone: str | None
-    gln: str | None
-
-
-class LocationsAnswer(Struct, frozen=True):
-    """A page of locations; `next_cursor` is null on the last one."""
-
-    items: list[LocationAnswer]
     next_cursor: str | None
+
+
+class ReservationsAnswer(Struct, frozen=True):
+    """A page of reservations, the newest first. The list goes on until `next_cursor` is null; a page may have
+    fewer than were asked for and still go on.
+    """
+
+    items: list[ReservationAnswer]
+    next_cursor: str | None
+
+
+class ExplanationAnswer(Struct, frozen=True):
+    """Why a location can promise what it does: `on_hand` less the others, plus what of them is promised from
+    expected goods (`preordered`) and what of `held` is the asking owner's own, but not below
+    `-backorder_limit`. `holders` are the first few, the oldest promise first.
+    """
+
+    text: str
+    on_hand: int
+    held: int
+    allocated: int
+    unsellable: int
+    safety_stock: int
+    fenced: int
+    backorder_limit: int
+    preordered: int
+    own_held: int
+    holders: list[HolderAnswer]
+    more_holders: int
 
 
 class HealthAnswer(Struct, frozen=True):

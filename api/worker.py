@@ -17,7 +17,7 @@ from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory, Unavailable, connect
 from engine.errors import DatasetUnfit
-from engine.workers import Host, Sweeper
+from engine.workers import Host, Indexer, Inheritor, Sweeper
 
 log = getLogger("bincard.workers")
 
@@ -38,7 +38,7 @@ async def work(url: str, run_directory: Path | None = None) -> None:
     inventory = await _connect(url, stopping)
     if inventory is None:
         return
-    host = Host([Sweeper(inventory)])
+    host = Host([Sweeper(inventory), Indexer(inventory), Inheritor(inventory)])
     exchange = _offer_counts(inventory, run_directory)
     await exchange.open()
     try:

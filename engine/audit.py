@@ -8,30 +8,41 @@ several partitions are then compared with their parts: see `audit_baskets`.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar, cast
 from zlib import crc32
 
 from engine import keys
 from engine.audit_baskets import compare_baskets
+from engine.audit_facts import compare_facts
+from engine.audit_index import compare_index
 from engine.audit_report import AuditReport, Note
+from engine.audit_settings import compare_settings
 from engine.cards import (
     DIVIDER,
-    PLAIN_COUNTERS,
+    POLICY_COUNTERS,
     Card,
     block_field,
     decode_card,
+    decode_fences,
+    encode_fences,
+    fence_field,
     page_field,
+    place_of,
     split_claims,
+    split_fence_field,
 )
 from engine.dataset import Dataset
 from engine.events import Event, LedgerReader, Version
 from engine.ids import OPERATION_ID_SIZE, reservation_id
 from engine.inventory import Inventory
-from engine.ledger import COUNTERS, Claims, Promise, Replay, remembered_crc
+from engine.ledger import Claims, Promise, Replay, remembered_crc
+from engine.ledger_counters import COUNTERS
 from engine.lifecycle import OPEN_STATES
 from engine.records import FINGERPRINT, KIND_PART, TTL, Head, Undecided, decode_tail, split_record
+from engine.setting_forms import FORMS
+from engine.supplies import pack_supplies
 from engine.topology import Topology
 from engine.types import State
 
@@ -68,13 +79,22 @@ async def audit_partitions(
     await _note_unknown_keys(topology, partitions, report)
     for partition in range(partitions):
         await _PartitionAudit(topology, partition, report, retention_seconds).run()
+        await compare_index(topology, partition, report)
     await compare_baskets(topology, partitions, report)
+    await compare_settings(topology, partitions, report)
     report.elapsed_seconds = monotonic() - begun
     return report
 
 
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
-    names = (keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.locations, keys.stocked)
+    names = (
+        *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
+        *(keys.named, keys.changes, keys.inbound, keys.documents, keys.wanted),
+        *(keys.defaults, keys.inheriting),
+        *(keys.find, keys.found),
+        *(keys.moves, keys.counts, keys.conditions),
+        *(form.key for form in FORMS.values()),
+    )
     seen = {keys.dataset(), *(name(partition) for name in names for partition in range(partitions))}
     async for key in topology.scan_keys(f"{keys.PREFIX}*"):
         if key not in seen:
@@ -110,10 +130,15 @@ class _PartitionAudit:
                 "recomputed, so nothing of this partition is compared",
             )
         else:
-            await self._compare_locations()
+            await self._compare_settings()
+            await self._compare_wanted()
             await self._compare_stock()
-            await self._compare_stocked()
+            await self._compare_counts(keys.stocked, self.replay.stocked, "positions of location")
+            await self._compare_counts(keys.fenced, self.replay.fences.counts, "fences of channel")
+            await self._compare_inbound()
+            await self._compare_documents()
             await self._compare_records()
+            await compare_facts(self)
         self.report.events += replay.events
         self.report.violation_count += replay.violation_count
         self.report.violations += replay.violations
@@ -124,7 +149,7 @@ class _PartitionAudit:
     def _note(self, name: str, detail: str) -> None:
         self.report.notes.append(Note(name, self.partition, detail, is_blocking=True))
 
-    async def _read(self, *requests: Sequence[str | bytes | int]) -> list[object]:
+    async def read(self, *requests: Sequence[str | bytes | int]) -> list[object]:
         """Reads as of one moment, and takes the replay to that moment."""
         head, time, *replies = await self.topology.read_at_once(
             ("HMGET", keys.meta(self.partition), "epoch", "seq", "skew"), ("TIME",), *requests
@@ -161,17 +186,49 @@ class _PartitionAudit:
         # A new epoch has no event until something happens in it.
         if not ends_well and not (end.split("-")[1] == seq and int(end.split("-")[0]) < int(epoch)):
             self.differ("sequence", f"{epoch}.{seq}", f"the ledger ends at {end.replace('-', '.')}")
-        await self._read()
+        await self.read()
 
     # ---------------------------------------------------------------- stock
 
-    async def _compare_locations(self) -> None:
-        (found,) = await self._read(("HGETALL", keys.locations(self.partition)))
-        stored = {name.decode(): raw for name, raw in cast("dict[bytes, bytes]", found).items()}
-        for location in sorted(stored.keys() | self.replay.locations.keys()):
-            ours, theirs = stored.get(location), self.replay.locations.get(location)
+    async def _compare_settings(self) -> None:
+        """The four hashes, who names what, when each changed, and the number of the last change."""
+        wanted, partition = self.replay.settings, self.partition
+        head, named, changes, defaults, *hashes = await self.read(
+            ("HGET", keys.meta(partition), "settings"),
+            ("HGETALL", keys.named(partition)),
+            ("ZRANGEBYSCORE", keys.changes(partition), "-inf", "+inf", "WITHSCORES"),
+            ("HGETALL", keys.defaults(partition)),
+            *(("HGETALL", form.key(partition)) for form in FORMS.values()),
+        )
+        self._compare_texts(
+            "number of settings", {"": cast("bytes | None", head) or b"0"}, {"": b"%d" % wanted.number}
+        )
+        self._compare_texts("who names", _as_texts(named), wanted.users())
+        self._compare_texts("defaults of", _as_texts(defaults), wanted.defaults())
+        numbers = {
+            field.decode(): b"%d" % number for field, number in cast("list[tuple[bytes, float]]", changes)
+        }
+        replayed = {field: b"%d" % number for field, number in wanted.changed.items()}
+        self._compare_texts("last change of", numbers, replayed)
+        for (kind, form), found in zip(FORMS.items(), hashes, strict=True):
+            self._compare_texts(f"settings of {form.word}", _as_texts(found), wanted.stored[kind])
+
+    def _compare_texts(self, subject: str, stored: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> None:
+        for name in sorted(stored.keys() | wanted.keys()):
+            ours, theirs = stored.get(name), wanted.get(name)
             if ours != theirs:
-                self.differ(f"settings of location {location}", _show(ours), _show(theirs))
+                self.differ(f"{subject} {name}".strip(), _show(ours), _show(theirs))
+
+    async def _compare_wanted(self) -> None:
+        (found,) = await self.read(("HGETALL", keys.wanted(self.partition)))
+        stored = {
+            field.decode(): int.from_bytes(raw, "little")
+            for field, raw in cast("dict[bytes, bytes]", found).items()
+        }
+        for field in sorted(stored.keys() | self.replay.wanted.keys()):
+            ours, theirs = stored.get(field), self.replay.wanted.get(field)
+            if ours != theirs:
+                self.differ(f"a count that is wanted, {_show(field.encode())}", ours, theirs)
 
     async def _compare_stock(self) -> None:
         await self._compare_strangers()
@@ -191,12 +248,14 @@ class _PartitionAudit:
             field async for field, _ in self.topology.scan_hash(stock) if not self._is_expected(field)
         ]
         for group in _groups(strangers, GROUP_RECORDS):
-            (found,) = await self._read(("HMGET", stock, *group))
+            (found,) = await self.read(("HMGET", stock, *group))
             for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
                 if stored is not None and not self._is_expected(field):
                     self.differ(f"stock, field {_show(field)}", _show(stored), _NOT_THERE)
 
     def _is_expected(self, field: bytes) -> bool:
+        if field.startswith(b"\n"):
+            return self.replay.fences.has(split_fence_field(field.decode(errors="replace")))
         replay, (card, _, block) = self.replay, field.decode(errors="replace").partition("\n\n")
         sku, _, page = card.partition("\n")
         is_card = _number_of(page) in replay.pages.get(sku, ()) if page else sku in replay.stock
@@ -209,7 +268,7 @@ class _PartitionAudit:
         """Compares SKUs; those of which more fields came while we asked, again."""
         while group:
             asked = [name for sku in group for name in self._fields_of(sku, ahead=BLOCKS_AHEAD)]
-            (found,) = await self._read(("HMGET", keys.stock(self.partition), *asked))
+            (found,) = await self.read(("HMGET", keys.stock(self.partition), *asked))
             stored = {
                 name: raw
                 for name, raw in zip(asked, cast("list[bytes | None]", found), strict=True)
@@ -234,6 +293,9 @@ class _PartitionAudit:
         """The fields that a SKU must have, and so many of the blocks that may come next."""
         if sku in self.replay.pages:
             yield sku
+        for location in self.replay.stock[sku]:
+            if self.replay.fences.has((sku, location)):
+                yield fence_field(sku, location)
         for field in self._cards_of(sku):
             claims = self.replay.claims_of(field)
             yield field
@@ -259,6 +321,18 @@ class _PartitionAudit:
                 continue
             self._compare_positions(sku, card, locations)
             self._compare_claims(sku, field, card, stored)
+        for location in self.replay.stock[sku]:
+            self._compare_fences(sku, location, stored.get(fence_field(sku, location)))
+
+    def _compare_fences(self, sku: str, location: str, stored: bytes | None) -> None:
+        replayed = list(self.replay.fences.at((sku, location)))
+        if (stored or b"") == encode_fences(replayed):
+            return
+        try:
+            found: object = ", ".join(map(str, decode_fences(sku, location, stored or b"")))
+        except ValueError as error:
+            found = error
+        self.differ(f"fences of {sku} at {location}", found, ", ".join(map(str, replayed)))
 
     def _compare_positions(self, sku: str, card: Card, locations: Sequence[str]) -> None:
         if card.locations != tuple(locations):
@@ -269,7 +343,7 @@ class _PartitionAudit:
                 continue
             numbers = card.counters[index * card.stride : (index + 1) * card.stride]
             for name, number, replayed in zip(
-                COUNTERS, numbers + (0,) * PLAIN_COUNTERS, counters.numbers().values(), strict=False
+                COUNTERS, numbers + (0,) * POLICY_COUNTERS, counters.numbers().values(), strict=False
             ):
                 if number != replayed:
                     self.differ(f"{sku} at {location}, {name}", number, replayed)
@@ -303,14 +377,66 @@ class _PartitionAudit:
         if not different:
             self.differ(f"{sku}, holders", "another order", "the order of their promises")
 
-    async def _compare_stocked(self) -> None:
-        (found,) = await self._read(("HGETALL", keys.stocked(self.partition)))
+    async def _compare_counts(
+        self, key: Callable[[int], str], counts: Mapping[str, int], subject: str
+    ) -> None:
+        (found,) = await self.read(("HGETALL", key(self.partition)))
         stored = {name.decode(): raw.decode() for name, raw in cast("dict[bytes, bytes]", found).items()}
-        replayed = {location: str(count) for location, count in self.replay.stocked.items()}
-        for location in sorted(stored.keys() | replayed.keys()):
-            ours, theirs = stored.get(location, _NOT_THERE), replayed.get(location, _NOT_THERE)
+        replayed = {name: str(count) for name, count in counts.items()}
+        for name in sorted(stored.keys() | replayed.keys()):
+            ours, theirs = stored.get(name, _NOT_THERE), replayed.get(name, _NOT_THERE)
             if ours != theirs:
-                self.differ(f"positions of location {location}", ours, theirs)
+                self.differ(f"{subject} {name}", ours, theirs)
+
+    # ---------------------------------------------------------------- supply
+
+    async def _compare_inbound(self) -> None:
+        await self._compare_hash(
+            keys.inbound(self.partition),
+            lambda: [place_of(location) + sku.encode() for sku, location in self.replay.expected.supplies],
+            self._replayed_supplies,
+            "inbound",
+        )
+
+    def _replayed_supplies(self, field: bytes) -> bytes | None:
+        place, _, sku = field.partition(b"=")
+        found = self.replay.expected.supplies.get((sku.decode(), place[1:].decode()))
+        return pack_supplies(list(found.values())) if found else None
+
+    async def _compare_documents(self) -> None:
+        documents = self.replay.expected.documents
+        compared = await self._compare_hash(
+            keys.documents(self.partition), lambda: list(documents), documents.get, "document"
+        )
+        for group in _groups(compared, GROUP_RECORDS):
+            await self._compare_outboxes(group)
+
+    async def _compare_outboxes(self, group: Sequence[bytes]) -> None:
+        """A document is in the deadline index while its effects are to follow."""
+        documents = self.replay.expected.documents
+        entries = await self.read(*(("ZSCORE", keys.due(self.partition), b"d" + own) for own in group))
+        for own, entry in zip(group, entries, strict=True):
+            if (entry is not None) != (documents[own][4] == 1):
+                stored = _NOT_THERE if entry is None else "an entry in the index"
+                self.differ(f"outbox of document {own.hex()}", stored, "what its last step left to do")
+
+    async def _compare_hash(
+        self,
+        key: str,
+        list_known: Callable[[], Sequence[bytes]],
+        replayed: Callable[[bytes], bytes | None],
+        subject: str,
+    ) -> Sequence[bytes]:
+        """Compares each field of a hash with what the ledger makes of it; the fields that are known."""
+        known = list_known()
+        seen = set(known)
+        strangers = [field async for field, _ in self.topology.scan_hash(key) if field not in seen]
+        for group in _groups([*known, *dict.fromkeys(strangers)], GROUP_RECORDS):
+            (found,) = await self.read(("HMGET", key, *group))
+            for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
+                if stored != replayed(field):
+                    self.differ(f"{subject} {_show(field)}", _show(stored), _show(replayed(field)))
+        return known
 
     # ---------------------------------------------------------------- records
 
@@ -342,7 +468,7 @@ class _PartitionAudit:
         }
         # Memories to forget stand behind all holds.
         moments = sorted({place for moment in asked.values() for place in (moment, moment + BEHIND_HOLDS)})
-        records, *entries = await self._read(
+        records, *entries = await self.read(
             ("HMGET", keys.operations(self.partition), *group),
             *(("ZRANGEBYSCORE", keys.due(self.partition), moment, moment) for moment in moments),
         )
@@ -428,6 +554,10 @@ class _PartitionAudit:
                 self.differ(subject, _NOT_THERE, "remembered")
         elif remembered_crc(stored) != remembered[1]:
             self.differ(subject, _show(stored), "another answer")
+
+
+def _as_texts(found: object) -> dict[str, bytes]:
+    return {name.decode(): raw for name, raw in cast("dict[bytes, bytes]", found).items()}
 
 
 def _groups(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -90,12 +90,11 @@ class Baskets:
         self._retention_ms = retention_seconds * 1000
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def is_apart(self, plan: Plan) -> bool:
-        """Whether a plan touches more than one partition."""
-        if self._partitions == 1 or len(plan.positions) == 1:
+    def is_apart(self, plan: Plan, home: int) -> bool:
+        """Whether a plan has lines in other partitions than that which has the reservation."""
+        if self._partitions == 1:
             return False
-        first = partition_of(plan.positions[0].sku, self._partitions)
-        return any(partition_of(place.sku, self._partitions) != first for place in plan.positions)
+        return any(partition_of(place.sku, self._partitions) != home for place in plan.positions)
 
     async def close(self) -> None:
         """Waits for what is being told."""
@@ -173,7 +172,7 @@ class Baskets:
                     return found
                 # Its parts are told before the caller hears of it, who may well ask for fewer at once.
                 with suppress(*_GONE):
-                    await self._tell(sought.partition, sought.operation, found.record)
+                    await self._tell(sought.operation, found.record)
             if failure is not None:
                 if isinstance(failure, Unavailable):
                     raise failure
@@ -242,25 +241,25 @@ class Baskets:
 
     # ---------------------------------------------------------------- telling
 
-    async def tell(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
+    async def tell(self, route: int, operation: bytes, plan: Plan, head: Head) -> None:
         """Lets the parts follow a step that was decided on the basket. Waits a little for them, and never
         raises: who could not be told is told by a sweeper.
         """
-        task = asyncio.get_running_loop().create_task(self._tell_quietly(partition, operation, plan, head))
+        task = asyncio.get_running_loop().create_task(self._tell_quietly(route, operation, plan, head))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait([task], timeout=TELLING_SECONDS)
 
-    async def _tell_quietly(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
+    async def _tell_quietly(self, route: int, operation: bytes, plan: Plan, head: Head) -> None:
         try:
-            await self._tell_units(partition, operation, plan, head)
+            await self._tell_units(route, operation, plan, head)
         except _GONE as error:
             log.warning("a basket's parts follow later: %s", error)
 
-    async def _tell(self, partition: int, operation: bytes, record: Record) -> None:
-        await self._tell_units(partition, operation, record.plan, record.head)
+    async def _tell(self, operation: bytes, record: Record) -> None:
+        await self._tell_units(record.route, operation, record.plan, record.head)
 
-    async def _tell_units(self, partition: int, operation: bytes, plan: Plan, head: Head) -> None:
+    async def _tell_units(self, route: int, operation: bytes, plan: Plan, head: Head) -> None:
         """Raises what a partition raised, once all have been asked."""
         version, units = (head.changed_epoch, head.changed_seq), units_of(head, plan.packed)
         told = [
@@ -268,14 +267,13 @@ class Baskets:
             for part in split_plan(plan, self._partitions)
         ]
         asked = [
-            self._commands[there].follow(part_id(operation, plan.route), version, some)
-            for there, some in told
+            self._commands[there].follow(part_id(operation, route), version, some) for there, some in told
         ]
         for (there, some), answer in zip(told, await _all_of(asked), strict=True):
             # One of which nothing is open may have been forgotten, or never have been held.
             if answer == [b"missing"] and any(held + committed for held, committed, _, _ in some):
                 log.error("the part of basket %s in partition %d is missing", operation.hex(), there)
-        await self._commands[partition].settle(operation, version)
+        await self._commands[route % self._partitions].settle(operation, version)
 
     # ---------------------------------------------------------------- repairing
 
@@ -295,7 +293,7 @@ class Baskets:
         if record.kind == KIND_BASKET:
             # One that is pending has a deadline, and is looked at then.
             if record.head.state is not Undecided.PENDING:
-                await self._tell(partition, name, record)
+                await self._tell(name, record)
             return
         version, units = await self._ask_home(basket_id(name, record.route), partition, record)
         if version is not None:

@@ -4,12 +4,14 @@ A card has the counters of a SKU's locations and the ids of the reservations wit
 at very many locations is divided: its own field is a divider, and each of its pages has a card.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct as Layout
 
 from msgspec import Struct
 
-from engine.types import LocationAvailability, Position, Status
+from engine import limits
+from engine.types import Fence, LocationAvailability, Position, Status
 
 MAX_PLACES = 32
 """Locations of a card; a SKU with more is divided."""
@@ -20,15 +22,25 @@ LAST_BLOCK = 2**24 - 1
 DIVIDER = b"\xff" + PAGES.to_bytes(2, "little")
 """What the field of a divided SKU has."""
 CLAIM_SIZE = 12
-PLAIN_COUNTERS = 4
-"""Counters of a place without a policy; twice as many of one that has it."""
+PLAIN_COUNTERS, POLICY_COUNTERS = 4, 8
+"""Counters of every place, and of one with a policy the further ones."""
+UNLIMITED = 10**15
+"""The backorder limit of what is not tracked: it never runs out."""
+FLAGS_AT, FLAG_FENCED, FLAG_OWN_POLICY = 5, 1, 2
+"""Where a place's flags stand among the counters of its policy; the one of a place where some channel has a
+fence, and the one of a place whose policy is not inherited.
+"""
 _HEAD = Layout("<BHH")
+_PREORDERED = 7
 _BLOCKS = slice(5, 8), slice(8, 11)
 _NAMES_AT = 11
 _POLICY_FORM = 2
 _LAST_FORM = 3
 _IN_STOCK, _OUT_OF_STOCK = Status.IN_STOCK, Status.OUT_OF_STOCK
-_WIDE = 7
+_NARROW, _WIDE = 4, 7
+_FENCE_SIZE = 13
+"""Of a fence without its channel."""
+_NO_POLICY = (0,) * POLICY_COUNTERS
 
 
 class Card(Struct, frozen=True, gc=False):
@@ -68,6 +80,47 @@ def block_field(field: str, block: int) -> str:
     return f"{field}\n\n{block}"
 
 
+def fence_field(sku: str, location: str) -> str:
+    """The field of the stock hash that has the fences of a position. No SKU begins with a line feed."""
+    return f"\n{location}={sku}"
+
+
+def split_fence_field(field: str) -> tuple[str, str]:
+    """SKU and location of a field that begins with a line feed."""
+    location, _, sku = field[1:].partition("=")
+    return sku, location
+
+
+def encode_fences(fences: Iterable[Fence]) -> bytes:
+    """The fences of a position as they are stored: see `lua/lib/terms.lua`."""
+    return b"".join(
+        b"%c%b%b%b%c"
+        % (
+            len(fence.channel),
+            fence.channel.encode(),
+            fence.remaining.to_bytes(6, "little"),
+            fence.used.to_bytes(6, "little"),
+            fence.spill,
+        )
+        for fence in fences
+    )
+
+
+def decode_fences(sku: str, location: str, raw: bytes) -> list[Fence]:
+    """The fences of a position, in the order in which they were made. Raises `ValueError`."""
+    found, at = [], 0
+    while at < len(raw):
+        cut = at + 1 + raw[at]
+        end = cut + _FENCE_SIZE
+        if end > len(raw) or raw[end - 1] > 1:
+            raise ValueError(f"{len(raw)} bytes are no fences")
+        remaining, used = (int.from_bytes(raw[place : place + 6], "little") for place in (cut, cut + 6))
+        channel = raw[at + 1 : cut].decode()
+        found.append(Fence(channel, sku, location, remaining + used, raw[end - 1] == 1, remaining, used))
+        at = end
+    return found
+
+
 def is_divider(raw: bytes) -> bool:
     """Whether a SKU is divided, and its field has no card of its own."""
     return raw == DIVIDER
@@ -77,7 +130,7 @@ def read_counters(card: bytes) -> tuple[tuple[str, ...], tuple[int, ...], int]:
     """The locations of a card, their counters one location after the other, and how many each has."""
     form, places, size = _HEAD.unpack_from(card)
     at = _NAMES_AT + size
-    stride = PLAIN_COUNTERS if form < _POLICY_FORM else 2 * PLAIN_COUNTERS
+    stride = PLAIN_COUNTERS if form < _POLICY_FORM else PLAIN_COUNTERS + POLICY_COUNTERS
     counters = _layout(form, places).unpack_from(card, at)
     if form & 1:
         counters = tuple([int.from_bytes(number, "little", signed=True) for number in counters])
@@ -117,24 +170,70 @@ def read_availability(card: bytes) -> list[LocationAvailability]:
                 else LocationAvailability(location, 0, _OUT_OF_STOCK)
             )
         else:
-            place = _with_policy(location, free, *counters[at + PLAIN_COUNTERS : at + stride])
+            place = _with_policy(location, free, counters[at + PLAIN_COUNTERS : at + stride])
         found.append(place)
         at += stride
     return found
 
 
-def _with_policy(
-    location: str, free: int, safety_stock: int, backorder_limit: int, fenced: int, low_stock: int
-) -> LocationAvailability:
-    free -= safety_stock + fenced
+def _with_policy(location: str, free: int, policy: Sequence[int]) -> LocationAvailability:
+    safety_stock, backorder_limit, fenced, low_stock, inbound, _, _, preordered = policy
+    free += preordered - safety_stock - fenced
+    return LocationAvailability(location, *show(free, backorder_limit, low_stock, inbound - preordered))
+
+
+def read_rooms(card: bytes) -> list[tuple[str, int, int]]:
+    """Each location of a card with how many units could be reserved there as it is, back-orders among them,
+    and how many more might come free by moving what floats.
+    """
+    locations, counters, stride = read_counters(card)
+    found = []
+    for index, location in enumerate(locations):
+        on_hand, held, allocated, unsellable, *policy = counters[index * stride : (index + 1) * stride]
+        room, floating = on_hand - held - allocated - unsellable, 0
+        if policy:
+            safety_stock, backorder_limit, fenced, _, _, _, floating, preordered = policy
+            room += preordered + backorder_limit - safety_stock - fenced
+        found.append((location, room, floating))
+    return found
+
+
+def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tuple[int, Status]:
+    """What is shown of a place with so many units that are free, and so many expected that nobody was
+    promised: how many are available, and the status.
+    """
+    if backorder_limit >= UNLIMITED:
+        return limits.MAX_QUANTITY, Status.IN_STOCK
     available = max(free, -backorder_limit)
     if available > low_stock:
         status = Status.IN_STOCK
     elif available > 0:
         status = Status.LOW_STOCK
+    elif free + backorder_limit > 0:
+        status = Status.BACKORDER
     else:
-        status = Status.BACKORDER if free + backorder_limit > 0 else Status.OUT_OF_STOCK
-    return LocationAvailability(location, available, status)
+        status = Status.PREORDER if expected > 0 else Status.OUT_OF_STOCK
+    return available, status
+
+
+def without_holds(card: bytes, units: Mapping[str, int]) -> bytes:
+    """A card as it would be without so many held units at some of its locations. Those that were promised of
+    what is expected are the first of them.
+    """
+    form, _, size = _HEAD.unpack_from(card)
+    locations, counters, stride = read_counters(card)
+    width = _WIDE if form & 1 else _NARROW
+    changed = bytearray(card)
+    for index, location in enumerate(locations):
+        own, first = units.get(location, 0), index * stride
+        lowered = {first + 1: own}
+        if stride > PLAIN_COUNTERS:
+            preordered_at = first + PLAIN_COUNTERS + _PREORDERED
+            lowered[preordered_at] = min(own, counters[preordered_at])
+        for counter, less in lowered.items():
+            at = _NAMES_AT + size + counter * width
+            changed[at : at + width] = (counters[counter] - less).to_bytes(width, "little", signed=True)
+    return bytes(changed)
 
 
 def read_positions(card: bytes, version: str) -> list[Position]:
@@ -144,8 +243,9 @@ def read_positions(card: bytes, version: str) -> list[Position]:
     for index, location in enumerate(locations):
         numbers = counters[index * stride : (index + 1) * stride]
         on_hand, held, allocated, unsellable = numbers[:PLAIN_COUNTERS]
-        safety_stock, backorder_limit, fenced, low_stock = numbers[PLAIN_COUNTERS:] or (0, 0, 0, 0)
-        free = on_hand - unsellable - allocated - held - safety_stock - fenced
+        policy = numbers[PLAIN_COUNTERS:] or _NO_POLICY
+        safety_stock, backorder_limit, fenced, low_stock, inbound, flags, _, preordered = policy
+        free = on_hand - unsellable - allocated - held + preordered - safety_stock - fenced
         found.append(
             Position(
                 location,
@@ -157,8 +257,12 @@ def read_positions(card: bytes, version: str) -> list[Position]:
                 backorder_limit,
                 fenced,
                 low_stock,
-                max(free, -backorder_limit),
+                inbound,
+                preordered,
+                show(free, backorder_limit, low_stock, inbound - preordered)[0],
                 version,
+                state=",".join(map(str, numbers)),
+                has_policy=flags & FLAG_OWN_POLICY != 0,
             )
         )
     return found
@@ -166,7 +270,7 @@ def read_positions(card: bytes, version: str) -> list[Position]:
 
 @lru_cache(maxsize=256)
 def _layout(form: int, places: int) -> Layout:
-    count = places * PLAIN_COUNTERS * (1 if form < _POLICY_FORM else 2)
+    count = places * (PLAIN_COUNTERS if form < _POLICY_FORM else PLAIN_COUNTERS + POLICY_COUNTERS)
     return Layout("<" + f"{_WIDE}s" * count if form & 1 else f"<{count}i")
 
 

@@ -19,9 +19,16 @@ from engine.lane import Answer, Home, Script, bulk, encode_known
 from engine.pace import Watch
 from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION, encode_version
 from engine.script import Library
+from engine.supplies import encode_supply
+from engine.types import Supply
 
 READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
-UNCONFIRMED = frozenset(("cards", "expire", "find", "forget", "pace", "repair", "settle", "unbind"))
+UNCONFIRMED = frozenset(
+    {
+        *("cards", "expire", "find", "forget", "index", "outbox", "pace", "repair", "settle", "supplies"),
+        *("trim", "unbind"),
+    }
+)
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
 Resolution = Literal["commit", "release", "extend", "fulfil", "cancel"]
 Answered = asyncio.Future[tuple[int, int, int, Answer]]
@@ -46,10 +53,26 @@ class Reply(Struct, frozen=True, gc=False):
         return None
 
 
+class Replan(Struct, frozen=True, gc=False):
+    """Other lines for a reservation. `version` is that of the record that they were worked out from; `rest`
+    is terms and detail as the record has them from then on.
+    """
+
+    reservation: bytes
+    version: tuple[int, int]
+    plan: bytes
+    units: Sequence[tuple[int, int, int, int]]
+    rest: bytes
+    operation: bytes = NO_OPERATION
+    fingerprint: bytes = bytes(FINGERPRINT_SIZE)
+    is_short: bool = False
+    """Whether the positions that lose committed units are to be counted."""
+
+
 class Commands:
     """The verbs of one partition."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a line a verb
         self,
         link: HotLink,
         library: Library,
@@ -65,8 +88,16 @@ class Commands:
         meta, operations, due = keys.meta(partition), keys.operations(partition), keys.due(partition)
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
+        moves, history = keys.moves(partition), str(limits.HISTORY_SECONDS * 1000)
+        settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
+        named, changes = keys.named(partition), keys.changes(partition)
+        defaults, inheriting = keys.defaults(partition), keys.inheriting(partition)
+        inbound, documents = keys.inbound(partition), keys.documents(partition)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
+        leaving, facts = (*effects, moves), (*effects, locations, stocked, moves, keys.counts(partition))
 
+        self.trimmed = b""
+        """The position up to which old history was forgotten."""
         self._home = Home()
         self._home.is_watched = watch is not None
 
@@ -82,16 +113,17 @@ class Commands:
 
         self._reserve = script("reserve", effects, RESERVE, retention)
         self._resolve: dict[str, Script] = {
-            "commit": script("commit", effects, COMMIT, retention),
-            "fulfil": script("fulfil", effects, COMMIT, retention),
+            "commit": script("commit", leaving, COMMIT, retention),
+            "fulfil": script("fulfil", leaving, COMMIT, retention),
             "release": script("release", effects, RELEASE, retention),
             "cancel": script("cancel", effects, RELEASE, retention),
             "extend": script("extend", effects, RELEASE, retention),
         }
+        self._replan = script("replan", (*effects, keys.wanted(partition)), RESERVE, retention)
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
         self._decide = script("decide", effects, COMMIT)
-        self._follow = script("follow", effects, COMMIT, retention)
+        self._follow = script("follow", leaving, COMMIT, retention)
         self._repair = script("repair", (meta, operations, due), RELEASE)
         self._settle = script("settle", (meta, operations, due), READ)
         self._bind = script("bind", (meta, operations, due), RESERVE)
@@ -100,9 +132,48 @@ class Commands:
         self._expire = script("expire", effects, RELEASE, retention)
         self._forget = script("forget", (meta, operations, due), READ)
         self._find = script("find", (meta, operations), COMMIT)
-        self._movement = script("movement", (*effects, locations, stocked), COMMIT, retention)
-        self._save_location = script("save_location", (meta, locations, log, stocked), COMMIT)
+        self._movement = script("movement", (*facts, keys.conditions(partition), defaults), COMMIT, retention)
+        self._record_count = script(
+            "record_count", (*facts, keys.wanted(partition), defaults), COMMIT, (*retention, history)
+        )
+        self._opening = script("opening", (*facts, keys.conditions(partition)), COMMIT)
+        self._trim = script("trim", (meta, moves), READ, (history,))
+        self._index = script("index", (meta, keys.find(partition), keys.found(partition)), READ)
+        self._save_setting = script(
+            "save_setting",
+            (
+                meta,
+                log,
+                stock,
+                stocked,
+                named,
+                changes,
+                *settings,
+                keys.fenced(partition),
+                defaults,
+                inheriting,
+            ),
+            COMMIT,
+        )
+        self._save_policy = script(
+            "save_policy", (meta, operations, log, stock, locations, stocked, defaults), COMMIT
+        )
+        self._inherit = script("inherit", (meta, log, stock, defaults, inheriting), READ)
+        self._save_fence = script(
+            "save_fence",
+            (meta, log, stock, locations, keys.channels(partition), keys.fenced(partition)),
+            COMMIT,
+        )
         self._cards = script("cards", (meta, due, stock), READ)
+        self._source = script("source", (*effects, *settings[:3]), RESERVE, retention)
+        self._plan = script("plan", (meta, operations, due, stock, *settings[:3]), READ)
+        self._supply = script("supply", (*effects, locations, stocked, inbound, defaults), COMMIT, retention)
+        self._supplies = script("supplies", (meta, due, stock, inbound), READ)
+        self._save_document = script(
+            "save_document", (meta, operations, due, log, documents), COMMIT, retention
+        )
+        self._find_document = script("find_document", (meta, operations, documents), COMMIT)
+        self._outbox = script("outbox", (meta, due), READ)
         self._pace = script("pace", (meta,), COMMIT)
         self._take_over = self._home.take_over = script("take_over", (meta,), COMMIT)
 
@@ -159,6 +230,23 @@ class Commands:
                 for reservation, known, positions in requests
             ],
         )
+
+    def replan(self, asked: Replan) -> Answered:
+        """`lua/replan.lua`."""
+        units = b"".join([number.to_bytes(5, "little") for row in asked.units for number in row])
+        argument = b"".join(
+            (
+                asked.reservation,
+                asked.operation,
+                asked.fingerprint,
+                encode_version(asked.version),
+                bytes((asked.is_short,)),
+                asked.plan,
+                units,
+                asked.rest,
+            )
+        )
+        return self._submit(self._replan, bulk(argument), 2 * len(asked.units) + 1)
 
     def open_basket(self, argument: bytes, positions: int) -> Answered:
         """`lua/open_basket.lua`."""
@@ -229,37 +317,143 @@ class Commands:
         """`lua/find.lua`: `[seq, record]`."""
         return self._submit(self._find, bulk(operation))
 
-    def encode_movement(
-        self, operation: bytes, fingerprint: bytes, quantity: int, location: str, sku: str, detail: bytes
-    ) -> bytes:
-        """The argument of `movement`; `detail` is what only Python reads."""
+    def index(
+        self, prior: bytes, cursor: bytes, added: Sequence[bytes], gone: Sequence[bytes] = ()
+    ) -> Answered:
+        """`lua/index.lua`: goes on from the cursor `prior`, files entries and strikes out others."""
+        parts = [bytes((len(prior),)), prior, bytes((len(cursor),)), cursor]
+        for entries in (added, gone):
+            parts.append(len(entries).to_bytes(2, "little"))
+            for entry in entries:
+                parts += (bytes((len(entry),)), entry)
+        return self._submit(self._index, bulk(b"".join(parts)), max(1, len(added) + len(gone)))
+
+    def movement(self, argument: bytes) -> Answered:
+        """`lua/movement.lua`; see `engine.moves` for the argument."""
+        return self._submit(self._movement, argument, 2)
+
+    def record_count(self, argument: bytes) -> Answered:
+        """`lua/record_count.lua`; see `engine.moves` for the argument."""
+        return self._submit(self._record_count, argument, 4)
+
+    def opening(self, argument: bytes) -> Answered:
+        """`lua/opening.lua`; see `engine.moves` for the argument."""
+        return self._submit(self._opening, bulk(argument), 16)
+
+    def trim(self, after: bytes) -> Answered:
+        """`lua/trim.lua`: `[how many, the position that was looked at last]`."""
+        limit = limits.TRIM_POSITIONS.to_bytes(2, "little") + limits.TRIM_MOVES.to_bytes(2, "little")
+        return self._submit(self._trim, bulk(limit + after), limits.CALL_POSITIONS)
+
+    def save_setting(self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0) -> Answered:
+        """`lua/save_setting.lua`: `[seq, number]`. Empty settings delete. With `to` it is a copy of what
+        partition 0 decided, which leads from the number `at` to the number `to`.
+        """
+        packed = name.encode()
+        numbers = at.to_bytes(6, "little") + to.to_bytes(6, "little")
+        head = bytes((kind,)) + numbers + len(packed).to_bytes(2, "little")
+        return self._submit(self._save_setting, bulk(head + packed + settings))
+
+    def save_policy(self, sku: str, location: str, numbers: Sequence[int]) -> Answered:
+        """`lua/save_policy.lua`: safety stock, backorder limit and low-stock band, or none to delete."""
+        packed = b"".join([number.to_bytes(7, "little") for number in numbers])
+        return self._submit(self._save_policy, bulk(_pack_position(sku, location) + packed), 2)
+
+    def inherit(self, sku: str, location: str) -> Answered:
+        """`lua/inherit.lua` for a position."""
+        return self._submit(self._inherit, bulk(_pack_position(sku, location)), 2)
+
+    def end_inheriting(self, member: bytes) -> Answered:
+        """`lua/inherit.lua` for a setting all of whose positions were brought to it."""
+        return self._submit(self._inherit, bulk(b"\0" + len(member).to_bytes(2, "little") + member))
+
+    def save_fence(
+        self,
+        channel: str,
+        sku: str,
+        location: str,
+        quantity: int | None,
+        *,
+        spills: bool = False,
+        used: int | None = None,
+    ) -> Answered:
+        """`lua/save_fence.lua`; no quantity deletes."""
+        name = channel.encode()
+        packed = bytes((len(name),)) + name + _pack_position(sku, location)
+        if quantity is not None:
+            packed += quantity.to_bytes(6, "little") + bytes((spills,))
+        if used is not None:
+            packed += used.to_bytes(6, "little")
+        return self._submit(self._save_fence, bulk(packed), 2)
+
+    def source(self, argument: bytes, positions: int) -> Answered:
+        """`lua/source.lua`: `[seq, record]`."""
+        return self._submit(self._source, bulk(argument), positions)
+
+    def plan(self, request: bytes, positions: int, *, swept: bool, own: Sequence[bytes] = ()) -> Answered:
+        """`lua/plan.lua`: `[seq, fits, candidates, …]`. What `own` reservations hold counts as free."""
+        head = bytes((swept,)) + len(own).to_bytes(2, "little")
+        return self._submit(self._plan, bulk(b"".join((head, *own, request))), positions + len(own))
+
+    def supply(
+        self,
+        operation: bytes,
+        fingerprint: bytes,
+        supply: Supply,
+        location: str,
+        sku: str,
+        *,
+        received: int,
+    ) -> Answered:
+        """`lua/supply.lua`: the result. `received` came with this step."""
         place, name = place_of(location), sku.encode()
         packed = b"".join(
             (
                 operation,
                 fingerprint,
-                quantity.to_bytes(7, "little", signed=True),
+                encode_supply(supply, received=received),
                 bytes((len(place),)),
                 place,
                 len(name).to_bytes(2, "little"),
                 name,
-                detail,
             )
         )
-        return bulk(packed)
+        return self._submit(self._supply, bulk(packed), 2)
 
-    def movement(self, argument: bytes) -> Answered:
-        """`lua/movement.lua`."""
-        return self._submit(self._movement, argument, 2)
+    def supplies(self, sku: str, *, swept: bool) -> Answered:
+        """`lua/supplies.lua`: `[cards, [place, supplies, …]]`."""
+        return self._submit(self._supplies, _ask_cards(sku, swept))
 
-    def save_location(self, location: str, settings: bytes) -> Answered:
-        """`lua/save_location.lua`; empty settings delete."""
-        name = location.encode()
-        return self._submit(self._save_location, bulk(bytes((len(name),)) + name + settings))
+    def save_document(
+        self,
+        document: bytes,
+        content: bytes,
+        *,
+        version: int,
+        is_pending: bool,
+        operation: bytes = NO_OPERATION,
+        fingerprint: bytes = bytes(FINGERPRINT_SIZE),
+    ) -> Answered:
+        """`lua/save_document.lua`; `version` is the one to be replaced, 0 for none."""
+        head = document + operation + fingerprint + version.to_bytes(4, "little") + bytes((is_pending,))
+        return self._submit(self._save_document, bulk(head + content))
+
+    def find_document(self, document: bytes, operation: bytes) -> Answered:
+        """`lua/find_document.lua`: `[seq, document, memory]`."""
+        return self._submit(self._find_document, bulk(document + operation))
+
+    def outbox(self, limit: int, offset: int) -> Answered:
+        """`lua/outbox.lua`: the ids of documents."""
+        return self._submit(self._outbox, bulk(limit.to_bytes(2, "little") + offset.to_bytes(4, "little")))
 
     def cards(self, sku: str, *, swept: bool) -> Answered:
         """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""
         return self._submit(self._cards, _ask_cards(sku, swept))
+
+
+def _pack_position(sku: str, location: str) -> bytes:
+    place, name = place_of(location), sku.encode()
+    return b"".join((bytes((len(place),)), place, len(name).to_bytes(2, "little"), name))
 
 
 _IDS_SIZE = OPERATION_ID_SIZE + FINGERPRINT_SIZE

@@ -6,11 +6,15 @@ BincardError
 ├── Refused                     decided: no effect
 │   ├── IdempotencyMismatch
 │   ├── NotFound
-│   │   └── ReservationNotFound · LocationNotFound · SkuNotFound · NotStocked
+│   │   └── ReservationNotFound · LocationNotFound · PoolNotFound · ChannelNotFound · ItemNotFound ·
+│   │       PolicyNotFound · FenceNotFound · SkuNotFound · NotStocked · TransferNotFound ·
+│   │       InboundNotFound
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled
-│   ├── ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · LocationInUse
+│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
+│   ├── SettingInUse
+│   │   └── LocationInUse · PoolInUse · ChannelInUse · ItemInUse
+│   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
 ├── Unavailable                 the server could not take it: no effect, send it again
 │   └── Overloaded · MemoryFull · ReplicasUnavailable · StorageUnavailable
 └── Unconfirmed                 the answer was lost: send it again with the same operation id
@@ -77,6 +81,18 @@ class LocationNotFound(NotFound):
     outcome = Outcome.LOCATION_NOT_FOUND
 
 
+class PoolNotFound(NotFound):
+    outcome = Outcome.POOL_NOT_FOUND
+
+
+class ChannelNotFound(NotFound):
+    outcome = Outcome.CHANNEL_NOT_FOUND
+
+
+class ItemNotFound(NotFound):
+    outcome = Outcome.ITEM_NOT_FOUND
+
+
 class SkuNotFound(NotFound):
     outcome = Outcome.SKU_NOT_FOUND
 
@@ -85,8 +101,16 @@ class NotStocked(NotFound):
     outcome = Outcome.NOT_STOCKED
 
 
+class PolicyNotFound(NotFound):
+    outcome = Outcome.POLICY_NOT_FOUND
+
+
+class FenceNotFound(NotFound):
+    outcome = Outcome.FENCE_NOT_FOUND
+
+
 class StateConflict(Refused):
-    """The reservation is in a state in which this cannot be done."""
+    """The reservation, transfer or inbound order is in a state in which this cannot be done."""
 
 
 class ReservationExpired(StateConflict):
@@ -113,6 +137,12 @@ class AlreadyCancelled(StateConflict):
     outcome = Outcome.ALREADY_CANCELLED
 
 
+class SpansPartitions(StateConflict):
+    """The reservation lies in several partitions, or would: its lines cannot be changed in one step."""
+
+    outcome = Outcome.SPANS_PARTITIONS
+
+
 class ExceedsOpenQuantity(Refused):
     outcome = Outcome.EXCEEDS_OPEN_QUANTITY
 
@@ -133,8 +163,50 @@ class QuantityOutOfRange(Refused):
     outcome = Outcome.QUANTITY_OUT_OF_RANGE
 
 
-class LocationInUse(Refused):
+class VersionMismatch(Refused):
+    """The position is not as the caller saw it."""
+
+    outcome = Outcome.VERSION_MISMATCH
+
+
+class SettingInUse(Refused):
+    """Settings cannot be deleted while stock or other settings need them."""
+
+
+class LocationInUse(SettingInUse):
     outcome = Outcome.LOCATION_IN_USE
+
+
+class PoolInUse(SettingInUse):
+    outcome = Outcome.POOL_IN_USE
+
+
+class ChannelInUse(SettingInUse):
+    outcome = Outcome.CHANNEL_IN_USE
+
+
+class ItemInUse(SettingInUse):
+    outcome = Outcome.ITEM_IN_USE
+
+
+class FenceInUse(Refused):
+    outcome = Outcome.FENCE_IN_USE
+
+
+class TransferNotFound(NotFound):
+    outcome = Outcome.TRANSFER_NOT_FOUND
+
+
+class InboundNotFound(NotFound):
+    outcome = Outcome.INBOUND_NOT_FOUND
+
+
+class NotShipped(StateConflict):
+    outcome = Outcome.NOT_SHIPPED
+
+
+class AlreadyClosed(StateConflict):
+    outcome = Outcome.ALREADY_CLOSED
 
 
 class Unavailable(OutcomeError):
@@ -174,18 +246,33 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         IdempotencyMismatch,
         ReservationNotFound,
         LocationNotFound,
+        PoolNotFound,
+        ChannelNotFound,
+        ItemNotFound,
         SkuNotFound,
         NotStocked,
+        PolicyNotFound,
+        FenceNotFound,
         ReservationExpired,
         NotCommitted,
         AlreadyCommitted,
         AlreadyReleased,
         AlreadyFulfilled,
         AlreadyCancelled,
+        SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
+        VersionMismatch,
         QuantityOutOfRange,
         LocationInUse,
+        PoolInUse,
+        ChannelInUse,
+        ItemInUse,
+        FenceInUse,
+        TransferNotFound,
+        InboundNotFound,
+        NotShipped,
+        AlreadyClosed,
     )
 }
-"""The exception of each word with which a script refuses."""
+"""The exception of each word with which a request is refused."""

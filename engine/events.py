@@ -7,18 +7,20 @@ Numbers are little-endian. The bodies' layouts stand in the `--@event` lines of 
 packed parts and decode them when asked, so that a consumer pays for what it reads.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
+from functools import partial
 
-import msgspec
 from msgspec import Struct
 
-from engine import keys, records
+from engine import keys, moves, records
 from engine.cards import place_of
 from engine.ids import OPERATION_ID_SIZE, basket_id, reservation_id
 from engine.records import HEAD_SIZE, PROGRESS_SIZE, VERSION_SIZE, Head, Plan, Record, Undecided
+from engine.setting_forms import Setting, SettingClass, decode_names, decode_setting
+from engine.supplies import CHANGE_SIZE, decode_change
 from engine.topology import Topology
-from engine.types import Location, MovementKind, State, Uncovered
+from engine.types import Happening, State, Supply, Uncovered
 
 PAGE_ENTRIES = 200
 """Entries that one read asks for: at 128 events of 200 bytes, 5 MB."""
@@ -28,9 +30,10 @@ _ENTRY_HEAD_SIZE = 8
 _EVENT_HEAD_SIZE = 4
 _ROUTE_AT = 2 * OPERATION_ID_SIZE
 _PLAN_AT = _ROUTE_AT + 2
-_MOVEMENT_RESULT_SIZE = 21
 _CARRIED_AT = OPERATION_ID_SIZE + 8
-_UNCOVERED_SIZE = 20
+_SETTING_ID_AT = 9
+_SUPPLY_RESULT_SIZE = 21
+_MOVEMENT, _COUNT = 8, 21
 
 
 def _signed(packed: bytes) -> int:
@@ -206,47 +209,83 @@ class Followed(Resolved, frozen=True, gc=False):
         return records.decode_version(self.detail)
 
 
-class MovementDetail(Struct, frozen=True, array_like=True):
-    """What the caller said of a movement."""
+class Replanned(_OfReservation, frozen=True, gc=False):
+    """A reservation has other lines, or its caller's part says something else. `record` is what it is from
+    then on; `operation` is `NO_OPERATION` where none was named.
+    """
 
-    kind: MovementKind
-    reason: str | None
-    reference: str | None
-    occurred_ms: int | None
+    operation: bytes
+    record: bytes
+
+    def read_record(self) -> Record:
+        return records.decode_record(self.record)
 
 
-class Moved(Event, frozen=True, gc=False):
-    """A fact. `quantity` is signed; `result` is the answer that the caller got, packed."""
+class _Fact(Event, frozen=True, gc=False):
+    """A fact. `result` is the answer that the caller got, packed; `occurred_ms` the moment it is true of."""
 
     id: bytes
     result: bytes
+    occurred_ms: int
     quantity: int
     location: str
     sku: str
     detail: bytes
 
-    def read_result(self) -> tuple[int, int, int]:
-        """Sequence, on_hand and available, as the answer gave them."""
+    def read_result(self) -> tuple[int, int, int, int, int]:
+        """Sequence, on_hand, available, effect and why there was none, as the answer gave them."""
         raw = self.result
         return (
             int.from_bytes(raw[:5], "little"),
             _signed(raw[7:14]),
             _signed(raw[14:21]),
+            _signed(raw[21:28]),
+            raw[28],
         )
 
     def read_uncovered(self) -> list[Uncovered]:
         """The promises that the fact broke, newest first."""
-        raw = self.result
-        return [
-            Uncovered(
-                reservation_id(int.from_bytes(raw[at : at + 2], "little"), raw[at + 2 : at + 14]),
-                int.from_bytes(raw[at + 14 : at + 20], "little"),
-            )
-            for at in range(_MOVEMENT_RESULT_SIZE, len(raw), _UNCOVERED_SIZE)
-        ]
+        return moves.decode_uncovered(self.result)
 
-    def read_detail(self) -> MovementDetail:
-        return _decode_movement_detail(self.detail)
+    def read_detail(self) -> moves.Detail:
+        return moves.decode_detail(self.detail)
+
+
+class Moved(_Fact, frozen=True, gc=False):
+    """Goods came or went (`quantity` is signed), or `moved` units went from one condition to another."""
+
+    moved: int
+    from_condition: str
+    to_condition: str
+
+
+class Counted(_Fact, frozen=True, gc=False):
+    """`quantity` units were on hand: as of then, or for a set as of now."""
+
+    is_set: bool
+
+
+class Opening(Event, frozen=True, gc=False):
+    """A position began as another data set left it, or got the rest of what it had there: `on_hand` more
+    units, those promised that are still expected, the newest count and conditions, as they are kept,
+    and lines of its history.
+    """
+
+    on_hand: int
+    preordered: int
+    location: str
+    sku: str
+    count: bytes
+    conditions: bytes
+    rows: tuple[moves.Row, ...]
+
+    def find_row(self, member: moves.Member) -> Happening | None:
+        """The line that a member of the history stands for."""
+        sought = member.occurred_ms, member.id, member.units
+        for row in self.rows:
+            if (row.occurred_ms, row.id, row.units) == sought:
+                return moves.decode_happening(row.happening)
+        return None
 
 
 class Carried(_OfReservation, frozen=True, gc=False):
@@ -261,18 +300,81 @@ class Carried(_OfReservation, frozen=True, gc=False):
         return records.decode_record(self.record)
 
 
-class LocationSaved(Event, frozen=True, gc=False):
-    """A location's settings were written; empty `settings`: it was deleted."""
+class Supplied(Event, frozen=True, gc=False):
+    """What a document will still bring to a position was set; `received` units of it came with that. `result`
+    is sequence, epoch, and the position's inbound and available units from then on.
+    """
 
+    id: bytes
+    result: bytes
+    supply: Supply
+    received: int
     location: str
+    sku: str
+
+    def read_result(self) -> tuple[int, int, int]:
+        """Sequence, inbound and available, as the answer gave them."""
+        raw = self.result
+        return int.from_bytes(raw[:5], "little"), _signed(raw[7:14]), _signed(raw[14:21])
+
+
+class DocumentSaved(Event, frozen=True, gc=False):
+    """A step of a transfer or an inbound order; `is_pending` while its effects on positions are to follow.
+    `operation` is `NO_OPERATION` where none was named.
+    """
+
+    id: bytes
+    operation: bytes
+    number: int
+    is_pending: bool
+    content: bytes
+
+    @property
+    def stored(self) -> bytes:
+        """The document as it is stored from then on."""
+        return self.number.to_bytes(4, "little") + bytes((self.is_pending,)) + self.content
+
+
+class SettingSaved(Event, frozen=True, gc=False):
+    """The settings of a location, a pool, a channel or an item were written, or, where `settings` are empty,
+    deleted. `number` counts the decisions on settings: it is the same in every partition.
+    """
+
+    kind: SettingClass
+    number: int
+    id: str
     settings: bytes
 
-    def read_location(self) -> Location | None:
-        return _decode_location(self.settings) if self.settings else None
+    def read_setting(self) -> Setting | None:
+        return decode_setting(self.kind, self.settings) if self.settings else None
+
+    def read_names(self) -> list[str]:
+        """What the settings name: see `setting_forms.names_of`."""
+        return decode_names(self.settings)[0] if self.settings else []
 
 
-_decode_movement_detail = msgspec.msgpack.Decoder(MovementDetail).decode
-_decode_location = msgspec.msgpack.Decoder(Location).decode
+class PolicySaved(Event, frozen=True, gc=False):
+    """The policy of a position was written; where it is not its own, the defaults hold there."""
+
+    location: str
+    sku: str
+    safety_stock: int
+    backorder_limit: int
+    low_stock: int
+    is_own: bool
+
+
+class FenceSaved(Event, frozen=True, gc=False):
+    """A channel's fence at a position was written; no `quantity`: it was deleted. `used` is told of one that
+    comes from another data set.
+    """
+
+    channel: str
+    location: str
+    sku: str
+    quantity: int | None
+    spills: bool = False
+    used: int | None = None
 
 
 class GapKind(StrEnum):
@@ -325,7 +427,8 @@ def decode_entry(partition: int, last: Version, packed: bytes) -> list[Event]:
     return events
 
 
-_MOVEMENT, _LOCATION, _CARRY = 8, 9, 15
+_FENCE_SIZES = {0, 7, 13}
+"""Of what follows the names: nothing, quantity and spill, those and what is used."""
 _RESERVED: dict[int, type[Reserved]] = {1: Reserved, 10: BasketOpened, 11: PartHeld}
 _RESOLVED: dict[int, type[Resolved]] = {
     2: Committed,
@@ -349,14 +452,10 @@ def _decode_event(common: tuple[int, int, int, int], packed: bytes) -> Event:
     if reserved is not None:
         route = int.from_bytes(packed[records.ROUTE], "little")
         return reserved(*common, body[:OPERATION_ID_SIZE], route, packed)
-    if kind == _MOVEMENT:
-        return _decode_moved(common, body)
-    if kind == _LOCATION:
-        end = 1 + body[0]
-        return LocationSaved(*common, body[1:end].decode(), body[end:])
-    if kind == _CARRY:
-        return _decode_carried(common, body)
-    raise ValueError(f"an event has the unknown kind {kind}")
+    decode = _OTHERS.get(kind)
+    if decode is None:
+        raise ValueError(f"an event has the unknown kind {kind}")
+    return decode(common, body)
 
 
 def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], body: bytes) -> Resolved:
@@ -370,7 +469,7 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
     tail, is_whole = body[tail_at:tail_end], body[tail_end] == 1
     deltas_at = tail_end + 1
     deltas_end = deltas_at + (0 if is_whole else body[_PLAN_AT + 2] * DELTA_SIZE)
-    if kind is Followed and len(body) - deltas_end != VERSION_SIZE:
+    if kind is Followed and not _is_followed(body[deltas_end:]):
         raise ValueError("an event does not say what was followed")
     if deltas_end > len(body) or body[tail_end] > 1 or records.tail_size(tail) != len(tail):
         raise ValueError("an event's parts do not fit it")
@@ -387,27 +486,143 @@ def _decode_resolved(kind: type[Resolved], common: tuple[int, int, int, int], bo
     )
 
 
-def _decode_moved(common: tuple[int, int, int, int], body: bytes) -> Moved:
+def _is_followed(rest: bytes) -> bool:
+    """Whether these are a version and, perhaps, terms."""
+    further = len(rest) - VERSION_SIZE
+    return further >= 0 and records.decode_terms(rest[VERSION_SIZE:])[1] == further
+
+
+def _decode_fact(kind: int, common: tuple[int, int, int, int], body: bytes) -> Moved | Counted:
     size = int.from_bytes(body[12:16], "little")
-    if size < _MOVEMENT_RESULT_SIZE or (size - _MOVEMENT_RESULT_SIZE) % _UNCOVERED_SIZE:
-        raise ValueError("a movement's result has an impossible size")
+    if size < moves.RESULT_SIZE or (size - moves.RESULT_SIZE) % moves.UNCOVERED_SIZE:
+        raise ValueError("a fact's result has an impossible size")
     at = 16 + size
-    quantity = _signed(body[at : at + 7])
-    place_end = at + 8 + body[at + 7]
-    location = body[at + 9 : place_end - 1].decode()
+    occurred_ms, quantity = int.from_bytes(body[at : at + 6], "little"), _signed(body[at + 6 : at + 13])
+    place_end = at + 14 + body[at + 13]
+    location = body[at + 15 : place_end - 1].decode()
     sku_end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
-    if sku_end > len(body):
-        raise ValueError("a movement is cut short")
-    if body[at + 8 : place_end] != place_of(location):
-        raise ValueError("a movement's location is none")
-    return Moved(
+    if sku_end >= len(body):
+        raise ValueError("a fact is cut short")
+    if body[at + 14 : place_end] != place_of(location):
+        raise ValueError("a fact's location is none")
+    sku, operation, result = body[place_end + 2 : sku_end].decode(), body[:OPERATION_ID_SIZE], body[16:at]
+    shared = (*common, operation, result, occurred_ms, quantity, location, sku)
+    if kind == _COUNT:
+        return Counted(*shared, body[sku_end + 1 :], body[sku_end] == 1)
+    from_at = sku_end + 7
+    to_at = from_at + body[from_at - 1] + 1
+    end = to_at + body[to_at - 1]
+    if end > len(body):
+        raise ValueError("a fact is cut short")
+    from_condition, to_condition = body[from_at : to_at - 1].decode(), body[to_at:end].decode()
+    return Moved(*shared, body[end:], _signed(body[sku_end : sku_end + 6]), from_condition, to_condition)
+
+
+def _decode_opening(common: tuple[int, int, int, int], body: bytes) -> Opening:
+    cut = _Cut(body)
+    on_hand, preordered, place, sku = _signed(cut.take(7)), cut.number(6), cut.text(1), cut.text(2)
+    count, conditions, rows = cut.text(1), cut.text(2), []
+    for _ in range(cut.number(2)):
+        occurred_ms, operation = cut.number(6), cut.take(OPERATION_ID_SIZE)
+        rows.append(moves.Row(occurred_ms, operation, _signed(cut.take(7)), cut.text(2)))
+    if cut.at != len(body):
+        raise ValueError("an opening does not end where it should")
+    return Opening(
+        *common, on_hand, preordered, place[1:-1].decode(), sku.decode(), count, conditions, tuple(rows)
+    )
+
+
+class _Cut:
+    """Takes bytes apart from the front. Raises `ValueError` where they end too soon."""
+
+    def __init__(self, packed: bytes) -> None:
+        self.at = 0
+        self._packed = packed
+
+    def take(self, size: int) -> bytes:
+        self.at += size
+        if self.at > len(self._packed):
+            raise ValueError("an event is cut short")
+        return self._packed[self.at - size : self.at]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def text(self, size: int) -> bytes:
+        return self.take(self.number(size))
+
+
+def _decode_saved(common: tuple[int, int, int, int], body: bytes) -> SettingSaved:
+    end = _SETTING_ID_AT + int.from_bytes(body[_SETTING_ID_AT - 2 : _SETTING_ID_AT], "little")
+    if len(body) < _SETTING_ID_AT or len(body) < end:
+        raise ValueError("a setting is cut short")
+    kind, number, name = SettingClass(body[0]), int.from_bytes(body[1:7], "little"), body[_SETTING_ID_AT:end]
+    return SettingSaved(*common, kind, number, name.decode(), body[end:])
+
+
+def _decode_policy(common: tuple[int, int, int, int], body: bytes) -> PolicySaved:
+    location, sku, at = _read_position(body, 0)
+    if len(body) != at + 22 or body[-1] > 1:
+        raise ValueError("a policy has three numbers, and says whose they are")
+    safety, limit, low = (
+        int.from_bytes(body[place : place + 7], "little") for place in range(at, at + 21, 7)
+    )
+    return PolicySaved(*common, location, sku, safety, limit, low, body[-1] == 1)
+
+
+def _decode_fence(common: tuple[int, int, int, int], body: bytes) -> FenceSaved:
+    channel = body[1 : 1 + body[0]].decode()
+    location, sku, at = _read_position(body, 1 + body[0])
+    rules = body[at:]
+    if len(rules) not in _FENCE_SIZES:
+        raise ValueError("a fence's rules do not fit it")
+    if not rules:
+        return FenceSaved(*common, channel, location, sku, None)
+    used = int.from_bytes(rules[7:], "little") if rules[7:] else None
+    return FenceSaved(
+        *common, channel, location, sku, int.from_bytes(rules[:6], "little"), rules[6] == 1, used
+    )
+
+
+def _read_position(body: bytes, at: int) -> tuple[str, str, int]:
+    """Location and SKU that stand somewhere in an event, and where they end."""
+    place_end = at + 1 + body[at]
+    location = body[at + 2 : place_end - 1].decode()
+    end = place_end + 2 + int.from_bytes(body[place_end : place_end + 2], "little")
+    if body[at + 1 : place_end] != place_of(location) or end > len(body):
+        raise ValueError("an event's position is none")
+    return location, body[place_end + 2 : end].decode(), end
+
+
+def _decode_supplied(common: tuple[int, int, int, int], body: bytes) -> Supplied:
+    result_end = OPERATION_ID_SIZE + _SUPPLY_RESULT_SIZE
+    at = result_end + CHANGE_SIZE
+    location, sku, end = _read_position(body, at)
+    if end != len(body):
+        raise ValueError("a supply does not fill its event")
+    supply, received = decode_change(body[result_end:at])
+    return Supplied(
         *common,
         body[:OPERATION_ID_SIZE],
-        body[16:at],
-        quantity,
+        body[OPERATION_ID_SIZE:result_end],
+        supply,
+        received,
         location,
-        body[place_end + 2 : sku_end].decode(),
-        body[sku_end:],
+        sku,
+    )
+
+
+def _decode_document(common: tuple[int, int, int, int], body: bytes) -> DocumentSaved:
+    at = 2 * OPERATION_ID_SIZE
+    if len(body) <= at + 5 or body[at + 4] > 1:
+        raise ValueError("a document is cut short")
+    return DocumentSaved(
+        *common,
+        body[:OPERATION_ID_SIZE],
+        body[OPERATION_ID_SIZE:at],
+        int.from_bytes(body[at : at + 4], "little"),
+        body[at + 4] == 1,
+        body[at + 5 :],
     )
 
 
@@ -422,6 +637,29 @@ def _decode_carried(common: tuple[int, int, int, int], body: bytes) -> Carried:
         int.from_bytes(until_ms, "little"),
         body[_CARRIED_AT:],
     )
+
+
+def _decode_replanned(common: tuple[int, int, int, int], body: bytes) -> Replanned:
+    at = _ROUTE_AT + 4
+    record = body[at:]
+    if int.from_bytes(body[_ROUTE_AT:at], "little") != len(record):
+        raise ValueError("an event's record does not fit it")
+    route = int.from_bytes(record[records.ROUTE], "little")
+    return Replanned(*common, body[:OPERATION_ID_SIZE], route, body[OPERATION_ID_SIZE:_ROUTE_AT], record)
+
+
+_OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
+    _MOVEMENT: partial(_decode_fact, _MOVEMENT),
+    9: _decode_saved,
+    15: _decode_carried,
+    16: _decode_replanned,
+    17: _decode_policy,
+    18: _decode_fence,
+    19: _decode_supplied,
+    20: _decode_document,
+    _COUNT: partial(_decode_fact, _COUNT),
+    22: _decode_opening,
+}
 
 
 def _reads_as_plan(body: bytes, at: int, end: int) -> bool:

@@ -7,52 +7,39 @@ from msgspec import Struct, structs
 
 from engine import keys
 from engine.cards import (
+    FLAG_FENCED,
+    FLAGS_AT,
     PAGES,
+    PLAIN_COUNTERS,
+    UNLIMITED,
     Card,
     block_field,
     decode_card,
+    decode_fences,
+    fence_field,
     is_divider,
     page_field,
     page_of,
+    read_availability,
     read_positions,
     split_claims,
+    without_holds,
 )
 from engine.errors import NotStocked, SkuNotFound
-from engine.events import Reserved, Resolved, parse_version, read_events
-from engine.ids import basket_id, reservation_id
+from engine.events import Replanned, Reserved, Resolved, parse_version, read_events
+from engine.holders import Holder, hold_of, read_baskets
 from engine.inventory import Inventory
-from engine.lifecycle import COMMITTED, HELD, positions_of, units_of
-from engine.records import (
-    KIND_PART,
-    KIND_RESERVATION,
-    Head,
-    Record,
-    decode_record,
-    is_reservation,
-    reference_at,
-)
-from engine.types import State
+from engine.records import WITH_UNITS, Head, Record, decode_record
+from engine.types import Buffer, Channel, Fence, LocationAvailability, Status
 
-_WITH_UNITS = (KIND_RESERVATION, KIND_PART)
 BLOCKS_AHEAD = 8
 """Blocks of claims that are read before there are any: a card may fill some while we ask."""
 
 
-class Holder(Struct, frozen=True, gc=False):
-    """A reservation with open units at a position."""
-
-    reservation: str
-    state: State
-    held: int
-    allocated: int
-    owner: str | None
-    reference: str | None
-    expires_ms: int | None
-
-
 class Explanation(Struct, frozen=True):
-    """A position's availability as a sum: `available` is on_hand less all the others, but not below
-    `-backorder_limit`. `holders` come newest promise first. All of one moment, `version`.
+    """A position's availability as a sum: `available` is on_hand less what is taken off and with what is
+    added again, but not below `-backorder_limit`. `holders` come oldest promise first. All of one moment,
+    `version`.
     """
 
     sku: str
@@ -67,10 +54,20 @@ class Explanation(Struct, frozen=True):
     backorder_limit: int
     version: str
     holders: tuple[Holder, ...]
+    own_held: int = 0
+    """Of `held` what the owner who asks holds: it is not taken off."""
+    status: Status = Status.OUT_OF_STOCK
+    fences: tuple[Fence, ...] = ()
+    """Whose units `fenced` are."""
+    preordered: int = 0
+    """Of the promises so many are for units that are still expected."""
 
 
-async def explain(inventory: Inventory, sku: str, location: str | None = None) -> list[Explanation]:
-    """Explains a SKU's positions, or the one at a location. What has lapsed is given back first.
+async def explain(
+    inventory: Inventory, sku: str, location: str | None = None, *, owner: str | None = None
+) -> list[Explanation]:
+    """Explains a SKU's positions, or the one at a location. What has lapsed is given back first, and what an
+    `owner` holds counts as free.
 
     Raises `SkuNotFound`, `NotStocked`, `InvalidRequest`, `StorageUnavailable`. Cost: all open claims on
     the SKU's cards, read twice.
@@ -78,22 +75,25 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
     await inventory.stock(sku, locations=() if location is None else (location,))
     partition = keys.partition_of(sku, inventory.dataset.partitions)
     version, stored, records = await _read_books(inventory, partition, sku, location)
-    baskets = await _read_baskets(inventory, records)
+    baskets = await read_baskets(inventory, records)
     if sku not in stored:
         raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
     found = []
     for field in _card_fields(stored, sku, location):
         if field not in stored:
             continue
-        claimants = _claimants(stored, field)[::-1]
+        claimants = _claimants(stored, field)
         for position in read_positions(stored[field], version):
             if location in {None, position.location}:
                 listed = _list_holders(sku, position.location, claimants, records, baskets)
+                own = sum(holder.held for holder in listed if owner is not None and holder.owner == owner)
+                at_fence = fence_field(sku, position.location)
+                free = _without(stored[field], position.location, own)
                 found.append(
                     Explanation(
                         sku,
                         position.location,
-                        position.available,
+                        free.available,
                         position.on_hand,
                         position.held,
                         position.allocated,
@@ -103,6 +103,10 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
                         position.backorder_limit,
                         version,
                         listed,
+                        own,
+                        free.status,
+                        tuple(decode_fences(sku, position.location, stored.get(at_fence, b""))),
+                        position.preordered - min(own, position.preordered),
                     )
                 )
     if location is not None and not found:
@@ -110,10 +114,10 @@ async def explain(inventory: Inventory, sku: str, location: str | None = None) -
     return sorted(found, key=lambda explanation: explanation.location)
 
 
-async def holders(inventory: Inventory, sku: str, location: str) -> tuple[Holder, ...]:
-    """Who holds units of a position, newest promise first. Raises as `explain` does."""
-    (explanation,) = await explain(inventory, sku, location)
-    return explanation.holders
+def _without(card: bytes, location: str, held: int) -> LocationAvailability:
+    """What a location can promise to one who holds so many units there."""
+    places = read_availability(without_holds(card, {location: held}) if held else card)
+    return next(place for place in places if place.location == location)
 
 
 def render_explanations(explanations: Sequence[Explanation]) -> str:
@@ -140,14 +144,36 @@ def render_sum(explanation: Explanation) -> str:
         (explanation.allocated, "allocated"),
         (explanation.unsellable, "unsellable"),
         (explanation.safety_stock, "safety stock"),
-        (explanation.fenced, "fenced for others"),
+        *((fence.remaining, f"fenced for {fence.channel}") for fence in explanation.fences),
+        (explanation.fenced - sum(fence.remaining for fence in explanation.fences), "fenced for others"),
     )
     free = explanation.on_hand - sum(units for units, _ in terms)
+    free += explanation.own_held + explanation.preordered
     text = f"{_number(free)} = {_number(explanation.on_hand)} on hand"
     text += "".join(f" − {units} {name}" for units, name in terms if units)
+    text += f" + {explanation.own_held} of its own" if explanation.own_held else ""
+    text += f" + {explanation.preordered} of what is expected" if explanation.preordered else ""
+    if explanation.backorder_limit >= UNLIMITED:
+        return f"never runs out, for it is not tracked: {text}"
     if explanation.available == free:
         return text
     return f"{_number(explanation.available)}, the backorder limit, as {text}"
+
+
+def render_share(explanation: Explanation, channel: Channel, available: int) -> str:
+    """`7 for web: 8 = 12 on hand − 4 held, less a buffer of 1`; or what its fence has, and what beside it."""
+    fence = next((one for one in explanation.fences if one.channel == channel.id), None)
+    buffer = channel.buffer or Buffer()
+    sellable = max(0, explanation.on_hand - explanation.unsellable)
+    left = (buffer.units or 0) + -(-sellable * (buffer.percent or 0) // 100)
+    common = render_sum(explanation) + (f", less a buffer of {left}" if left else "")
+    head = f"{_number(available)} for {channel.id}: "
+    if fence is None:
+        return head + common
+    of_fence = f"{fence.remaining} in its fence"
+    if explanation.own_held:
+        of_fence += ", and what its own give back to it"
+    return f"{head}{of_fence}; beside it {common}" if fence.spill else head + of_fence
 
 
 def _number(number: int) -> str:
@@ -166,6 +192,14 @@ def _cards(stored: Mapping[str, bytes], sku: str, location: str | None) -> Itera
     for field in _card_fields(stored, sku, location):
         if field in stored:
             yield field, decode_card(stored[field])
+
+
+def _fenced_places(card: Card, location: str | None) -> Iterator[str]:
+    """The locations of a card, or the one that is asked for, where there are fences."""
+    for index, place in enumerate(card.locations):
+        policy = card.counters[index * card.stride + PLAIN_COUNTERS : (index + 1) * card.stride]
+        if location in {None, place} and policy and policy[FLAGS_AT] & FLAG_FENCED:
+            yield place
 
 
 def _claimants(stored: Mapping[str, bytes], field: str) -> list[bytes]:
@@ -190,6 +224,7 @@ async def _read_books(
         needed, likely = [sku, *_card_fields(stored, sku, location)], list[str]()
         claimants = []
         for field, card in _cards(stored, sku, location):
+            needed += [fence_field(sku, place) for place in _fenced_places(card, location)]
             needed += [block_field(field, block) for block in range(card.first, card.block)]
             likely += [block_field(field, card.block + ahead) for ahead in range(BLOCKS_AHEAD)]
             claimants += _claimants(stored, field)
@@ -200,16 +235,20 @@ async def _read_books(
         before = version if is_complete else ""
         asked = [*dict.fromkeys((*needed, *likely))]
     if newcomers:
-        heads: dict[bytes, Head] = {}
+        heads, changed = dict[bytes, Head](), dict[bytes, Record]()
         since, until = parse_version(before), parse_version(version)
         async for event in read_events(inventory.dataset.topology, partition, after=since, until=until):
             if isinstance(event, Reserved):
                 heads[event.id] = event.read_record().head
             elif isinstance(event, Resolved):
                 heads[event.id] = event.read_head()
+            elif isinstance(event, Replanned):
+                changed[event.id] = record = event.read_record()
+                heads[event.id] = record.head
         _, _, late = await _read_once(inventory, partition, asked, newcomers)
         for claimant, record in late.items():
-            records[claimant] = structs.replace(record, head=heads.get(claimant, record.head))
+            known = changed.get(claimant, record)
+            records[claimant] = structs.replace(known, head=heads.get(claimant, known.head))
     return version, stored, records
 
 
@@ -227,7 +266,7 @@ async def _read_once(
     records = {
         operation: decode_record(record)
         for operation, record in zip(asked, raw, strict=True)
-        if record is not None and record[0] in _WITH_UNITS
+        if record is not None and record[0] in WITH_UNITS
     }
     stored = {
         field: card
@@ -238,22 +277,6 @@ async def _read_once(
     return f"{epoch}.{seq}", stored, records
 
 
-async def _read_baskets(inventory: Inventory, records: Mapping[bytes, Record]) -> dict[bytes, Record]:
-    """The baskets of those records that are parts, by the part's id. Each is read at a moment of its own."""
-    commands = inventory.dataset.commands
-    asked = {
-        part: commands[record.route % len(commands)].find(basket_id(part, record.route))
-        for part, record in records.items()
-        if record.kind == KIND_PART
-    }
-    baskets = {}
-    for part, waiting in asked.items():
-        _, _, _, (_, raw) = await waiting
-        if is_reservation(raw):
-            baskets[part] = decode_record(raw)
-    return baskets
-
-
 def _list_holders(
     sku: str,
     location: str,
@@ -261,25 +284,9 @@ def _list_holders(
     records: Mapping[bytes, Record],
     baskets: Mapping[bytes, Record],
 ) -> tuple[Holder, ...]:
-    listed = []
-    for operation in claimants:
-        record = records.get(operation)
-        if record is None:
-            continue
-        plan, shown = record.plan.packed, baskets.get(operation, record)
-        public = basket_id(operation, record.route) if record.kind == KIND_PART else operation
-        state = shown.head.state if isinstance(shown.head.state, State) else State.HELD
-        for (name, place, _), units in zip(positions_of(plan), units_of(record.head, plan), strict=True):
-            if (name, place) == (sku, location) and units[HELD] + units[COMMITTED]:
-                listed.append(
-                    Holder(
-                        reservation_id(record.route, public),
-                        state,
-                        units[HELD],
-                        units[COMMITTED],
-                        shown.detail.owner,
-                        reference_at(shown.detail, shown.head.revision),
-                        shown.head.deadline_ms if shown.head.state is State.HELD else None,
-                    )
-                )
-    return tuple(listed)
+    found = (
+        hold_of(sku, location, claimant, records[claimant], baskets.get(claimant))
+        for claimant in claimants
+        if claimant in records
+    )
+    return tuple(holder for holder in found if holder is not None)

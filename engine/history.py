@@ -33,19 +33,40 @@ from engine.errors import (
 )
 from engine.ids import NO_OPERATION
 from engine.inventory import Inventory
-from engine.types import Movement, ReserveRequest
+from engine.types import Count, Movement, ReserveRequest
 
 log = getLogger("bincard.history")
 
 FORMAT: Final = 1
 CHUNK_BYTES: Final = 1 << 22
 """How much of the file is mapped at a time; a multiple of the page size."""
-NOT_RECORDED: Final = frozenset({"close"})
+NOT_RECORDED: Final = frozenset(
+    {
+        "close",
+        # Each of these is made of others, which are recorded: documents, supplies and facts.
+        "atp",
+        "cancel_inbound",
+        "cancel_transfer",
+        "create_transfer",
+        "deliver_documents",
+        "expect",
+        "inbound",
+        "inbounds",
+        "receive_inbound",
+        "receive_transfer",
+        # A list says nothing that reading each reservation would not say, and it is long.
+        "reservations",
+        "ship_transfer",
+        "transfer",
+        "transfers",
+    }
+)
 OF_MANY: Final = {
     "reserve_many": "reserve",
     "commit_many": "commit",
     "release_many": "release",
     "record_many": "record",
+    "count_many": "count",
 }
 """Methods that ask for several operations at once, and what each of these is recorded as."""
 
@@ -208,6 +229,7 @@ class RecordedInventory(Inventory):
         super().__init__(dataset)
         # Operations that are made of others are one operation: the inner one records nothing.
         self.inner = Inventory(dataset)
+        self.index = self.inner.index
         self.file = file
         self.numbers = count()
 
@@ -279,6 +301,8 @@ def _arguments_of(request: object) -> dict[str, object]:
     """What one of several requests would be asked with by itself."""
     if isinstance(request, Movement):
         return {"movement": request}
+    if isinstance(request, Count):
+        return {"count": request}
     if not isinstance(request, ReserveRequest):
         return {"reservation": request}
     return _given(msgspec.structs.asdict(request))

@@ -15,6 +15,7 @@ OPERATION_ID_SIZE = 12
 FINGERPRINT_SIZE = 8
 NO_OPERATION = bytes(OPERATION_ID_SIZE)
 RESERVATION_PREFIX = "r_"
+TRANSFER_PREFIX, INBOUND_PREFIX = "t_", "i_"
 _TEXT_LENGTH = 22
 
 
@@ -22,9 +23,11 @@ class OperationIds:
     """Makes the operation ids of one data set."""
 
     def __init__(self, secret: bytes) -> None:
+        self._secret = secret
         self._requests = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"request")
         self._movements = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"movement")
         self._openings = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"opening")
+        self._supplies = blake2b(key=secret, digest_size=OPERATION_ID_SIZE, person=b"supply")
 
     def of_request(self, caller: str, key: str) -> bytes:
         """The operation id of a request's idempotency key. Cost: about a microsecond."""
@@ -36,6 +39,16 @@ class OperationIds:
         """The operation id of a movement. Apart from requests: an order number may well be both."""
         digest = self._movements.copy()
         digest.update(f"{caller}\0{key}".encode())
+        return digest.digest()
+
+    def mark_of_page(self, asked: bytes) -> bytes:
+        """What tells a cursor that we gave out from any other: of what it is a page, and where that ended."""
+        return blake2b(asked, key=self._secret, digest_size=8, person=b"page").digest()
+
+    def of_supply(self, document: bytes, step: int, sku: str) -> bytes:
+        """The operation id with which a step of a document changes what is expected of a SKU."""
+        digest = self._supplies.copy()
+        digest.update(b"%b\0%d\0%b" % (document, step, sku.encode()))
         return digest.digest()
 
     def of_opening(self, epoch: int, sku: str, location: str, step: int) -> bytes:
@@ -98,6 +111,16 @@ def parse_reservation_id(text: str) -> tuple[int, bytes] | None:
     route, operation = int.from_bytes(raw[:2], "big"), raw[2:-1]
     # Base64 has several spellings of the same bytes; a reservation has one id.
     return (route, operation) if reservation_id(route, operation) == text else None
+
+
+def document_id(prefix: str, route: int, operation: bytes) -> str:
+    """The public id of a transfer or an inbound order: as that of a reservation, with another prefix."""
+    return prefix + reservation_id(route, operation).removeprefix(RESERVATION_PREFIX)
+
+
+def parse_document_id(prefix: str, text: str) -> tuple[int, bytes] | None:
+    """Route and operation id; None where no data set gave out such an id."""
+    return parse_reservation_id(RESERVATION_PREFIX + text[len(prefix) :]) if text.startswith(prefix) else None
 
 
 def _check(routed: bytes) -> bytes:

@@ -9,50 +9,56 @@ another.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from time import monotonic
 
-from engine import planner, refusals
-from engine.cards import read_availability, read_positions
-from engine.commands import Answered, Commands, Reply
+from msgspec.structs import replace
+
+from engine import limits, planner
+from engine.cards import read_availability, read_positions, read_rooms
+from engine.commands import Answered, Commands
 from engine.dataset import Dataset
-from engine.errors import LocationNotFound, Refused, SkuNotFound, Unavailable, Unconfirmed
-from engine.ids import fingerprint
+from engine.document_kinds import decode_document
+from engine.documents import Document
+from engine.errors import LocationNotFound, SkuNotFound, Unavailable, Unconfirmed
+from engine.facts import Facts
 from engine.keys import partition_of
-from engine.lane import Answer
 from engine.outcomes import Outcome
-from engine.reservations import Reservations
-from engine.sweep import sweep_all
+from engine.pickup_queue import PickupQueue
+from engine.pickups import Pickups, rank_alternatives
+from engine.policies import Policies
+from engine.promises import Promises
+from engine.sourcing import Sourcing
+from engine.sourcing_plan import Rules, units_of_line
+from engine.sweep import sweep_all, trim_some
+from engine.transfers import Transfers
 from engine.types import (
+    Alternative,
     Availability,
+    Capability,
     LocationAvailability,
-    Movement,
-    MovementKind,
-    MovementResult,
+    Nearby,
+    NearbyLocation,
     Position,
     Status,
 )
 
-
-class _Fact(NamedTuple):
-    """A movement as it is sent."""
-
-    movement: Movement
-    operation: bytes
-    mark: bytes
-    partition: int
-    argument: bytes
+ALIGN_SECONDS = 5.0
+"""How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class Inventory(Reservations):
+class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQueue):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
         self._sweeps: dict[int, asyncio.Task[object]] = {}
+        self._trimmed_at = -limits.TRIM_SECONDS
+        self._align_at = 0.0
 
     async def close(self) -> None:
         """Closes every connection; what is under way becomes unknown."""
         await self.baskets.close()
+        await self.index.close()
         await self.dataset.close()
 
     @property
@@ -65,86 +71,75 @@ class Inventory(Reservations):
         """How many requests wait for a server that has stopped to answer."""
         return self.dataset.link.requests_stuck
 
-    # ---------------------------------------------------------------- facts
+    # ---------------------------------------------------------------- documents
 
-    async def record(self, movement: Movement, *, caller: str = "") -> MovementResult:
-        """Records a fact. Raises `InvalidRequest`, `LocationNotFound`, `IdempotencyMismatch`,
-        `QuantityOutOfRange`; never for lack of stock.
-        """
-        fact = self._prepare_fact(movement, caller)
-        if self._partitions > 1:
-            await self.baskets.bind(fact.operation, fact.mark, fact.partition)
-        return await self._record(fact)
-
-    async def record_many(
-        self, movements: Sequence[Movement], *, caller: str = ""
-    ) -> list[MovementResult | BaseException]:
-        """Facts, those of one SKU in the order given; for each what `record` would return or raise.
-
-        Where a fact has another fate than its neighbours (a partition that moves), it may come
-        after those that follow it. Raises `InvalidRequest`, and then none is recorded.
-        """
-        facts = [self._prepare_fact(movement, caller) for movement in movements]
-        bonds: Sequence[BaseException | None] = [None] * len(facts)
-        if self._partitions > 1:
-            # All first: each bond has a way of its own, and the facts leave in order.
-            bonds = await asyncio.gather(
-                *(self.baskets.bind(fact.operation, fact.mark, fact.partition) for fact in facts),
-                return_exceptions=True,
-            )
-        bound = [self._record(fact) for fact, bond in zip(facts, bonds, strict=True) if bond is None]
-        results = iter(await asyncio.gather(*bound, return_exceptions=True))
-        return [next(results) if bond is None else bond for bond in bonds]
-
-    def _prepare_fact(self, movement: Movement, caller: str) -> _Fact:
-        """What is sent of a movement. Raises `InvalidRequest`."""
-        planner.check_movement(movement)
-        partition = partition_of(movement.sku, self._partitions)
-        quantity = -movement.quantity if movement.kind is MovementKind.SALE else movement.quantity
-        detail = planner.encode_movement_detail(movement)
-        operation = self._ids.of_movement(caller, movement.id)
-        mark = fingerprint(
-            b"\0".join((movement.sku.encode(), movement.location.encode(), b"%d" % quantity, detail))
-        )
-        argument = self.dataset.commands[partition].encode_movement(
-            operation, mark, quantity, movement.location, movement.sku, detail
-        )
-        return _Fact(movement, operation, mark, partition, argument)
-
-    async def _record(self, fact: _Fact) -> MovementResult:
-        """Records a fact whose id is bound. Raises what `record` does."""
-        try:
-            return self._recorded(
-                fact.movement, await self.dataset.commands[fact.partition].movement(fact.argument)
-            )
-        except (Refused, Unavailable):
-            await self.baskets.unbind(fact.operation, fact.mark, fact.partition)
-            raise
-
-    def _recorded(self, movement: Movement, answered: tuple[int, int, int, Answer]) -> MovementResult:
-        """What became of a movement. Raises the refusal."""
-        now_ms, epoch, seq, answer = answered
-        if type(answer) is bytes:
-            self.metrics.count(movement.kind, Outcome.RECORDED)
-            return planner.decode_movement_result(answer)
-        if answer[0] == b"replayed":
-            self.metrics.count(movement.kind, Outcome.REPLAYED)
-            return planner.decode_movement_result(answer[1], replayed=True)
-        reply = Reply(now_ms, epoch, seq, answer)
-        raise refusals.plain_refusal(reply, f"movement {movement.id}: {movement.sku} at {movement.location}")
+    @staticmethod
+    def decode_document(content: bytes) -> Document:
+        return decode_document(content)
 
     # ---------------------------------------------------------------- reading
 
-    async def availability(self, sku: str, *, locations: Sequence[str] = ()) -> Availability:
-        """What can be promised of a SKU now, at some locations or at all that stock it.
+    async def availability(
+        self, sku: str, *, locations: Sequence[str] = (), owner: str | None = None
+    ) -> Availability:
+        """What can be promised of a SKU now, at some locations or at all that stock it. To an `owner`, what
+        that one holds counts as free.
 
         Raises `SkuNotFound`, `LocationNotFound`, `InvalidRequest`. Cost: about 1 µs of server time and as
-        much of ours, and 0.3 µs a location.
+        much of ours, and 0.3 µs a location; for an owner that of a list of its reservations.
         """
+        if owner is not None:
+            # A task of its own, as for locations.
+            task = asyncio.get_running_loop().create_task(self._availability_to(owner, sku, locations))
+            return await task
         found = (await self.availability_of((sku,), locations=locations))[0]
         if found is None:
             raise SkuNotFound(f"SKU {sku}: no location stocks it")
         return found
+
+    async def _availability_to(self, owner: str, sku: str, locations: Sequence[str]) -> Availability:
+        await self.stock(sku, locations=locations)  # gives back what has lapsed
+        version, cards = await self._cards_without(sku, owner)
+        places = [place for card in cards for place in read_availability(card)]
+        if locations:
+            places = await self._choose_places(locations, places)
+        return planner.sum_availability(sku, version, places)
+
+    async def can_reserve(
+        self, sku: str, quantity: int, *, locations: Sequence[str] = (), owner: str | None = None
+    ) -> bool:
+        """Whether one of the locations could give so many units, which is more than what is available where
+        it may go into back-order, or where units that float can make way. Raises `SkuNotFound`.
+        """
+        cards: Sequence[bytes]
+        if owner is not None:
+            _, cards = await self._cards_without(sku, owner)
+        else:
+            commands = self.dataset.commands[partition_of(sku, self._partitions)]
+            _, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
+        rooms = [room for card in cards for room in read_rooms(card) if not locations or room[0] in locations]
+        if any(room >= quantity for _, room, _ in rooms):
+            return True
+        movable = [location for location, room, floating in rooms if floating and room + floating >= quantity]
+        return await self._fits_at(movable, sku, quantity, Rules())
+
+    async def availability_to(
+        self,
+        owner: str,
+        sku: str,
+        *,
+        rules: Rules,
+        locations: Sequence[str] = (),
+        quantity: int | None = None,
+    ) -> tuple[Availability, bool | None]:
+        """`availability_by` to one who holds units already, which count as free. Raises as that does, and as
+        a list of reservations.
+        """
+        members = units_of_line(sku, 1, await self.settings.current(), "/sku")
+        own = [one for member, _ in members for one in await self._own_holds(owner, member)]
+        return await self.availability_by(
+            sku, rules=rules, locations=locations, quantity=quantity, own=list(dict.fromkeys(own))
+        )
 
     async def availability_of(
         self, skus: Sequence[str], *, locations: Sequence[str] = ()
@@ -173,20 +168,79 @@ class Inventory(Reservations):
             found.append(planner.sum_availability(sku, version, places))
         return found
 
+    async def alternatives(self, sku: str, location: str) -> list[Alternative]:
+        """Other active locations that have a SKU: the nearest first where coordinates tell, then those that
+        have the most.
+        """
+        (found,) = await self.availability_of((sku,))
+        return rank_alternatives(location, found, await self.locations())
+
+    async def nearby(
+        self,
+        sku: str,
+        lat: float,
+        lon: float,
+        *,
+        radius_km: float,
+        capability: Capability = Capability.PICKUP,
+        quantity: int | None = None,
+        channel: str | None = None,
+        pool: str | None = None,
+        limit: int = 100,
+    ) -> Nearby:
+        """What active locations near a place can promise of a SKU, to a channel or out of a pool where one is
+        named; with a quantity, those that can promise so many. Of a kit it is what they have all parts for.
+
+        Raises `SkuNotFound`, `ChannelNotFound`, `PoolNotFound`, `InvalidRequest`.
+        """
+        planner.check_place(lat, lon, radius_km)
+        if quantity is not None:
+            planner.check_quantity(quantity, "?quantity")
+        settings = await self.settings.current()
+        is_open = channel is None and pool is None
+        if is_open and sku not in settings.kits:
+            found = await self.availability(sku)
+        else:
+            found, _ = await self.availability_by(sku, rules=Rules(channel, pool, everywhere=is_open))
+        by_id = {place.location: place for place in found.locations}
+        places = [
+            NearbyLocation(location.id, round(distance, 3), place.available, place.status)
+            for distance, location in settings.near(lat, lon, radius_km)
+            if location.active
+            and capability in location.capabilities
+            and (place := by_id.get(location.id)) is not None
+            and (quantity is None or place.available >= quantity)
+        ]
+        return Nearby(sku, found.version, places[:limit])
+
     async def stock(self, sku: str, *, locations: Sequence[str] = ()) -> list[Position]:
         """The counters of a SKU's positions. Raises `SkuNotFound`, `InvalidRequest`."""
         planner.check_sku(sku, "/sku")
         for location in locations:
             planner.check_location(location, "/location")
         commands = self.dataset.commands[partition_of(sku, self._partitions)]
-        version, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
-        if not cards:
-            raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
-        found = [position for card in cards for position in read_positions(card, version)]
+        found = list[Position]()
+        for _ in range(_READINGS):
+            version, cards = await self._read_cards(commands, sku, commands.cards(sku, swept=False))
+            if not cards:
+                raise SkuNotFound(f"SKU {sku}: no location stocks it", version=version)
+            found = [position for card in cards for position in read_positions(card, version)]
+            found, is_whole = await self._with_conditions(sku, found)
+            if is_whole:
+                break
         if not locations:
             return found
         by_location = {position.location: position for position in found}
         return [by_location[location] for location in dict.fromkeys(locations) if location in by_location]
+
+    async def _with_conditions(self, sku: str, found: list[Position]) -> tuple[list[Position], bool]:
+        """Positions with their conditions; and whether these add up, or have changed since."""
+        lying = [position.location for position in found if position.unsellable]
+        if not lying:
+            return found, True
+        named = await self.conditions(sku, lying)
+        told = [replace(position, conditions=named.get(position.location, {})) for position in found]
+        return told, all(position.unsellable == sum(position.conditions.values()) for position in told)
 
     async def _read_cards(
         self, commands: Commands, sku: str, waiting: Answered
@@ -207,7 +261,9 @@ class Inventory(Reservations):
         """The asked places. A location that exists but does not stock the SKU has none of it."""
         by_id, asked = {place.location: place for place in found}, tuple(dict.fromkeys(asked))
         if any(location not in by_id for location in asked):
-            existing = {location.id for location in await self.locations()}
+            existing = (await self.settings.current()).locations
+            if any(location not in existing for location in asked):
+                existing = (await self.settings.latest()).locations
             for location in asked:
                 if location not in existing:
                     raise LocationNotFound(f"there is no location {location}")
@@ -223,13 +279,32 @@ class Inventory(Reservations):
         expired = sum(await asyncio.gather(*(sweep_all(commands) for commands in self.dataset.commands)))
         if self._partitions > 1:
             await asyncio.gather(*(self._repair(partition) for partition in range(self._partitions)))
+            await self._align_sometimes()
+        # Before anything is forgotten: what an outbox began must be remembered until it is done.
+        await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
+        await self._trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
+        await self.defaults.catch_up()
         return expired
+
+    async def _trim(self) -> None:
+        """Forgets some old history, now and then: see `limits.TRIM_SECONDS`."""
+        now = asyncio.get_running_loop().time()
+        if now - self._trimmed_at >= limits.TRIM_SECONDS:
+            self._trimmed_at = now
+            await asyncio.gather(*(trim_some(commands) for commands in self.dataset.commands))
 
     async def _repair(self, partition: int) -> None:
         while await self.baskets.repair(partition):
             pass
+
+    async def _align_sometimes(self) -> None:
+        """Settings that somebody saved and did not bring to all partitions."""
+        now = monotonic()
+        if now >= self._align_at:
+            self._align_at = now + ALIGN_SECONDS
+            await self.setting_store.align()
 
     async def _sweep_if_possible(self, partition: int) -> None:
         """For reads: a server that refuses writes still answers, with lapsed holds counted as held."""
@@ -251,3 +326,5 @@ class Inventory(Reservations):
 
 
 _OVERDUE = [b"overdue"]
+_READINGS = 8
+"""How often a position is read whose conditions change meanwhile."""

@@ -6,13 +6,27 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | key | type | holds |
 | --- | --- | --- |
 | `inv:{0}:dataset` | hash | what is fixed when the data set is made: format, partitions, secret |
-| `inv:{p}:meta` | hash | `epoch`, `seq`: the version; `dataset`, `run`: see `lua/take_over.lua` |
+| `inv:{p}:meta` | hash | `epoch`, `seq`: the version; `dataset`, `run`: see `lua/take_over.lua`; `settings` |
 | `inv:{p}:ops` | hash | operation id (12 bytes) → reservation record, or memory of an operation |
 | `inv:{p}:due` | zset | when (ms) → ids of holds to give back, memories to forget, baskets to repair |
 | `inv:{p}:log` | stream | the ledger: id `epoch-seq` of the entry's last event, field `e` |
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
-| `inv:{p}:locations` | hash | location id → settings; the same in every partition |
+| | | line feed, location, `=`, SKU → fences of the position |
+| `inv:{p}:wanted` | hash | line feed, location, `=`, SKU → since when the position is to be counted, in ms |
+| `inv:{p}:locations`, `pools`, `channels`, `items` | hash | id → settings; the same in every partition |
+| `inv:{p}:named` | hash | class, line feed, id → who names it: ids, each with a line feed behind it |
+| `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
+| `inv:{p}:moves` | zset | the physical history of all positions: see `lua/lib/batch.lua` |
+| `inv:{p}:counts` | hash | SKU and place → the newest count: see `lua/lib/facts.lua` |
+| `inv:{p}:conditions` | hash | SKU and place → units by condition: see `lua/lib/facts.lua` |
+| `inv:{p}:fenced` | hash | channel id → how many fences it has |
+| `inv:{p}:defaults` | hash | class, line feed, id → what it says of positions: see `lua/lib/defaults.lua` |
+| `inv:{p}:inheriting` | zset | number, line feed, class, line feed, id: changes of defaults to follow |
+| `inv:{p}:find` | zset | reservations by what they are found by, made from the ledger: `engine/index.py` |
+| `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
+| `inv:{p}:inbound` | hash | place and SKU → what is expected there: see `lua/supply.lua` |
+| `inv:{p}:documents` | hash | document id (12 bytes) → a transfer or an inbound order, packed |
 """
 
 from zlib import crc32
@@ -54,9 +68,73 @@ def stock(partition: int) -> str:
     return f"inv:{{{partition}}}:stock"
 
 
+def wanted(partition: int) -> str:
+    return f"inv:{{{partition}}}:wanted"
+
+
 def locations(partition: int) -> str:
     return f"inv:{{{partition}}}:locations"
 
 
+def pools(partition: int) -> str:
+    return f"inv:{{{partition}}}:pools"
+
+
+def channels(partition: int) -> str:
+    return f"inv:{{{partition}}}:channels"
+
+
+def items(partition: int) -> str:
+    return f"inv:{{{partition}}}:items"
+
+
+def named(partition: int) -> str:
+    return f"inv:{{{partition}}}:named"
+
+
+def changes(partition: int) -> str:
+    return f"inv:{{{partition}}}:changes"
+
+
 def stocked(partition: int) -> str:
     return f"inv:{{{partition}}}:stocked"
+
+
+def moves(partition: int) -> str:
+    return f"inv:{{{partition}}}:moves"
+
+
+def counts(partition: int) -> str:
+    return f"inv:{{{partition}}}:counts"
+
+
+def conditions(partition: int) -> str:
+    return f"inv:{{{partition}}}:conditions"
+
+
+def fenced(partition: int) -> str:
+    return f"inv:{{{partition}}}:fenced"
+
+
+def defaults(partition: int) -> str:
+    return f"inv:{{{partition}}}:defaults"
+
+
+def inheriting(partition: int) -> str:
+    return f"inv:{{{partition}}}:inheriting"
+
+
+def find(partition: int) -> str:
+    return f"inv:{{{partition}}}:find"
+
+
+def found(partition: int) -> str:
+    return f"inv:{{{partition}}}:found"
+
+
+def inbound(partition: int) -> str:
+    return f"inv:{{{partition}}}:inbound"
+
+
+def documents(partition: int) -> str:
+    return f"inv:{{{partition}}}:documents"

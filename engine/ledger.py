@@ -6,39 +6,71 @@ and results that it claims are compared with that. Whatever breaks a promise bec
 replay goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from zlib import crc32
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from engine import events, limits
-from engine.cards import BLOCK_CLAIMS, LAST_BLOCK, MAX_PLACES, page_field, page_of
-from engine.events import Carried, Damage, Event, Gap, LedgerItem, Moved, Reserved, Resolved, Version
+from engine import events, limits, moves
+from engine.cards import BLOCK_CLAIMS, FLAG_OWN_POLICY, LAST_BLOCK, MAX_PLACES, page_field, page_of, place_of
+from engine.events import (
+    Carried,
+    Counted,
+    Damage,
+    Event,
+    Gap,
+    LedgerItem,
+    Moved,
+    Opening,
+    Replanned,
+    Reserved,
+    Resolved,
+    Version,
+)
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
 from engine.keys import route_of
-from engine.lifecycle import OPEN_STATES, VERBS, Line, find_fault, find_unfit, positions_of, units_of
+from engine.ledger_counters import Counters
+from engine.ledger_facts import Effect, FactBooks
+from engine.ledger_terms import FenceBooks, Step, terms_of
+from engine.lifecycle import (
+    OPEN_STATES,
+    REPLANNED,
+    VERBS,
+    Line,
+    find_fault,
+    find_replan_fault,
+    find_unfit,
+    positions_of,
+    units_of,
+)
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
     KIND_BASKET,
     KIND_PART,
+    NO_TERMS,
     ROUTE,
     STATES,
     TTL,
-    Detail,
     Head,
+    Terms,
     Undecided,
+    decode_detail,
     decode_tail,
+    has_terms,
     split_record,
 )
+from engine.replayed_settings import ReplayedSettings
+from engine.replayed_supply import ReplayedSupply
+from engine.setting_forms import SettingClass
 from engine.types import State
 
 KEPT_VIOLATIONS = 1000
 OPERATION_KIND, MOVEMENT_KIND = b"\2", b"\3"
 NAMED_PROMISES = 100
 """Of the promises that a fact broke so many are named, the newest."""
-_decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 
 class Violation(Struct, frozen=True):
@@ -51,37 +83,8 @@ class Violation(Struct, frozen=True):
     detail: str
 
 
-class Counters(Struct, gc=False):
-    """The counters of one position."""
-
-    on_hand: int = 0
-    held: int = 0
-    allocated: int = 0
-    unsellable: int = 0
-    safety_stock: int = 0
-    backorder_limit: int = 0
-    fenced: int = 0
-    low_stock: int = 0
-
-    @property
-    def slack(self) -> int:
-        """What may still be promised at the utmost; negative where a fact took promised units away."""
-        return self.on_hand - self.unsellable + self.backorder_limit - self.held - self.allocated
-
-    @property
-    def free(self) -> int:
-        return self.on_hand - self.unsellable - self.allocated - self.held - self.safety_stock - self.fenced
-
-    @property
-    def available(self) -> int:
-        return max(self.free, -self.backorder_limit)
-
-    def numbers(self) -> dict[str, int]:
-        """The eight stored counters by name, in the order in which they are stored."""
-        return {name: getattr(self, name) for name in COUNTERS}
-
-
-COUNTERS = Counters.__struct_fields__
+_Units = dict[tuple[str, str], Line]
+_NO_UNITS: Line = (0, 0, 0, 0)
 _STATE_AT, _DEADLINE = -3, slice(-22, -16)
 
 
@@ -126,6 +129,9 @@ class Promise(Struct, gc=False):
     detail_crc: int
     blocks: bytes
     tail: bytes
+    terms: Terms = NO_TERMS
+    detail: bytes = b""
+    """Where the record has a revision, or terms: what is remembered of its steps then has it, too."""
 
     def read_head(self) -> Head:
         return decode_tail(self.tail)
@@ -181,7 +187,12 @@ class Replay:
         """Remembered operations and movements: when, and the crc of what must be remembered."""
         self._carried_until: dict[bytes, int] = {}
         """Of operations that another data set remembered: until when."""
-        self.locations: dict[str, bytes] = {}
+        self.settings = ReplayedSettings(partition)
+        self.fences = FenceBooks()
+        self.expected = ReplayedSupply()
+        self.wanted: dict[str, int] = {}
+        """Positions that are to be counted, as their fields have them, and since when."""
+        self.facts = FactBooks()
         self.violations: list[Violation] = []
         self.violation_count = 0
         self._retention_ms = retention_ms
@@ -210,12 +221,29 @@ class Replay:
                 self._reserve(item)
             elif isinstance(item, Resolved):
                 self._resolve(item)
-            elif isinstance(item, Moved):
-                self._move(item)
+            elif isinstance(item, (Moved, Counted)):
+                self._take_fact(item)
+            elif isinstance(item, Opening):
+                self._open(item)
+            elif isinstance(item, Replanned):
+                self._replan(item)
             elif isinstance(item, Carried):
                 self._carry(item)
-            elif isinstance(item, events.LocationSaved):
-                self._save_location(item)
+            else:
+                self._apply_other(item)
+
+    def _apply_other(self, item: Event) -> None:
+        """Takes an event that is about no reservation and no goods."""
+        if isinstance(item, events.SettingSaved):
+            self._save_setting(item)
+        elif isinstance(item, events.PolicySaved):
+            self._save_policy(item)
+        elif isinstance(item, events.FenceSaved):
+            self._save_fence(item)
+        elif isinstance(item, events.Supplied):
+            self._supply(item)
+        elif isinstance(item, events.DocumentSaved):
+            self._save_document(item)
 
     def remembered_until_ms(self, operation: bytes) -> int:
         """Until when a remembered operation must not be forgotten."""
@@ -233,37 +261,105 @@ class Replay:
             self.begins_at = gap.found.seq
         self.blame("I1", gap.found.seq, "ledger", f"{gap.kind}: after {gap.after} comes {gap.found}")
 
-    def _save_location(self, event: events.LocationSaved) -> None:
-        if event.settings:
-            self.locations[event.location] = event.settings
-        else:
-            self.locations.pop(event.location, None)
+    def _save_setting(self, event: events.SettingSaved) -> None:
+        needed: Mapping[SettingClass, Container[str]] = {
+            SettingClass.LOCATION: self.stocked,
+            SettingClass.CHANNEL: self.fences.counts,
+            SettingClass.ITEM: self.stock,
+        }
+        has_goods = event.id in needed.get(event.kind, ())
+        for fault in self.settings.apply(event, has_goods=has_goods):
+            self.blame("I4", event.seq, f"{event.kind.name.lower()} {event.id}", fault)
+
+    # ---------------------------------------------------------------- policies and fences
+
+    def _save_policy(self, event: events.PolicySaved) -> None:
+        subject = f"{event.sku} at {event.location}"
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
+            self.blame("I4", event.seq, subject, "the location did not exist")
+        counters.safety_stock, counters.low_stock = event.safety_stock, event.low_stock
+        counters.backorder_limit = event.backorder_limit
+        counters.flags = counters.flags & ~FLAG_OWN_POLICY | event.is_own * FLAG_OWN_POLICY
+        numbers = event.safety_stock, event.backorder_limit, event.low_stock
+        if not event.is_own and numbers != self.settings.default_policy(event.sku, event.location):
+            self.blame("I4", event.seq, subject, "inherits what its item and location do not say")
+        counters.settle()
+
+    def _save_fence(self, event: events.FenceSaved) -> None:
+        subject = f"fence of {event.channel}, {event.sku} at {event.location}"
+        counters = self._position(event, event.sku, event.location)
+        fault = self.fences.save(event, counters)
+        counters.settle()
+        if fault is not None:
+            self.blame("I4", event.seq, subject, fault)
+        if event.quantity is not None and event.channel not in self.settings.stored[SettingClass.CHANNEL]:
+            self.blame("I4", event.seq, subject, "the channel did not exist")
+
+    def _follow(
+        self, event: Event, terms: Terms, index: int, place: tuple[str, str], counters: Counters, step: Step
+    ) -> None:
+        """What a step on a reservation does to fences, and whether it took what is withheld."""
+        if terms == NO_TERMS and not (counters.safety_stock or counters.fenced):
+            return
+        fault = self.fences.follow(terms, index, place, counters, step)
+        if fault is not None:
+            self.blame("I3", event.seq, " at ".join(place), fault)
 
     # ---------------------------------------------------------------- facts
 
-    def _move(self, event: Moved) -> None:
+    def _take_fact(self, event: Moved | Counted) -> None:
         subject = f"{event.sku} at {event.location}"
+        was_used = event.id in self.operations
         self._claim(event.id, event, MOVEMENT_KIND + event.result, subject)
         counters = self.stock.get(event.sku, {}).get(event.location)
         if counters is None:
             counters = self._make_position(event.sku, event.location)
-        counters.on_hand += event.quantity
-        if event.location not in self.locations:
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
             self.blame("I4", event.seq, subject, "the location did not exist")
+        fault = self.facts.find_fault(event, was_used=was_used)
+        if fault is not None:
+            self.blame("I2", event.seq, subject, fault)
+        if isinstance(event, Moved):
+            effect = self.facts.move(event)
+        else:
+            effect = self.facts.count(event, counters.on_hand)
+            if not effect.ignored:
+                self._end_want(event)
+        counters.on_hand += effect.on_hand
+        counters.unsellable += effect.unsellable
+        counters.settle()
+        expected = event.seq, counters.on_hand, counters.available, effect.on_hand, effect.ignored
         told = event.read_result()
-        if told != (event.seq, counters.on_hand, counters.available):
+        if told != expected:
             self.blame(
                 "I4",
                 event.seq,
                 subject,
-                f"the answer says seq, on_hand, available {told}, "
-                f"the ledger adds up to {(event.seq, counters.on_hand, counters.available)}",
+                f"the answer says seq, on_hand, available, effect, ignored {told}, "
+                f"the ledger adds up to {expected}",
             )
-        if event.quantity < 0 and (counters.slack < 0 or len(event.result) > 21):  # noqa: PLR2004 - bare result
-            self._check_uncovered(event, subject, counters)
+        self._check_uncovered(event, subject, counters, effect)
 
-    def _check_uncovered(self, event: Moved, subject: str, counters: Counters) -> None:
-        short = -counters.slack
+    def _open(self, event: Opening) -> None:
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        effect = self.facts.open(event)
+        counters.on_hand += effect.on_hand
+        counters.preordered += event.preordered
+        counters.unsellable += effect.unsellable
+        counters.settle()
+
+    def _check_uncovered(
+        self, event: Moved | Counted, subject: str, counters: Counters, effect: Effect
+    ) -> None:
+        """A fact that takes something away names the promises that it breaks, no other does."""
+        short = -counters.slack if effect.on_hand < effect.unsellable else 0
+        if short <= 0 and len(event.result) == moves.RESULT_SIZE:
+            return
         broken: list[tuple[str, int]] = []
         claims = self.claims_of(self.field_of(event.sku, event.location))
         for reservation in reversed(claims.blocks):
@@ -283,6 +379,35 @@ class Replay:
         named = [(uncovered.reservation, uncovered.quantity) for uncovered in event.read_uncovered()]
         if named != broken:
             self.blame("I3", event.seq, subject, f"uncovered promises {named} were named, {broken} are")
+
+    # ---------------------------------------------------------------- supply
+
+    def _supply(self, event: events.Supplied) -> None:
+        subject = f"inbound of {event.sku} at {event.location}"
+        self._claim(event.id, event, MOVEMENT_KIND + event.result, subject)
+        counters = self.stock.get(event.sku, {}).get(event.location)
+        if counters is None:
+            counters = self._make_position(event.sku, event.location)
+        counters.inbound = self.expected.supply(event)
+        counters.preordered = min(counters.preordered, counters.inbound)
+        if event.location not in self.settings.stored[SettingClass.LOCATION]:
+            self.blame("I4", event.seq, subject, "the location did not exist")
+        told, found = event.read_result(), (event.seq, counters.inbound, counters.available)
+        if told != found:
+            self.blame(
+                "I4",
+                event.seq,
+                subject,
+                f"the answer says seq, inbound, available {told}, the ledger adds up to {found}",
+            )
+
+    def _save_document(self, event: events.DocumentSaved) -> None:
+        subject = f"document {event.id.hex()}"
+        if event.operation != NO_OPERATION:
+            self._claim(event.operation, event, MOVEMENT_KIND + event.content, subject)
+        fault = self.expected.save(event)
+        if fault is not None:
+            self.blame("I5", event.seq, subject, fault)
 
     # ---------------------------------------------------------------- cards
 
@@ -342,18 +467,20 @@ class Replay:
             parts = split_record(event.record)
             head, plan = decode_tail(parts.tail), parts.plan
             lines = positions_of(plan)
-            ttl_ms = limits.SEEK_MS
+            ttl_ms, terms = limits.SEEK_MS, terms_of(event.record[0], parts.detail)
             if not isinstance(event, events.PartHeld):
-                ttl_ms = _decode_detail(parts.detail).ttl_seconds * 1000
+                ttl_ms = decode_detail(parts.detail).ttl_seconds * 1000
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
-        ttl = parts.front[TTL]
+        ttl, is_sourced = parts.front[TTL], has_terms(parts.detail)
         if ttl != ttl_ms.to_bytes(4, "little"):
             self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld):
+        if event.route != route_of(lines[0][0]) and not isinstance(event, events.PartHeld) and not is_sourced:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its first SKU")
-        if parts.front[FINGERPRINT] != fingerprint(ttl + parts.front[ROUTE] + plan + parts.detail):
+        if not is_sourced and parts.front[FINGERPRINT] != fingerprint(
+            ttl + parts.front[ROUTE] + plan + parts.detail
+        ):
             self.blame("I5", event.seq, event.reservation, "its fingerprint is not that of what was asked")
         self._check_first(event)
         if self._is_remembered(event.id, event.at_ms):
@@ -365,18 +492,21 @@ class Replay:
         )  # fmt: skip
         if head != expected:
             self.blame("I5", event.seq, event.reservation, f"was made as {head}, not {expected}")
+        detail = _kept_detail(parts.detail, head, terms)
         self.reservations[event.id] = Promise(
-            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail
+            parts.front, plan, crc32(parts.detail), parts.blocks, parts.tail, terms, detail
         )
         if is_basket:
             # Its parts have the units.
             return
         blocks = []
-        for sku, location, quantity in lines:
-            counters = self._position(event, sku, location)
+        for index, (sku, location, quantity) in enumerate(lines):
+            place, counters = (sku, location), self._position(event, sku, location)
+            waiting = counters.promise(quantity, self.fences.room(terms, place, counters))
             counters.held += quantity
+            self._follow(event, terms, index, place, counters, Step(quantity, 0, waiting=waiting))
             blocks.append(self._claims_on(sku, location).add(event.id))
-            self._check_promise(event, sku, location, counters, lowered=True)
+            self._check_promise(event, sku, location, counters, lowered=quantity > waiting)
         if parts.blocks != _pack_blocks(blocks):
             self.blame("I5", event.seq, event.reservation, f"its claims do not say that they are in {blocks}")
 
@@ -392,7 +522,7 @@ class Replay:
         try:
             parts = split_record(event.record)
             head, lines = decode_tail(parts.tail), positions_of(parts.plan)
-            fault = find_unfit(head, parts.plan)
+            fault, terms = find_unfit(head, parts.plan), terms_of(event.record[0], parts.detail)
         except (ValueError, IndexError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
@@ -401,18 +531,22 @@ class Replay:
             return
         if event.id in self.reservations or self._is_remembered(event.id, event.at_ms):
             self.blame("I2", event.seq, event.reservation, "its id was that of another operation")
-        promise = Promise(parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail)
+        detail = _kept_detail(parts.detail, head, terms)
+        promise = Promise(
+            parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, terms, detail
+        )
         if promise.route != event.route:
             self.blame("I5", event.seq, event.reservation, "its route is not that of its record")
         self.reservations[event.id] = promise
         units = units_of(head, parts.plan)
         blocks = []
-        for (sku, location, _), (held, committed, _, _) in zip(lines, units, strict=True):
+        for index, ((sku, location, _), (held, committed, _, _)) in enumerate(zip(lines, units, strict=True)):
             block = 0
             if promise.kind != KIND_BASKET and held + committed:
                 counters = self._position(event, sku, location)
                 counters.held += held
                 counters.allocated += committed
+                self.fences.carry(terms, index, counters, held)
                 block = self._claims_on(sku, location).add(event.id)
                 self._check_promise(event, sku, location, counters, lowered=True)
             blocks.append(block)
@@ -471,9 +605,12 @@ class Replay:
         if len(after.progress) not in {0, len(positions_of(promise.plan))}:
             self.blame("I5", event.seq, event.reservation, "its progress is not that of its lines")
             return
-        if event.operation != NO_OPERATION:
-            content = OPERATION_KIND + bytes((VERBS[type(event)],)) + event.id + event.tail
-            self._claim(event.operation, event, content, "operation")
+        if event.detail:
+            promise.detail_crc = crc32(event.detail)
+            promise.detail = _kept_detail(event.detail, after, promise.terms)
+            if terms_of(promise.kind, event.detail) != promise.terms:
+                self.blame("I5", event.seq, event.reservation, "its terms are not those of its beginning")
+        self._remember_step(event, VERBS[type(event)], event.operation, promise, event.tail)
         fault = find_fault(event, promise.plan, before, after)
         if fault is not None:
             self.blame(fault[0], event.seq, event.reservation, f"{type(event).__name__.lower()}: {fault[1]}")
@@ -486,13 +623,131 @@ class Replay:
             ttl_ms = int.from_bytes(promise.front[TTL], "little")
             if after.deadline_ms != event.at_ms + ttl_ms:
                 self.blame("I5", event.seq, event.reservation, f"is held for another time than {ttl_ms} ms")
-        if event.detail:
-            promise.detail_crc = crc32(event.detail)
+
+    def _remember_step(
+        self, event: Resolved | Replanned, verb: int, operation: bytes, promise: Promise, tail: bytes
+    ) -> None:
+        """What a step answered is remembered under its operation id; where the lines may change, with the
+        lines and the caller's part as they were then.
+        """
+        if operation != NO_OPERATION:
+            lines = promise.plan + promise.detail if promise.detail else b""
+            content = OPERATION_KIND + bytes((verb,)) + event.id + lines + tail
+            self._claim(operation, event, content, "operation")
+
+    def _replan(self, event: Replanned) -> None:
+        """Other lines: what the counters and claims become is worked out from the units before and after."""
+        promise = self.reservations.get(event.id)
+        if promise is None:
+            self.blame("I5", event.seq, event.reservation, "other lines for a reservation never made")
+            return
+        try:
+            parts = split_record(event.record)
+            before, after = promise.read_head(), decode_tail(parts.tail)
+            if parts.front != promise.front:
+                raise ValueError("it does not begin as the one that was made")
+            fault = find_replan_fault(event, (promise.plan, parts.plan), before, after)
+            decode_detail(parts.detail)
+        except (ValueError, IndexError, msgspec.DecodeError) as error:
+            self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
+            return
+        if fault is not None:
+            self.blame(fault[0], event.seq, event.reservation, f"replanned: {fault[1]}")
+        if len(units_of(after, parts.plan)) != len(positions_of(parts.plan)):
+            return
+        old, new = _units_by_position(before, promise.plan), _units_by_position(after, parts.plan)
+        if _count_short(parts.detail) > _count_short(promise.detail):
+            self._want_counts(event, old, new)
+        if promise.kind == KIND_BASKET:
+            if list(old) != list(new) or any(sum(new[place][:2]) > sum(old[place][:2]) for place in old):
+                self.blame("I5", event.seq, event.reservation, "a basket over partitions got other lines")
+            blocks = bytes(len(parts.blocks))
+        else:
+            terms = terms_of(promise.kind, parts.detail)
+            if replace(terms, bound=()) != replace(promise.terms, bound=()):
+                self.blame("I5", event.seq, event.reservation, "its terms are not those of its beginning")
+            self._shift_units(event, (promise.terms, terms), old, new)
+            blocks = self._shift_claims(event.id, promise, old, new)
+        if parts.blocks != blocks:
+            self.blame("I5", event.seq, event.reservation, "its claims do not say where they are")
+        changed = Promise(
+            parts.front,
+            parts.plan,
+            crc32(parts.detail),
+            blocks,
+            parts.tail,
+            terms_of(promise.kind, parts.detail),
+            parts.detail,
+        )
+        self.reservations[event.id] = changed
+        self._remember_step(event, REPLANNED, event.operation, changed, parts.tail)
+        if after.state not in OPEN_STATES:
+            kept_ms = after.deadline_ms - event.at_ms
+            self._seen_retention_ms = min(self._seen_retention_ms or kept_ms, kept_ms)
+
+    def _want_counts(self, event: Replanned, old: _Units, new: _Units) -> None:
+        for (sku, location), line in old.items():
+            if new.get((sku, location), _NO_UNITS)[1] < line[1]:
+                self.wanted[place_of(location).decode() + sku] = event.at_ms
+
+    def _end_want(self, event: Counted) -> None:
+        """A position was counted; what is of now lies a millisecond back."""
+        field = place_of(event.location).decode() + event.sku
+        if self.wanted.get(field, event.occurred_ms + 2) <= event.occurred_ms + 1:
+            del self.wanted[field]
+
+    def _shift_units(self, event: Replanned, terms: tuple[Terms, Terms], old: _Units, new: _Units) -> None:
+        """The counters of all positions that were or are in the plan, with the terms of before and after."""
+        indexes = ({place: index for index, place in enumerate(units)} for units in (old, new))
+        before, after = indexes
+        for place in {**old, **new}:
+            was, now = old.get(place, _NO_UNITS), new.get(place, _NO_UNITS)
+            counters = self._position(event, *place)
+            # What floated floats no more, or what was bound does.
+            floated = place in before and _floats(terms[0], before[place])
+            floats = place in after and _floats(terms[1], after[place])
+            if place in before and place in after and floated != floats:
+                counters.floating += was[0] if floats else -was[0]
+            held, allocated = now[0] - was[0], now[1] - was[1]
+            if held or allocated:
+                counters.held += held
+                counters.allocated += allocated
+                known = (terms[1], after[place]) if place in after else (terms[0], before[place])
+                self._follow(event, *known, place, counters, Step(held, allocated))
+                counters.settle()
+                self._check_promise(event, *place, counters, lowered=held + allocated > 0)
+
+    def _shift_claims(self, reservation: bytes, promise: Promise, old: _Units, new: _Units) -> bytes:
+        """A card on which units open anew gets the claim, one on which none is left loses it; the blocks."""
+        named = {
+            place: int.from_bytes(promise.blocks[at * BLOCK_SIZE : (at + 1) * BLOCK_SIZE], "little")
+            for at, place in enumerate(old)
+        }
+        claimed: dict[str, int] = {}
+        for place, line in old.items():
+            if line[0] + line[1]:
+                claimed.setdefault(self.field_of(*place), named[place])
+        opened, blocks = set(), []
+        for place, line in new.items():
+            block = named.get(place, 0)
+            if line[0] + line[1]:
+                field = self.field_of(*place)
+                opened.add(field)
+                if field not in claimed:
+                    claimed[field] = self._claims_on(*place).add(reservation)
+                was = old.get(place, _NO_UNITS)
+                block = block if was[0] + was[1] else claimed[field]
+            blocks.append(block)
+        for field in claimed.keys() - opened:
+            self.claims_of(field).end(reservation)
+        return _pack_blocks(blocks)
 
     def _change_counters(self, event: Resolved, promise: Promise, before: Head, after: Head) -> None:
         deltas, plan = [], promise.plan
         old_units, new_units = units_of(before, plan), units_of(after, plan)
-        for (sku, location, _), old, new in zip(positions_of(plan), old_units, new_units, strict=True):
+        for index, ((sku, location, _), old, new) in enumerate(
+            zip(positions_of(plan), old_units, new_units, strict=True)
+        ):
             held, allocated, on_hand = new[0] - old[0], new[1] - old[1], old[2] - new[2]
             deltas += [held, allocated, on_hand]
             if promise.kind == KIND_BASKET or not (held or allocated or on_hand):
@@ -501,6 +756,13 @@ class Replay:
             counters.held += held
             counters.allocated += allocated
             counters.on_hand += on_hand
+            if on_hand:
+                name, version = moves.position_name(sku, location), (event.epoch, event.seq)
+                self.facts.leave(name, event.at_ms, version, event.id, on_hand)
+            self._follow(
+                event, promise.terms, index, (sku, location), counters, Step(held, allocated, -on_hand)
+            )
+            counters.settle()
             lowered = held + allocated > on_hand
             self._check_promise(event, sku, location, counters, lowered=lowered)
         if promise.kind != KIND_BASKET:
@@ -535,6 +797,28 @@ class Replay:
         promise.blocks = b"".join(blocks)
         for field in closed - opened:
             self.claims_of(field).end(reservation)
+
+
+def _kept_detail(detail: bytes, head: Head, terms: Terms) -> bytes:
+    is_kept = head.revision or terms != NO_TERMS or has_terms(detail)
+    return detail if is_kept else b""
+
+
+def _floats(terms: Terms, index: int) -> bool:
+    return bool(terms.pools) and index not in terms.bound
+
+
+def _count_short(detail: bytes) -> int:
+    """How many times units were not found."""
+    later = decode_detail(detail).later if detail else None
+    return len(later.short) if later else 0
+
+
+def _units_by_position(head: Head, plan: bytes) -> _Units:
+    return {
+        (sku, location): line
+        for (sku, location, _), line in zip(positions_of(plan), units_of(head, plan), strict=True)
+    }
 
 
 def _pack_blocks(blocks: Sequence[int]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from engine import events
-from engine.events import Resolved
+from engine.events import Event, Resolved
 from engine.records import UNKNOWN_REVISION, Head, Undecided, decode_plan
 from engine.types import State
 
@@ -40,6 +40,7 @@ VERBS: Mapping[type[Resolved], int] = {
     events.Followed: 14,
 }
 """The code of each verb, as heads and remembered operations have it."""
+CANCEL, REPLANNED = VERBS[events.Cancelled], 16
 
 
 @lru_cache(maxsize=65_536)
@@ -81,7 +82,7 @@ def find_fault(event: Resolved, plan: bytes, before: Head, after: Head) -> Fault
         return "I5", "moved no units"
     return (
         _find_state_fault(event, before, after, new)
-        or _find_identity_fault(event, before, after)
+        or _find_identity_fault(event, before, after, _revision_after(event, before))
         or _find_deadline_fault(event, before, after)
     )
 
@@ -103,6 +104,64 @@ def find_unfit(head: Head, plan: bytes) -> Fault | None:
     if isinstance(head.state, Undecided) or found != open_state:
         return "I5", f"was {head.state}, but its open units are {open_state or 'none'}"
     return None
+
+
+def find_replan_fault(event: Event, plans: tuple[bytes, bytes], before: Head, after: Head) -> Fault | None:
+    """What is wrong with a change from the first plan and head to the second; None where all is as it must
+    be. Units may be held anew; what is committed stays so, here or elsewhere, or is given back; what has left
+    stays where it left.
+    """
+    if before.state not in OPEN_STATES:
+        return "I5", f"the reservation was {before.state}"
+    lines = positions_of(plans[1])
+    if not lines or len({(sku, location) for sku, location, _ in lines}) < len(lines):
+        return "I5", "it has no lines, or two of one position"
+    revision = (before.revision + 1) % UNKNOWN_REVISION
+    return (
+        find_unfit(after, plans[1])
+        or _find_moved_fault(_count_states(before, plans[0]), _count_states(after, plans[1]), before, after)
+        or _find_identity_fault(event, before, after, revision)
+        or _find_deadline_fault(event, before, after)
+    )
+
+
+_Counted = tuple[dict[tuple[str, str], int], ...]
+
+
+def _find_moved_fault(old: _Counted, new: _Counted, before: Head, after: Head) -> Fault | None:
+    if old[FULFILLED] != new[FULFILLED]:
+        return "I5", "what had left its locations is not what it was"
+    committed = _sum_skus(old[COMMITTED])
+    for sku, units in _sum_skus(new[COMMITTED]).items():
+        if units > committed.get(sku, 0):
+            return "I5", f"{units} units of {sku} are committed, which were not before"
+    held_end = before.held_end
+    if old[HELD] and not new[HELD] and before.state is State.HELD:
+        held_end = CANCEL
+    expected = after.state, held_end, before.closed_by
+    if not new[HELD] and not new[COMMITTED]:
+        expected = State.FULFILLED if new[FULFILLED] else State.CANCELLED, held_end, CANCEL
+    found = after.state, after.held_end, after.closed_by
+    if found != expected:
+        return "I5", f"its state, held_end, closed_by are {found}, its units make them {expected}"
+    return None
+
+
+def _count_states(head: Head, plan: bytes) -> _Counted:
+    """For each of the four states the units of each position that has some."""
+    found: _Counted = ({}, {}, {}, {})
+    for (sku, location, _), line in zip(positions_of(plan), units_of(head, plan), strict=True):
+        for column, units in enumerate(line):
+            if units:
+                found[column][sku, location] = units
+    return found
+
+
+def _sum_skus(units: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for (sku, _), quantity in units.items():
+        sums[sku] = sums.get(sku, 0) + quantity
+    return sums
 
 
 Flow = Callable[[Line, Line, State | Undecided], bool]
@@ -196,9 +255,12 @@ def _find_state_fault(event: Resolved, before: Head, after: Head, units: tuple[L
     return None
 
 
-def _find_identity_fault(event: Resolved, before: Head, after: Head) -> Fault | None:
+def _revision_after(event: Resolved, before: Head) -> int:
     is_replaced = bool(event.detail) and not isinstance(event, events.Followed)
-    revision = (before.revision + 1) % UNKNOWN_REVISION if is_replaced else before.revision
+    return (before.revision + 1) % UNKNOWN_REVISION if is_replaced else before.revision
+
+
+def _find_identity_fault(event: Event, before: Head, after: Head, revision: int) -> Fault | None:
     created = (before.created_epoch, before.created_seq, before.created_ms)
     if isinstance(event, events.Decided):
         created = (event.epoch, event.seq, event.at_ms)
@@ -214,7 +276,7 @@ def _find_identity_fault(event: Resolved, before: Head, after: Head) -> Fault | 
     return ("I5", f"its head says {found}, not {expected}") if found != expected else None
 
 
-def _find_deadline_fault(event: Resolved, before: Head, after: Head) -> Fault | None:
+def _find_deadline_fault(event: Event, before: Head, after: Head) -> Fault | None:
     if isinstance(event, events.Expired) and event.at_ms < before.deadline_ms:
         early_ms = before.deadline_ms - event.at_ms
         return "I8", f"lapsed {early_ms} ms before its deadline"

@@ -24,6 +24,20 @@ MAX_OPERATION_ID_LENGTH = 255
 """Characters of an idempotency key or a movement's id."""
 
 MAX_MOVEMENTS = 5000
+MAX_COUNTS = 5000
+
+HISTORY_SECONDS = 90 * 86_400
+"""How long movements of a position stay in its history. A count that is older cannot be judged any more."""
+
+TRIM_POSITIONS = 200
+"""Positions whose old history one call looks for: less than a millisecond of server time."""
+
+TRIM_MOVES = 500
+"""Movements that such a call removes at the most."""
+
+TRIM_SECONDS = 10.0
+"""How often a sweeper looks for old history: all of half a million positions in seven hours."""
+
 MAX_AVAILABILITY_SKUS = 1000
 
 CALL_REQUESTS = 128
@@ -57,5 +71,28 @@ REPLICA_TIMEOUT_MS = 1000
 SWEEP_IDS = 512
 """Holds that one call gives back, or memories that one call forgets: about a millisecond of server time."""
 
+MAX_REFERENCE_LENGTH = 255
+"""Characters of the reference of a transfer or an inbound order."""
+
+OUTBOX_IDS = 128
+"""Documents that one call lists whose effects nobody has seen to."""
+
+MAX_ATP_DAYS = 366
+
+END_OF_TIME_MS = 253_402_300_800_000
+"""The year 10000: no later time can be written as RFC 3339."""
+
 MAX_DETAIL_BYTES = 16_384
 """Owner, reference, channel and metadata of a reservation, packed: they are kept twice, record and ledger."""
+
+MAX_PRIORITY = 1_000_000
+MAX_PERCENT = 100
+
+MAX_NAMES = 2000
+"""Locations of a pool, pools of a channel: at 65 bytes each what one script call reads at ease."""
+
+MAX_COMPONENTS = 50
+"""Components of a kit. A reservation's lines are its components: four kits of so many make 200."""
+
+MAX_GTINS = 50
+"""GTINs of an item: of its packs, its sizes, and those it had."""

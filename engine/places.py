@@ -1,58 +1,118 @@
-"""The settings of locations, which every partition keeps."""
+"""The settings of locations, pools, channels and items, which every partition keeps."""
 
-import asyncio
-from collections.abc import Sequence
+from typing import cast
 
-from engine import planner, refusals, settings
-from engine.commands import Reply
 from engine.dataset import Dataset
-from engine.errors import REFUSAL_ERRORS, LocationNotFound
-from engine.types import Location
+from engine.defaults import DefaultsKeeper
+from engine.errors import REFUSAL_ERRORS
+from engine.setting_forms import FORMS, Setting, SettingClass
+from engine.setting_store import SettingStore
+from engine.settings import SettingsView
+from engine.types import Channel, Item, Location, Pool
 
 
 class Places:
-    """The part of `Inventory` that knows locations."""
+    """The part of `Inventory` that knows settings."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.metrics = dataset.metrics
+        self.settings = SettingsView(dataset.topology)
+        """What this process knows of all settings; see `SettingsView.current`."""
+        self.setting_store = SettingStore(dataset, self.settings)
+        self.defaults = DefaultsKeeper(dataset)
+        """Brings positions to changed defaults."""
         self._partitions = dataset.partitions
 
+    # ---------------------------------------------------------------- locations
+
     async def save_location(self, location: Location) -> Location:
-        """Creates or replaces a location's settings, in every partition."""
-        planner.check_location(location.id, "/id")
-        await self._send_location(location.id, settings.encode_location(location))
-        return location
+        """Creates or replaces a location's settings. Positions without a policy of their own follow its
+        defaults: at once where the stock is small, else soon. Raises `InvalidRequest`.
+        """
+        saved = await self.setting_store.save(location)
+        await self.defaults.follow_location()
+        return saved
 
     async def delete_location(self, location: str) -> None:
-        """Deletes a location. Raises `LocationNotFound`, `LocationInUse` while positions exist there."""
-        current = settings.encode_location(await self.location(location))
-        replies = await self._send_location(location, b"")
-        refused = [reply for reply in replies if reply.word in REFUSAL_ERRORS]
-        if refused:
-            # A partition that refused keeps it: so must those that did not.
-            keeping = [partition for partition, reply in enumerate(replies) if reply.word is None]
-            await self._send_location(location, current, keeping)
-            raise refusals.plain_refusal(refused[0], f"location {location}")
+        """Raises `LocationNotFound`, and `LocationInUse` while positions exist there or a pool names it."""
+        await self.setting_store.delete(SettingClass.LOCATION, location)
 
     async def location(self, location: str) -> Location:
         """The settings of a location. Raises `LocationNotFound`."""
-        for known in await self.locations():
-            if known.id == location:
-                return known
-        raise LocationNotFound(f"there is no location {location}")
+        return cast("Location", await self._find_setting(SettingClass.LOCATION, location))
 
     async def locations(self) -> list[Location]:
         """All locations, by id."""
-        # A task of its own: the client needs one, and a caller may step us without (`api/protocol.py`).
-        reading = settings.read_locations(self.dataset.topology)
-        return await asyncio.get_running_loop().create_task(reading)
+        return [cast("Location", found) for found in await self._list_settings(SettingClass.LOCATION)]
 
-    async def _send_location(
-        self, location: str, packed: bytes, partitions: Sequence[int] | None = None
-    ) -> list[Reply]:
-        chosen = range(self._partitions) if partitions is None else partitions
-        answers = await asyncio.gather(
-            *(self.dataset.commands[partition].save_location(location, packed) for partition in chosen)
-        )
-        return [Reply(*answer) for answer in answers]
+    # ---------------------------------------------------------------- pools
+
+    async def save_pool(self, pool: Pool) -> Pool:
+        """Creates or replaces a pool. Raises `InvalidRequest`, `LocationNotFound`."""
+        return await self.setting_store.save(pool)
+
+    async def delete_pool(self, pool: str) -> None:
+        """Raises `PoolNotFound`, and `PoolInUse` while a channel sells from it."""
+        await self.setting_store.delete(SettingClass.POOL, pool)
+
+    async def pool(self, pool: str) -> Pool:
+        """A pool. Raises `PoolNotFound`."""
+        return cast("Pool", await self._find_setting(SettingClass.POOL, pool))
+
+    async def pools(self) -> list[Pool]:
+        """All pools, by id."""
+        return [cast("Pool", found) for found in await self._list_settings(SettingClass.POOL)]
+
+    # ---------------------------------------------------------------- channels
+
+    async def save_channel(self, channel: Channel) -> Channel:
+        """Creates or replaces a channel. Raises `InvalidRequest`, `PoolNotFound`."""
+        return await self.setting_store.save(channel)
+
+    async def delete_channel(self, channel: str) -> None:
+        """Raises `ChannelNotFound`, and `ChannelInUse` while it has fences."""
+        await self.setting_store.delete(SettingClass.CHANNEL, channel)
+
+    async def channel(self, channel: str) -> Channel:
+        """A channel. Raises `ChannelNotFound`."""
+        return cast("Channel", await self._find_setting(SettingClass.CHANNEL, channel))
+
+    async def channels(self) -> list[Channel]:
+        """All channels, by id."""
+        return [cast("Channel", found) for found in await self._list_settings(SettingClass.CHANNEL)]
+
+    # ---------------------------------------------------------------- items
+
+    async def save_item(self, item: Item) -> Item:
+        """Creates or replaces an item's settings; GTINs get 14 digits. Positions without a policy of their
+        own follow its defaults. Raises `InvalidRequest`, also for a kit that would contain itself, or be
+        nested too deeply.
+        """
+        saved = await self.setting_store.save(item)
+        await self.defaults.follow_item(saved.sku)
+        return saved
+
+    async def delete_item(self, sku: str) -> None:
+        """Raises `ItemNotFound`, and `ItemInUse` while positions of it exist or a kit has it."""
+        await self.setting_store.delete(SettingClass.ITEM, sku)
+
+    async def item(self, sku: str) -> Item:
+        """The settings of an item. Raises `ItemNotFound`."""
+        return cast("Item", await self._find_setting(SettingClass.ITEM, sku))
+
+    async def items(self) -> list[Item]:
+        """All items that have settings, by SKU."""
+        return [cast("Item", found) for found in await self._list_settings(SettingClass.ITEM)]
+
+    # ---------------------------------------------------------------- reading
+
+    async def _find_setting(self, kind: SettingClass, name: str) -> Setting:
+        found = (await self.settings.latest()).stored[kind].get(name)
+        if found is None:
+            raise REFUSAL_ERRORS[FORMS[kind].not_found](f"there is no {FORMS[kind].word} {name}")
+        return found
+
+    async def _list_settings(self, kind: SettingClass) -> list[Setting]:
+        settings = await self.settings.latest()
+        return [settings.stored[kind][name] for name in settings.ids(kind)]

@@ -4,24 +4,32 @@ from collections.abc import Sequence
 from functools import lru_cache
 from re import compile as compile_pattern
 
-import msgspec
+from msgspec.structs import replace
 
 from engine import limits
 from engine.errors import InvalidRequest
-from engine.ids import reservation_id
-from engine.records import Detail, Plan, encode_detail, encode_plan
+from engine.nearby import MAX_RADIUS_KM
+from engine.records import (
+    Detail,
+    Plan,
+    Record,
+    build_reservation,
+    decode_detail,
+    decode_plan,
+    decode_tail,
+    encode_detail,
+    encode_plan,
+    first_head,
+    tail_size,
+)
 from engine.types import (
     Availability,
     Line,
     LocationAvailability,
-    Movement,
-    MovementKind,
-    MovementResult,
     Reservation,
     ReservationLine,
     State,
     Status,
-    Uncovered,
 )
 
 LOCATION_PATTERN = compile_pattern(r"[A-Za-z0-9._-]{1,64}")
@@ -50,6 +58,28 @@ def check_quantity(quantity: int, field: str) -> None:
     """Raises `InvalidRequest` unless the number is the quantity of a line."""
     if not 1 <= quantity <= limits.MAX_QUANTITY:
         raise InvalidRequest(field, f"a quantity is from 1 to {limits.MAX_QUANTITY}")
+
+
+def check_place(lat: float, lon: float, radius_km: float) -> None:
+    """Raises `InvalidRequest` unless the numbers are a place on earth and a distance."""
+    if not -90 <= lat <= 90:  # noqa: PLR2004 - the poles
+        raise InvalidRequest("?lat", "from -90 to 90")
+    if not -180 <= lon <= 180:  # noqa: PLR2004 - the date line
+        raise InvalidRequest("?lon", "from -180 to 180")
+    if not 0 < radius_km <= MAX_RADIUS_KM:
+        raise InvalidRequest("?radius_km", f"above 0, at the most {MAX_RADIUS_KM}")
+
+
+def check_reference(reference: str | None) -> None:
+    """Raises `InvalidRequest` for the reference of a document that is too long."""
+    if reference is not None and len(reference) > limits.MAX_REFERENCE_LENGTH:
+        raise InvalidRequest("/reference", f"at the most {limits.MAX_REFERENCE_LENGTH} characters")
+
+
+def check_moment(at_ms: int | None, field: str) -> None:
+    """Raises `InvalidRequest` for a time that is not from 1970 to 9999."""
+    if at_ms is not None and not 0 <= at_ms < limits.END_OF_TIME_MS:
+        raise InvalidRequest(field, "a time from 1970 to 9999")
 
 
 def check_lines(lines: Sequence[Line]) -> None:
@@ -94,17 +124,23 @@ def plan_lines(lines: Sequence[Line]) -> tuple[Plan, tuple[tuple[int, int], ...]
     return plan, () if len(positions) == len(lines) else tuple(shares)
 
 
+def check_choice(lines: Sequence[Line]) -> None:
+    """Raises `InvalidRequest` for what can choose nothing of any reservation."""
+    if not 1 <= len(lines) <= limits.MAX_LINES:
+        raise InvalidRequest("/lines", f"1 to {limits.MAX_LINES} lines, or none of the member for all")
+    for number, line in enumerate(lines):
+        check_quantity(line.quantity, f"/lines/{number}/quantity")
+
+
 def choose_positions(plan: Plan, lines: Sequence[Line]) -> tuple[tuple[int, int], ...]:
     """The positions of a plan that lines name, with their summed quantities.
 
     Raises `InvalidRequest` for a line that the reservation does not have.
     """
-    if not 1 <= len(lines) <= limits.MAX_LINES:
-        raise InvalidRequest("/lines", f"1 to {limits.MAX_LINES} lines, or none of the member for all")
+    check_choice(lines)
     known = {(position.sku, position.location): index for index, position in enumerate(plan.positions)}
     chosen: dict[int, int] = {}
     for number, line in enumerate(lines):
-        check_quantity(line.quantity, f"/lines/{number}/quantity")
         index = known.get((line.sku, line.location))
         if index is None:
             raise InvalidRequest(f"/lines/{number}", "the reservation has no line of this SKU and location")
@@ -132,6 +168,36 @@ def pack_detail(detail: Detail) -> bytes:
     return packed
 
 
+def first_lines(record: Record) -> tuple[Plan, Detail]:
+    """Plan and detail of a reservation as it was made."""
+    detail = record.detail
+    if detail.later is None:
+        return record.plan, detail
+    plan, shares = record.plan, detail.lines
+    if detail.later.first:
+        plan, shares = plan_lines([Line(*line) for line in detail.later.first])
+    return plan, replace(detail, lines=shares, later=None)
+
+
+def first_reservation(public_id: str, record: Record, *, replayed: bool) -> Reservation:
+    """A reservation as it was when it was made: what a repeated reserve answers."""
+    head = first_head(record.head, record.detail)
+    return build_reservation(public_id, head, *first_lines(record), replayed=replayed)
+
+
+def replayed_reservation(public_id: str, answer: bytes, record: Record) -> Reservation:
+    """A reservation as a remembered step left it; `record` is what it is by now."""
+    head, before = decode_tail(answer), answer[: len(answer) - tail_size(answer)]
+    if before:
+        plan, end = decode_plan(before)
+        detail = decode_detail(before[end:])
+    elif head.revision:
+        plan, detail = record.plan, record.detail
+    else:
+        plan, detail = first_lines(record)
+    return build_reservation(public_id, head, plan, detail, replayed=True)
+
+
 def new_reservation(
     public_id: str, lines: Sequence[Line], detail: Detail, epoch: int, seq: int, now_ms: int
 ) -> Reservation:
@@ -147,48 +213,6 @@ def new_reservation(
         detail.metadata,
         f"{epoch}.{seq}",
         [ReservationLine(line.sku, line.location, line.quantity, line.quantity, 0, 0, 0) for line in lines],
-    )
-
-
-def check_movement(movement: Movement) -> None:
-    """Raises `InvalidRequest` at the first field that breaks a rule."""
-    if not 1 <= len(movement.id) <= limits.MAX_OPERATION_ID_LENGTH:
-        raise InvalidRequest("/id", f"an operation id has 1 to {limits.MAX_OPERATION_ID_LENGTH} characters")
-    check_sku(movement.sku, "/sku")
-    check_location(movement.location, "/location")
-    if movement.kind is MovementKind.ADJUST:
-        if movement.quantity == 0 or abs(movement.quantity) > limits.MAX_QUANTITY:
-            raise InvalidRequest(
-                "/quantity", f"an adjustment is from 1 to {limits.MAX_QUANTITY}, either sign"
-            )
-    else:
-        check_quantity(movement.quantity, "/quantity")
-
-
-_encode_movement = msgspec.msgpack.Encoder().encode
-
-
-def encode_movement_detail(movement: Movement) -> bytes:
-    """What a movement's event carries beside its counters: kind, reason, reference, occurred_ms."""
-    return _encode_movement((movement.kind, movement.reason, movement.reference, movement.occurred_ms))
-
-
-def decode_movement_result(packed: bytes, *, replayed: bool = False) -> MovementResult:
-    """The result of a movement as `lua/movement.lua` packs it. Its epoch is that of the effect."""
-    seq, epoch = int.from_bytes(packed[:5], "little"), int.from_bytes(packed[5:7], "little")
-    uncovered = [
-        Uncovered(
-            reservation_id(int.from_bytes(packed[at : at + 2], "little"), packed[at + 2 : at + 14]),
-            int.from_bytes(packed[at + 14 : at + 20], "little"),
-        )
-        for at in range(21, len(packed), 20)
-    ]
-    return MovementResult(
-        int.from_bytes(packed[7:14], "little", signed=True),
-        int.from_bytes(packed[14:21], "little", signed=True),
-        f"{epoch}.{seq}",
-        uncovered,
-        replayed,
     )
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from engine.cards import place_of
 from engine.keys import route_of
-from engine.types import Line, Reservation, ReservationLine, State
+from engine.types import Line, Reservation, ReservationLine, ShortLine, State
 
 
 class Undecided(StrEnum):
@@ -36,11 +36,29 @@ ID, FINGERPRINT, TTL, ROUTE = slice(4, 16), slice(16, 24), slice(24, 28), slice(
 KIND_RESERVATION, KIND_BASKET, KIND_PART = 1, 10, 11
 VERSION_SIZE = 9
 """Of the version of the basket that a part follows: epoch (2), seq (7)."""
+_TERMS_MARK = 193
+"""No detail begins with it."""
 UNKNOWN_REVISION = 65_535
 """Stands for the revision of a record of which one knows nothing; what comes after 65534 is 0."""
+WITH_UNITS = frozenset((KIND_RESERVATION, KIND_PART))
+"""The kinds that hold units themselves: a basket leaves that to its parts."""
 _RESERVATIONS = {bytes((KIND_RESERVATION,)), bytes((KIND_BASKET,))}
 _HEAD = Layout("<7s7s6s6sHHHBBBB")
 _PROGRESS_COUNT_AT = -4
+
+
+class Later(Struct, frozen=True, array_like=True):
+    """What came to be known of a reservation after it was made."""
+
+    first: Sequence[tuple[str, int, str]] = ()
+    """The lines that it was made with, where it has others by now: SKU, quantity, location."""
+    ready_ms: int | None = None
+    """Since when its goods wait to be collected."""
+    short: Sequence[tuple[str, str, int, int]] = ()
+    """What was not found when it was picked: SKU, location, quantity, when."""
+
+
+NOTHING_LATER = Later()
 
 
 class Detail(Struct, frozen=True, array_like=True):
@@ -55,6 +73,7 @@ class Detail(Struct, frozen=True, array_like=True):
     """For each line its position and quantity, where lines share positions."""
     references: Sequence[tuple[int, str]] = ()
     """The references that commits gave in place of the first one, each with the revision it began."""
+    later: Later | None = None
 
 
 class Plan(Struct, frozen=True, gc=False):
@@ -87,6 +106,21 @@ class Head(Struct, frozen=True, gc=False):
     progress: tuple[tuple[int, int, int, int], ...]
 
 
+class Terms(Struct, frozen=True, gc=False):
+    """What scripts know of how a reservation's units were chosen: see `lua/lib/terms.lua`. `bound` has the
+    indexes of the positions that the caller named.
+    """
+
+    channel: str = ""
+    pools: tuple[str, ...] = ()
+    bound: tuple[int, ...] = ()
+
+
+NO_TERMS = Terms()
+NO_RULES = bytes((193, 3, 0, 0, 0))
+"""Terms that say nothing, of a reservation whose places were chosen by nobody's rules but the engine's."""
+
+
 class Record(Struct, frozen=True):
     """A reservation as it is stored. A part has the detail `NO_DETAIL`, and `follows`: epoch and sequence of
     what it knows of its basket.
@@ -98,6 +132,7 @@ class Record(Struct, frozen=True):
     plan: Plan
     detail: Detail
     follows: tuple[int, int] | None = None
+    terms: Terms = NO_TERMS
 
 
 NO_DETAIL = Detail(0, None, None, None, {})
@@ -105,6 +140,11 @@ NO_PLAN = Plan((), b"")
 # In one order of members, so that equal content is equal bytes.
 _encode_detail = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_detail = msgspec.msgpack.Decoder(Detail).decode
+
+
+def decode_detail(raw: bytes) -> Detail:
+    """What only the caller reads of a record, behind its terms. Raises `ValueError`, `DecodeError`."""
+    return _decode_detail(raw[decode_terms(raw)[1] :])
 
 
 class RecordParts(Struct, frozen=True, gc=False):
@@ -161,6 +201,34 @@ def decode_plan(raw: bytes, at: int = 0) -> tuple[Plan, int]:
 
 def encode_detail(detail: Detail) -> bytes:
     return _encode_detail(detail)
+
+
+def encode_terms(terms: Terms) -> bytes:
+    """Terms as a record has them: nothing where there are none."""
+    if terms == NO_TERMS:
+        return b""
+    parts = terms.channel.encode(), "\n".join(terms.pools).encode(), bytes(terms.bound)
+    body = b"".join(b"%c%b" % (len(part), part) for part in parts)
+    return b"%c%c%b" % (_TERMS_MARK, len(body), body)
+
+
+def has_terms(raw: bytes) -> bool:
+    """Whether bytes begin with terms."""
+    return raw[:1] == bytes((_TERMS_MARK,))
+
+
+def decode_terms(raw: bytes) -> tuple[Terms, int]:
+    """The terms that bytes begin with, and where they end."""
+    if not has_terms(raw):
+        return NO_TERMS, 0
+    parts, at = [], 2
+    for _ in range(3):
+        parts.append(raw[at + 1 : at + 1 + raw[at]])
+        at += 1 + raw[at]
+    if at != 2 + raw[1]:
+        raise ValueError("terms do not fill their place")
+    channel, pools, bound = parts
+    return Terms(channel.decode(), tuple(pools.decode().split("\n")) if pools else (), tuple(bound)), at
 
 
 def decode_tail(raw: bytes) -> Head:
@@ -250,8 +318,9 @@ def decode_record(raw: bytes) -> Record:
     route = int.from_bytes(raw[ROUTE], "little")
     head, rest = decode_tail(raw), raw[plan_end:blocks_at]
     if raw[0] == KIND_PART:
-        return Record(raw[0], route, head, plan, NO_DETAIL, decode_version(rest))
-    return Record(raw[0], route, head, plan, _decode_detail(rest))
+        terms, _ = decode_terms(rest[VERSION_SIZE:])
+        return Record(raw[0], route, head, plan, NO_DETAIL, decode_version(rest), terms)
+    return Record(raw[0], route, head, plan, decode_detail(rest), None, decode_terms(rest)[0])
 
 
 def is_reservation(raw: bytes) -> bool:
@@ -318,7 +387,15 @@ def build_reservation(
         f"{head.changed_epoch}.{head.changed_seq}",
         lines,
         replayed,
+        *_marks_of(detail),
     )
+
+
+def _marks_of(detail: Detail) -> tuple[int | None, Sequence[ShortLine]]:
+    """Since when it is ready, and what was not found."""
+    if detail.later is None:
+        return None, ()
+    return detail.later.ready_ms, [ShortLine(*one) for one in detail.later.short]
 
 
 def reference_at(detail: Detail, revision: int) -> str | None:

@@ -13,7 +13,7 @@ from engine import limits, planner, refusals
 from engine.baskets import Baskets, Sought
 from engine.commands import Answered, AnsweredMany, Reply, Resolution
 from engine.dataset import Dataset
-from engine.errors import BincardError, InvalidRequest, Refused, ReservationNotFound
+from engine.errors import BincardError, IdempotencyMismatch, InvalidRequest, Refused, ReservationNotFound
 from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
 from engine.lane import Answer
 from engine.outcomes import Outcome
@@ -32,7 +32,6 @@ from engine.records import (
     build_reservation,
     decode_record,
     decode_tail,
-    first_head,
     is_reservation,
 )
 from engine.sweep import sweep
@@ -54,7 +53,7 @@ class Known(Struct, frozen=True, gc=False):
     """When, by the monotonic clock. Once the retention has passed since, the id may have begun a new life."""
 
 
-class _Asked(Struct, frozen=True, gc=False):
+class Asked(Struct, frozen=True, gc=False):
     """A reserve, ready to be sent."""
 
     partition: int
@@ -80,7 +79,7 @@ class _Step(Struct, frozen=True, gc=False):
     mark: bytes
 
 
-_Sent = TypeVar("_Sent", Known, _Asked)
+_Sent = TypeVar("_Sent", Known, Asked)
 
 
 class Reservations(Places):
@@ -121,7 +120,7 @@ class Reservations(Places):
         """Reserves that have nothing to do with one another, in few script calls; for each, in order, what
         `reserve` would have returned or raised. Half the cost of as many calls of `reserve`.
         """
-        asked: list[_Asked | Exception] = []
+        asked: list[Asked | Exception] = []
         for one in requests:
             try:
                 asked.append(
@@ -267,7 +266,7 @@ class Reservations(Places):
         channel: str | None,
         metadata: Mapping[str, object] | None,
         caller: str,
-    ) -> _Asked:
+    ) -> Asked:
         """A reserve as it is sent. Raises `InvalidRequest`."""
         planner.check_lines(lines)
         if not 1 <= ttl_seconds <= limits.MAX_TTL_SECONDS:
@@ -282,7 +281,8 @@ class Reservations(Places):
                 planner.pack_detail(detail),
             )
         )
-        partition, is_apart = plan.route % self._partitions, self.baskets.is_apart(plan)
+        partition = plan.route % self._partitions
+        is_apart = self.baskets.is_apart(plan, partition)
         operation, mark = self._ids.of_request(caller, op_id), fingerprint(body)
         argument = self.dataset.commands[partition].encode_reserve(
             operation,
@@ -291,9 +291,9 @@ class Reservations(Places):
             len(plan.positions),
             kind=KIND_BASKET if is_apart else KIND_RESERVATION,
         )
-        return _Asked(partition, operation, mark, lines, plan, detail, argument, is_apart)
+        return Asked(partition, operation, mark, lines, plan, detail, argument, is_apart)
 
-    async def _reserve_bound(self, asked: _Asked) -> Reservation:
+    async def _reserve_bound(self, asked: Asked) -> Reservation:
         """A reserve in a data set of several partitions: its operation id may have been used in another."""
         ttl_seconds = asked.detail.ttl_seconds
         async with self.baskets.bound(asked.operation, asked.mark, asked.partition, ttl_seconds=ttl_seconds):
@@ -301,22 +301,15 @@ class Reservations(Places):
                 return await self._reserve_basket(asked)
             return await self._reserved(asked, await self._send_reserve(asked))
 
-    async def _reserve_basket(self, asked: _Asked) -> Reservation:
+    async def _reserve_basket(self, asked: Asked) -> Reservation:
         found = await self.baskets.seek(Sought(asked.partition, asked.operation, asked.argument, asked.plan))
         if found.record is None:
             raise await self._refusal("reserve", found.reply, asked.plan, asked.detail.lines)
-        head = found.record.head
         public_id = reservation_id(asked.plan.route, asked.operation)
         self.metrics.count("reserve", Outcome.HELD if found.is_new else Outcome.REPLAYED)
-        return build_reservation(
-            public_id,
-            first_head(head, found.record.detail),
-            found.record.plan,
-            found.record.detail,
-            replayed=not found.is_new,
-        )
+        return planner.first_reservation(public_id, found.record, replayed=not found.is_new)
 
-    async def _reserve_apart(self, asked: Sequence[_Asked | Exception]) -> list[Reservation | Exception]:
+    async def _reserve_apart(self, asked: Sequence[Asked | Exception]) -> list[Reservation | Exception]:
         """Many reserves in a data set of several partitions."""
         waiting = [self._reserve_bound(one) for one in asked if not isinstance(one, Exception)]
         reserved = iter(await asyncio.gather(*waiting, return_exceptions=True))
@@ -328,31 +321,31 @@ class Reservations(Places):
             results.append(result)
         return results
 
-    def _send_reserve(self, asked: _Asked) -> Answered:
+    def _send_reserve(self, asked: Asked) -> Answered:
         return self.dataset.commands[asked.partition].reserve(asked.argument, len(asked.plan.positions))
 
-    async def _reserved(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
+    async def _reserved(self, asked: Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
         """What became of a reserve. Raises the refusal."""
         while answered[3] == _OVERDUE:
             await sweep(self.dataset.commands[asked.partition])
             answered = await self._send_reserve(asked)
+        if answered[3] == _FLOATING:
+            return await self._make_way(asked)
         if type(answered[3]) is int:
             self.metrics.count("reserve", Outcome.HELD)
             return self._new_reservation(asked, answered)
         reply = Reply(*answered)
         if reply.answer[0] == b"replayed":
-            record = decode_record(reply.answer[1])
             self.metrics.count("reserve", Outcome.REPLAYED)
-            return build_reservation(
-                reservation_id(asked.plan.route, asked.operation),
-                first_head(record.head, record.detail),
-                record.plan,
-                record.detail,
-                replayed=True,
-            )
+            public_id = reservation_id(asked.plan.route, asked.operation)
+            return planner.first_reservation(public_id, decode_record(reply.answer[1]), replayed=True)
         raise await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
 
-    def _new_reservation(self, asked: _Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
+    async def _make_way(self, asked: Asked) -> Reservation:
+        """Holds lines that fit only if others move: see `engine.sourcing`."""
+        raise NotImplementedError
+
+    def _new_reservation(self, asked: Asked, answered: tuple[int, int, int, Answer]) -> Reservation:
         now_ms, epoch, _, seq = answered
         assert type(seq) is int
         public_id = reservation_id(asked.plan.route, asked.operation)
@@ -378,8 +371,12 @@ class Reservations(Places):
         known = self._what_is_known(reservation)
         if known.revision == UNKNOWN_REVISION and (lines is not None or reference is not None):
             known = await self._find_known(reservation, known)
+        asked = b""
+        if lines is not None:
+            planner.check_choice(lines)
+            asked = planner.plan_lines(lines)[0].packed
         while True:
-            chosen = planner.choose_positions(known.plan, lines) if lines is not None else ()
+            known, chosen, missing = await self._choose(reservation, known, lines, op_id)
             choice = planner.encode_choice(chosen) if chosen else _ALL if chooses else b""
             following, rest = known.detail, b""
             if reference is not None:
@@ -389,18 +386,50 @@ class Reservations(Places):
             if op_id is not None:
                 operation = self._ids.of_request(caller, op_id)
                 told = b"" if reference is None else b"\1" + reference.encode()
-                mark = fingerprint(b"".join((verb.encode(), known.operation, flags, choice, told)))
+                mark = fingerprint(b"".join((verb.encode(), known.operation, flags, asked, told)))
             step = _Step(verb, reservation, known, chosen, b"".join((flags, choice, rest)), operation, mark)
-            if operation is NO_OPERATION or self._partitions == 1:
-                done = await self._take_step(step, following if rest else None)
-            else:
-                async with self.baskets.bound(operation, mark, known.partition):
-                    done = await self._take_step(step, following if rest else None)
-                if isinstance(done, Known):
-                    await self.baskets.unbind(operation, mark, known.partition)
+            try:
+                done = await self._take_bound_step(step, following if rest else None)
+            except IdempotencyMismatch:
+                raise
+            except Refused:
+                if missing is not None:
+                    raise missing from None
+                raise
             if isinstance(done, Reservation):
                 return done
+            if missing is not None:
+                raise missing
             known = done
+
+    async def _take_bound_step(self, step: _Step, following: Detail | None) -> Reservation | Known:
+        if step.operation is NO_OPERATION or self._partitions == 1:
+            return await self._take_step(step, following)
+        partition = step.known.partition
+        async with self.baskets.bound(step.operation, step.mark, partition):
+            done = await self._take_step(step, following)
+        if isinstance(done, Known):
+            await self.baskets.unbind(step.operation, step.mark, partition)
+        return done
+
+    async def _choose(
+        self, reservation: str, known: Known, lines: Sequence[Line] | None, op_id: str | None
+    ) -> tuple[Known, Sequence[tuple[int, int]], InvalidRequest | None]:
+        """The positions that lines name, and what is known of the reservation by then. Where it does not have
+        them, it may have had them when the same request came first: the error is raised if it is no repeat.
+        """
+        if lines is None:
+            return known, (), None
+        while True:
+            try:
+                return known, planner.choose_positions(known.plan, lines), None
+            except InvalidRequest as error:
+                found = await self._find_known(reservation, known)
+                if found.revision == known.revision:
+                    if op_id is None or not known.revision:
+                        raise
+                    return replace(known, revision=UNKNOWN_REVISION), _ANY_CHOICE, error
+                known = found
 
     async def _take_step(self, step: _Step, following: Detail | None) -> Reservation | Known:
         """A step on a reservation; or what is known of it by now, where it must be asked again. `following`
@@ -482,29 +511,35 @@ class Reservations(Places):
             else:
                 # Its busy days are over: whoever comes back to it gets the record with the answer.
                 self._known.pop(reservation, None)
-            await self._tell_parts(verb, known, known.plan, head)
+            await self._tell_parts(verb, reservation, known.plan, head)
             return build_reservation(reservation, head, known.plan, known.detail)
         word = answer[0]
         if type(word) is int:
             record = self._learn(reservation, known, answer[1])
             self.metrics.count(verb, _SUCCESS[verb])
-            await self._tell_parts(verb, known, record.plan, record.head)
+            await self._tell_parts(verb, reservation, record.plan, record.head)
             return build_reservation(reservation, record.head, record.plan, record.detail)
         if word in _REPEATS:
-            plan, detail = known.plan, known.detail
+            self.metrics.count(verb, Outcome.REPLAYED)
             if len(answer) > 2:  # noqa: PLR2004 - word, tail, and the record of who does not know it
                 record = self._learn(reservation, known, answer[2])
-                plan, detail = record.plan, record.detail
-            self.metrics.count(verb, Outcome.REPLAYED)
-            return build_reservation(reservation, decode_tail(answer[1]), plan, detail, replayed=True)
+                return planner.replayed_reservation(reservation, answer[1], record)
+            head = decode_tail(answer[1])
+            if head.revision == known.revision:
+                return build_reservation(reservation, head, known.plan, known.detail, replayed=True)
+            record = await self._find(reservation, known.partition, known.operation)
+            return planner.replayed_reservation(reservation, answer[1], record)
         if known.revision == UNKNOWN_REVISION:
             known = await self._find_known(reservation, known)
         raise await self._refusal(verb, reply, known.plan, known.detail.lines, chosen)
 
-    async def _tell_parts(self, verb: Resolution, known: Known, plan: Plan, head: Head) -> None:
+    async def _tell_parts(self, verb: str, reservation: str, plan: Plan, head: Head) -> None:
         """Of a basket over several partitions the parts follow; an extension moves no units."""
-        if self._partitions > 1 and verb != "extend" and self.baskets.is_apart(plan):
-            await self.baskets.tell(known.partition, known.operation, plan, head)
+        if self._partitions == 1 or verb == "extend":
+            return
+        route, operation = self._routed(reservation)
+        if self.baskets.is_apart(plan, route % self._partitions):
+            await self.baskets.tell(route, operation, plan, head)
 
     async def _refusal(
         self,
@@ -523,18 +558,21 @@ class Reservations(Places):
             case Outcome.EXCEEDS_OPEN_QUANTITY:
                 return refusals.excess_refusal(reply, plan, chosen)
             case Outcome.SKU_NOT_FOUND | Outcome.NOT_STOCKED:
-                existing = {location.id for location in await self.locations()}
+                existing = (await self.settings.latest()).locations
                 return refusals.missing_refusal(reply, plan, existing)
             case _:
                 return refusals.state_refusal(reply)
 
     # ---------------------------------------------------------------- what a process knows
 
-    def _route(self, reservation: str) -> tuple[int, bytes]:
+    def _routed(self, reservation: str) -> tuple[int, bytes]:
         routed = parse_reservation_id(reservation)
         if routed is None:
-            raise _not_found(reservation)
-        route, operation = routed
+            raise not_found(reservation)
+        return routed
+
+    def _route(self, reservation: str) -> tuple[int, bytes]:
+        route, operation = self._routed(reservation)
         return route % self._partitions, operation
 
     def _what_is_known(self, reservation: str) -> Known:
@@ -570,10 +608,10 @@ class Reservations(Places):
     async def _find(self, reservation: str, partition: int, operation: bytes) -> Record:
         _, _, _, (_, raw) = await self.dataset.commands[partition].find(operation)
         if not is_reservation(raw):
-            raise _not_found(reservation)
+            raise not_found(reservation)
         record = decode_record(raw)
         if isinstance(record.head.state, Undecided):
-            raise _not_found(reservation)
+            raise not_found(reservation)
         return record
 
     async def _find_known(self, reservation: str, known: Known) -> Known:
@@ -618,8 +656,10 @@ _UNKNOWN_POSITIONS = 4
 """What a reservation of which we know nothing is taken to touch."""
 _NO_ANSWER = ReservationNotFound("not asked")
 _ALL = planner.encode_choice(())
+_ANY_CHOICE = ((0, 1),)
+"""Of a record whose revision nobody has seen: answered where it is a repeat, else found to be out of date."""
 _NO_MARK = bytes(FINGERPRINT_SIZE)
-_OVERDUE, _STALE = [b"overdue"], [b"stale"]
+_OVERDUE, _STALE, _FLOATING = [b"overdue"], [b"stale"], [b"floating"]
 _REPEATS = {b"replayed", b"repeated"}
 _SUCCESS: dict[str, Outcome] = {
     "commit": Outcome.COMMITTED,
@@ -635,5 +675,6 @@ def _refer(detail: Detail, revision: int, reference: str) -> Detail:
     return replace(detail, references=(*detail.references, (revision, reference)))
 
 
-def _not_found(reservation: str) -> ReservationNotFound:
+def not_found(reservation: str) -> ReservationNotFound:
+    """The refusal of an id that names nothing."""
     return ReservationNotFound(f"there is no reservation {reservation[:64]}")

@@ -36,27 +36,33 @@ async def sweep(commands: Commands, *, memories: bool = False) -> Swept:
         watch.skew = (await commands.pace(0))[3][0]
     sent_at = 0.0 if watch is None else watch.read()
     now_ms, _, _, (count, more, repairs) = await commands.expire(limits.SWEEP_IDS)
-    if watch is not None and (step := watch.compare(now_ms, sent_at)):
-        await _set_right(commands, watch, step)
+    # Where another sweep has forgotten the skew meanwhile, the answer is no beginning for its watch.
+    if watch is not None and watch.skew is not None and (step := watch.compare(now_ms, sent_at)):
+        await _set_right(commands, watch, step, (now_ms, sent_at))
     if watch is not None and more and not watch.is_trusted:
         # What is due by the clock alone waits for a watch; so do we, and ask not too often.
         await asyncio.sleep(PROBATION_PAUSE_SECONDS)
     return Swept(count, more == 0, repairs == 1)
 
 
-async def _set_right(commands: Commands, watch: Watch, step: int) -> None:
-    """The server's clock made a step: engine time shall not."""
-    assert watch.skew is not None
+async def _set_right(commands: Commands, watch: Watch, step: int, seen: tuple[int, float]) -> None:
+    """The server's clock made a step: engine time shall not. `seen` is the answer that showed it."""
+    known = watch.skew
+    assert known is not None
     ahead, least = (step, 0) if step > 0 else (0, watch.horizon())
     sent_at = watch.read()
-    now_ms, _, _, (skew, is_ours) = await commands.pace(watch.skew, ahead=ahead, least=least)
+    now_ms, _, _, (skew, is_ours) = await commands.pace(known, ahead=ahead, least=least)
     if is_ours:
-        log.warning("the server's clock made a step of %+d ms; engine time does not", skew - watch.skew)
+        log.warning("the server's clock made a step of %+d ms; engine time does not", skew - known)
         watch.skew = skew
         if step < 0:
             watch.follow(now_ms, sent_at)
     elif skew != watch.skew:
         watch.forget()
+    elif skew == known and least:
+        # The clock came back by itself, and engine time had stood still: it shall go on from there, or holds
+        # of these moments are short. To a watch that goes on from there the next answer is a step ahead.
+        watch.follow(*seen)
 
 
 async def sweep_all(commands: Commands, *, memories: bool = False) -> int:
@@ -66,3 +72,10 @@ async def sweep_all(commands: Commands, *, memories: bool = False) -> int:
         swept = await sweep(commands, memories=memories)
         count, is_done = count + swept.count, swept.is_done
     return count
+
+
+async def trim_some(commands: Commands) -> int:
+    """Forgets the old history of the next positions; how many movements. Raises as `sweep` does."""
+    _, _, _, (count, last) = await commands.trim(commands.trimmed)
+    commands.trimmed = last
+    return int(count)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LUA = Path("engine") / "lua"
 EQUIVALENT = ROOT / "tests" / "lua" / "equivalent_mutants.toml"
-COPIED = ("engine", "tests", "pyproject.toml")
+COPIED = ("engine", "scripts", "tests", "pyproject.toml")
 # The tests that know an include best; a verb's own are named after it.
 TESTS_OF = {
     "lib/claims": "claims",

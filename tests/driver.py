@@ -11,6 +11,7 @@ from typing import cast
 from redis.cluster import RedisCluster
 
 from engine import (
+    Count,
     Inventory,
     Line,
     Location,
@@ -23,15 +24,22 @@ from engine import (
     keys,
 )
 from engine.dataset import open_dataset
-from engine.errors import ExceedsOpenQuantity, InsufficientStock, ReservationNotFound, SkuNotFound
+from engine.errors import (
+    ExceedsOpenQuantity,
+    InsufficientStock,
+    InvalidRequest,
+    ReservationNotFound,
+    SkuNotFound,
+)
 from engine.ids import keeper_of, part_id, reservation_id
 from engine.script import Library, assemble, read_sources
+from engine.types import Move
 from tests.model import (
+    NOTHING_FURTHER,
     Answer,
     Booked,
     Call,
     Lines,
-    Model,
     Place,
     Policy,
     Position,
@@ -40,6 +48,8 @@ from tests.model import (
     Units,
     Verb,
 )
+from tests.model_changes import ChangingModel
+from tests.model_facts import FACTS
 from tests.servers import Control
 
 CLOCK_KEY = "test:clock:"
@@ -55,7 +65,7 @@ local function read_clock()
 end
 """
 _HEAD = "<BHH3s3s"
-_FORMATS = ("<4i", "<28s", "<8i", "<56s")
+_FORMATS = ("<4i", "<28s", "<12i", "<84s")
 _NUMBER_SIZE, _CLAIM_SIZE = 7, 12
 
 
@@ -105,13 +115,14 @@ class Shop:
         self.partitions = partitions
         self.inventory = inventory
         self.names: dict[str, str] = {}
-        self.model = Model(
+        self.model = ChangingModel(
             set(LOCATIONS),
             RETENTION_SECONDS * 1000,
             lambda sku: keys.partition_of(sku, partitions),
             START_MS,
             self._keeper_of,
             sequences=dict.fromkeys(range(partitions), len(LOCATIONS)),
+            rank=lambda key: inventory.dataset.ids.of_movement("", key),
         )
 
     def _keeper_of(self, of_movement: bool, key: str) -> int:
@@ -149,19 +160,16 @@ class Shop:
             return await self._send(call, inventory)
         except Refused as refused:
             return tell_refusal(refused)
+        except InvalidRequest:
+            return Refusal("invalid_request")
         finally:
             # Where the parts of a basket follow slowly, its caller is answered before.
             await inventory.baskets.close()
 
     async def _send(self, call: Call, inventory: Inventory) -> Answer:
         lines = None if call.lines is None else [Line(*line) for line in call.lines]
-        if call.verb in {"receive", "sale", "adjust"}:
-            assert lines
-            assert call.key is not None
-            (line,) = lines
-            kind = MovementKind(call.verb)
-            movement = Movement(call.key, kind, line.sku, line.location, line.quantity)
-            return self._tell_movement(await inventory.record(movement))
+        if call.verb in FACTS:
+            return self._tell_movement(await send_fact(call, inventory))
         if call.verb == "reserve":
             assert lines
             assert call.key is not None
@@ -181,6 +189,13 @@ class Shop:
                 reference=call.reference,
                 op_id=call.key,
             )
+        elif call.verb == "move":
+            assert lines
+            moves = [Move(line.sku, line.location, call.target, line.quantity) for line in lines]
+            told = await inventory.move(target, moves, op_id=call.key or "unknown")
+        elif call.verb == "replace":
+            assert lines
+            told = await inventory.replace_lines(target, lines, op_id=call.key)
         elif call.verb == "extend":
             told = await inventory.extend(target, call.ttl_seconds, op_id=call.key)
         else:
@@ -193,7 +208,10 @@ class Shop:
         names = {public: name for name, public in self.names.items()}
         uncovered = tuple((names[broken.reservation], broken.quantity) for broken in result.uncovered)
         version = sequence_of(result.version)
-        return Booked(result.on_hand, result.available, version, uncovered, result.replayed)
+        ignored = None if result.ignored is None else result.ignored.value
+        return Booked(
+            result.on_hand, result.available, version, uncovered, result.replayed, result.effect, ignored
+        )
 
     async def compare_reservation(self, name: str) -> None:
         """A reservation reads as the model has it."""
@@ -323,6 +341,30 @@ async def send_together(shop: Shop, calls: list[Call]) -> list[Answer]:
     return list(await asyncio.gather(*(shop.send(call) for call in calls)))
 
 
+async def send_fact(call: Call, inventory: Inventory) -> MovementResult:
+    """Tells a fact."""
+    assert call.lines
+    assert call.key is not None
+    ((sku, quantity, location),) = call.lines
+    if call.verb == "count":
+        assert call.occurred_ms is not None
+        return await inventory.count(Count(call.key, sku, location, quantity, call.occurred_ms))
+    if call.verb == "set":
+        return await inventory.set_on_hand(sku, location, quantity, expected=None, op_id=call.key)
+    return await inventory.record(
+        Movement(
+            call.key,
+            MovementKind(call.verb),
+            sku,
+            location,
+            quantity,
+            occurred_ms=call.occurred_ms,
+            condition=call.condition or None,
+            to_condition=call.to_condition or None,
+        )
+    )
+
+
 def sequence_of(version: str) -> int:
     """The sequence number of a version, which here is always of the first epoch."""
     epoch, sequence = version.split(".")
@@ -390,7 +432,8 @@ def decode_card(packed: bytes) -> Card:
                 for cut in range(0, len(wide), _NUMBER_SIZE)
             ]
         on_hand, held, allocated, unsellable, *settings = numbers
-        positions[names[1:end].decode()] = Position(on_hand, held, allocated, Policy(unsellable, *settings))
+        policy = Policy(unsellable, *(settings[:4] or (0, 0, 0, 0)), tuple(settings[4:]) or NOTHING_FURTHER)
+        positions[names[1:end].decode()] = Position(on_hand, held, allocated, policy)
         names, at = names[end + 3 :], at + calcsize(_FORMATS[form])
     return Card(int.from_bytes(first, "little"), int.from_bytes(block, "little"), positions, packed[at:])
 
@@ -411,6 +454,7 @@ def encode_card(card: Card) -> bytes:
             position.policy.backorder_limit,
             position.policy.fenced,
             position.policy.low_stock,
+            *position.policy.further,
         )
         for position in card.positions.values()
     )
@@ -420,7 +464,7 @@ def encode_card(card: Card) -> bytes:
 
 def fact(verb: str, key: str, sku: str, quantity: int, location: str) -> Call:
     """A movement as a call."""
-    assert verb in {"receive", "sale", "adjust"}
+    assert verb in FACTS
     return Call(cast("Verb", verb), key, ((sku, quantity, location),))
 
 

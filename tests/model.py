@@ -10,8 +10,11 @@ a reader, a request that would be refused for lack of stock, or the sweeper itse
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from tests.model_facts import FACTS, HISTORY_MS, FactBook
 
 Place = tuple[str, str]
 """A position: SKU and location."""
@@ -19,7 +22,10 @@ Place = tuple[str, str]
 Lines = tuple[tuple[str, int, str], ...]
 """SKU, quantity and location of each line."""
 
-Verb = Literal["reserve", "commit", "release", "extend", "fulfil", "cancel", "receive", "sale", "adjust"]
+Verb = Literal[
+    *("reserve", "commit", "release", "extend", "fulfil", "cancel", "move", "replace"),
+    *("receive", "sale", "return", "adjust", "condition", "count", "set"),
+]
 
 MAX_ON_HAND = 10**15
 
@@ -40,6 +46,13 @@ class Call:
     fulfil: bool = False
     retake: bool = False
     reference: str | None = None
+    occurred_ms: int | None = None
+    """When a fact happened; None is now."""
+    condition: str = ""
+    to_condition: str = ""
+    """What the goods of a fact are in, and for `condition` what they come into; no name: sellable."""
+    target: str = ""
+    """Where a move goes."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +80,17 @@ class Told:
 
 @dataclass(frozen=True)
 class Booked:
-    """The answer to a fact. `uncovered` names reservations and units, newest promise first."""
+    """The answer to a fact. `uncovered` names reservations and units, newest promise first; `effect` is what
+    it did to on_hand.
+    """
 
     on_hand: int
     available: int
     version: int
     uncovered: tuple[tuple[str, int], ...] = ()
     replayed: bool = False
+    effect: int = 0
+    ignored: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,15 +113,20 @@ class RefusedError(Exception):
         self.refusal = Refusal(word, version, tuple(named))
 
 
+NOTHING_FURTHER = (0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Settings of a position that no verb writes yet."""
+    """What withholds units of a position from sale, or allows more to be sold than there are."""
 
     unsellable: int = 0
     safety_stock: int = 0
     backorder_limit: int = 0
     fenced: int = 0
     low_stock: int = 0
+    further: tuple[int, int, int, int] = NOTHING_FURTHER
+    """Inbound, flags, floating, preordered."""
 
 
 @dataclass
@@ -146,7 +168,9 @@ class Position:
             return "in_stock"
         if self.available > 0:
             return "low_stock"
-        return "backorder" if self.promisable > 0 else "out_of_stock"
+        if self.promisable > 0:
+            return "backorder"
+        return "preorder" if self.policy.further[0] > self.policy.further[3] else "out_of_stock"
 
 
 @dataclass
@@ -252,7 +276,12 @@ class Model:
     requests: dict[tuple[int, str], Memory] = field(default_factory=dict)
     facts: dict[tuple[int, str], Memory] = field(default_factory=dict)
     sequences: dict[int, int] = field(default_factory=dict)
+    expected: dict[Place, dict[bytes, int]] = field(default_factory=dict)
+    """Position → source → units that it will bring."""
     bonds: dict[tuple[bool, str], Bond] = field(default_factory=dict)
+    rank: Callable[[str], bytes] = str.encode
+    """By the key of a count: which of two of one moment is the newer one."""
+    book: FactBook = field(default_factory=FactBook)
 
     # ---------------------------------------------------------------- what callers do
 
@@ -260,7 +289,7 @@ class Model:
         """Decides a request."""
         try:
             with self._bound(call):
-                if call.verb in {"receive", "sale", "adjust"}:
+                if call.verb in FACTS:
                     return self._record(call)
                 try:
                     return self._decide(call)
@@ -437,7 +466,7 @@ class Model:
             ):
                 position.held += after.held - before.held
                 position.allocated += after.committed - before.committed
-                position.on_hand -= after.fulfilled - before.fulfilled
+                self._leave(place, reservation.name, after.fulfilled - before.fulfilled)
                 moved.add(self.partition(place[0]))
             reservation.parts[place] = replace(share)
         for partition in moved:
@@ -446,7 +475,7 @@ class Model:
     @contextmanager
     def _bound(self, call: Call) -> Iterator[None]:
         """Binds a request's key where its keeper is another partition than that of its effect."""
-        of_movement = call.verb in {"receive", "sale", "adjust"}
+        of_movement = call.verb in FACTS
         partition = self._partition_of(call)
         if call.key is None or partition < 0 or self.keeper(of_movement, call.key) == partition:
             held = self.bonds.get((of_movement, call.key or ""))
@@ -455,7 +484,7 @@ class Model:
             yield
             return
         bound, bond = (of_movement, call.key), self.bonds.get((of_movement, call.key))
-        content = partition, replace(call, key=None)
+        content = partition, _content_of(call)
         is_alive = bond is not None and bond.until_ms > self.now_ms
         is_kept = self.is_kept(call.key, of_movement=of_movement)
         if is_kept and not (is_alive and bond is not None and bond.content == content):
@@ -512,16 +541,11 @@ class Model:
                 return replace(memory.answer, replayed=True)
             if memory is not None or call.key in self.reservations:
                 raise RefusedError("idempotency_mismatch", None)
+        if call.verb not in {"move", "replace"} and not reservation.shares.keys() >= (chosen or {}).keys():
+            raise RefusedError("invalid_request", None)
         if self._is_repeat(call, reservation):
             return reservation.told(replayed=True)
-        verb = {
-            "commit": self._commit,
-            "release": self._release,
-            "extend": self._extend,
-            "fulfil": self._fulfil,
-            "cancel": self._cancel,
-        }[call.verb]
-        verb(call, reservation, chosen)
+        self._verb(call)(call, reservation, chosen)
         self._close(reservation, call.verb)
         if call.verb != "extend":
             self._follow(reservation)
@@ -532,6 +556,16 @@ class Model:
             forget_ms = max(self.now_ms, last_ms) + self.retention_ms
             self.requests[partition, call.key] = Memory(content, answer, forget_ms)
         return answer
+
+    def _verb(self, call: Call) -> Callable[[Call, Reservation, Mapping[Place, int] | None], None]:
+        """What a request does to a reservation."""
+        return {
+            "commit": self._commit,
+            "release": self._release,
+            "extend": self._extend,
+            "fulfil": self._fulfil,
+            "cancel": self._cancel,
+        }[call.verb]
 
     def _is_repeat(self, call: Call, reservation: Reservation) -> bool:
         """Whether the whole reservation already is as asked, by the same verb."""
@@ -633,7 +667,7 @@ class Model:
         position = self.positions[place]
         position.held -= units if source == "held" else 0
         position.allocated += units * ((goal == "committed") - (source == "committed"))
-        position.on_hand -= units if goal == "fulfilled" else 0
+        self._leave(place, reservation.name, units if goal == "fulfilled" else 0)
 
     def _close(self, reservation: Reservation, verb: str) -> None:
         """Numbers the effect, and notes who took the last held and the last open unit."""
@@ -670,29 +704,89 @@ class Model:
     def _record(self, call: Call) -> Booked:
         assert call.key is not None
         assert call.lines
-        ((sku, units, location),) = call.lines
-        partition = self.partition(sku)
+        ((sku, _, location),) = call.lines
+        place, partition, content = (sku, location), self.partition(sku), _content_of(call)
         memory = self.facts.get((partition, call.key))
         if memory is not None:
-            if memory.content != (call.verb, call.lines):
+            if memory.content != content:
                 raise RefusedError("idempotency_mismatch", None)
             assert isinstance(memory.answer, Booked)
             return replace(memory.answer, replayed=True)
         version = self.sequence(partition)
         if location not in self.locations:
             raise RefusedError("location_not_found", version)
-        change = -units if call.verb == "sale" else units
-        before = self.positions.get((sku, location), Position()).on_hand
-        if abs(before + change) > MAX_ON_HAND:
+        position = self.positions.get(place, Position())
+        if self._is_in_history(call, place):
+            # Its key was forgotten: answered as things stand.
+            return Booked(position.on_hand, position.available, version, replayed=True)
+        before, came, book = position.on_hand, self._units_of(call), deepcopy(self.book)
+        ignored = self._enter(call, place, came)
+        on_hand = self.book.on_hand(place)
+        if abs(on_hand) > MAX_ON_HAND:
+            self.book = book
             raise RefusedError("quantity_out_of_range", version)
-        position = self.positions.setdefault((sku, location), Position())
-        position.on_hand += change
-        uncovered = self._uncovered((sku, location), position.shortfall) if change < 0 else ()
-        answer = Booked(position.on_hand, position.available, self._next(partition), uncovered)
-        self.facts[partition, call.key] = Memory(
-            (call.verb, call.lines), answer, self.now_ms + self.retention_ms
+        self.positions[place] = position
+        position.on_hand, effect = on_hand, on_hand - before
+        unsellable = self._change_condition(call, place, came)
+        uncovered = self._uncovered(place, position.shortfall) if effect < unsellable else ()
+        answer = Booked(
+            position.on_hand, position.available, self._next(partition), uncovered, False, effect, ignored
         )
+        self.facts[partition, call.key] = Memory(content, answer, self.now_ms + self.retention_ms)
         return answer
+
+    def _is_in_history(self, call: Call, place: Place) -> bool:
+        moment = call.occurred_ms
+        is_old = moment is not None and moment <= self.now_ms - self.retention_ms
+        return is_old and (place, moment, call.key) in self.book.known
+
+    def _units_of(self, call: Call) -> int:
+        """What came or went with a movement."""
+        assert call.lines
+        units = call.lines[0][1]
+        return {"sale": -units, "condition": 0}.get(call.verb, units)
+
+    def _enter(self, call: Call, place: Place, came: int) -> str | None:
+        """Puts a fact into the book; why it changes nothing, if so."""
+        assert call.lines
+        assert call.key is not None
+        units, newest, now_ms = call.lines[0][1], self.book.newest(place), self.now_ms
+        if call.verb == "set":
+            self.book.set(place, now_ms, units)
+            return None
+        if call.verb != "count":
+            is_past = call.occurred_ms is not None and call.occurred_ms < now_ms
+            at_ms = (call.occurred_ms if is_past else None) or self.book.now_for(place, now_ms)
+            self.book.come(place, at_ms, came, call.key)
+            self.book.known.add((place, at_ms, call.key))
+            return "counted_since" if came and newest and at_ms <= newest.at_ms else None
+        assert call.occurred_ms is not None
+        at_ms, rank = min(call.occurred_ms, now_ms - 1), self.rank(call.key)
+        self.book.known.add((place, at_ms, call.key))
+        if newest and (at_ms, rank) <= newest[:2]:
+            return "counted_since"
+        if at_ms < now_ms - HISTORY_MS:
+            return "too_old"
+        self.book.count(place, at_ms, rank, units)
+        return None
+
+    def _change_condition(self, call: Call, place: Place, came: int) -> int:
+        """By how many more units are unsellable."""
+        assert call.lines
+        changes: tuple[tuple[str, int], ...] = ((call.condition, came),)
+        if call.verb == "condition":
+            units = call.lines[0][1]
+            changes = ((call.condition, -units), (call.to_condition, units))
+        change = self.book.change_condition(place, changes)
+        position = self.positions[place]
+        position.policy = replace(position.policy, unsellable=position.policy.unsellable + change)
+        return change
+
+    def _leave(self, place: Place, name: str, units: int) -> None:
+        """Goods of a reservation leave."""
+        if units:
+            self.book.come(place, self.now_ms, -units, name)
+            self.positions[place].on_hand -= units
 
     def _uncovered(self, place: Place, shortfall: int) -> tuple[tuple[str, int], ...]:
         holders = [
@@ -711,7 +805,7 @@ class Model:
     # ---------------------------------------------------------------- inside
 
     def _partition_of(self, call: Call) -> int:
-        if call.verb in {"reserve", "receive", "sale", "adjust"}:
+        if call.verb in {"reserve", *FACTS}:
             assert call.lines
             return self.partition(call.lines[0][0])
         reservation = self.reservations.get(call.reservation)
@@ -723,6 +817,24 @@ class Model:
     def _next(self, partition: int) -> int:
         self.sequences[partition] = self.sequence(partition) + 1
         return self.sequences[partition]
+
+
+def _content_of(call: Call) -> Call:
+    """What is compared of a request under a key that was used."""
+    if call.verb not in FACTS:
+        return replace(call, key=None)
+    said = call.occurred_ms, call.condition, call.to_condition
+    return Call(call.verb, None, call.lines, "", 0, False, False, False, None, *said)
+
+
+def expect(model: Model, place: Place, source: bytes, units: int) -> None:
+    """A source will bring so many units to a position, which is made if it is not there."""
+    position = model.positions.setdefault(place, Position())
+    expected = model.expected.setdefault(place, {})
+    expected[source] = units
+    further = sum(expected.values()), *position.policy.further[1:]
+    position.policy = replace(position.policy, further=further)
+    model._next(model.partition(place[0]))
 
 
 def _sum_lines(lines: Lines) -> dict[Place, int]:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from engine import keys
-from engine.commands import Commands
+from engine.commands import Commands, Replan
 from engine.errors import REFUSAL_ERRORS
-from engine.lane import Script
-from engine.outcomes import REFUSALS, Outcome
+from engine.lane import Script, bulk
+from engine.outcomes import OF_DOCUMENTS, REFUSALS, Outcome
 from engine.script import assemble, library, read_sources
+from engine.types import Supply, SupplyKind
 
 LUA = Path(__file__).resolve().parent.parent / "engine" / "lua"
 INCLUDES, VERBS = read_sources()
@@ -24,7 +25,7 @@ SHARED = set.intersection(*(set(header.includes) for header in library().verbs.v
 MOST_NAMES = 200
 """How many local names Lua allows at one place."""
 
-READS = {"HEXISTS", "HGET", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
+READS = {"HEXISTS", "HGET", "HGETALL", "HMGET", "INFO", "TIME", "ZRANGE", "ZSCORE"}
 WRITES = {"HDEL", "HINCRBY", "HSET", "XADD", "ZADD", "ZREM"}
 FLAGS = {"allow-oom", "no-writes"}
 P = 7
@@ -35,8 +36,24 @@ KEYS = {
     "due": keys.due(P),
     "log": keys.log(P),
     "locations": keys.locations(P),
+    "pools": keys.pools(P),
+    "channels": keys.channels(P),
+    "items": keys.items(P),
+    "named": keys.named(P),
+    "changes": keys.changes(P),
     "stock": keys.stock(P),
     "stocked": keys.stocked(P),
+    "wanted": keys.wanted(P),
+    "moves": keys.moves(P),
+    "counts": keys.counts(P),
+    "conditions": keys.conditions(P),
+    "fenced": keys.fenced(P),
+    "find": keys.find(P),
+    "found": keys.found(P),
+    "inbound": keys.inbound(P),
+    "documents": keys.documents(P),
+    "defaults": keys.defaults(P),
+    "inheriting": keys.inheriting(P),
 }
 TYPES = {
     "meta": "hash",
@@ -44,19 +61,41 @@ TYPES = {
     "due": "zset",
     "log": "stream",
     "locations": "hash",
+    "pools": "hash",
+    "channels": "hash",
+    "items": "hash",
+    "named": "hash",
+    "changes": "zset",
     "stock": "hash",
     "stocked": "hash",
+    "defaults": "hash",
+    "inheriting": "zset",
+    "wanted": "hash",
+    "moves": "zset",
+    "counts": "hash",
+    "conditions": "hash",
+    "fenced": "hash",
+    "find": "zset",
+    "found": "hash",
+    "inbound": "hash",
+    "documents": "hash",
 }
-FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
 NOT_ANSWERED = {
     # Words that a verb's functions could answer and that it never does, with the reason.
+    "source": {"reservation_not_found": "a hold that lapses is there"},
+    "plan": {"insufficient_stock": "that is what the candidates tell"},
     "commit": {"not_committed": "a held reservation can be committed"},
     "release": {"not_committed": "a held reservation can be released"},
     "extend": {
         "not_committed": "a held reservation can be extended",
         "repeated": "none of its own",
         "exceeds_open_quantity": "none of its own",
+    },
+    "replan": {
+        "not_committed": "a held reservation can have other lines",
+        "already_committed": "and so can a committed one",
     },
     "fulfil": {"already_committed": "a committed reservation can be fulfilled"},
     "cancel": {"already_committed": "a committed reservation can be cancelled"},
@@ -73,7 +112,7 @@ def without_comments(source: str) -> str:
 
 
 def functions_of(source: str) -> dict[str, str]:
-    """The text of each function at the top of a file."""
+    """The text of each function at the top of a file; one that stands in a table is named with it."""
     return {found[1]: found[0] for found in FUNCTION.finditer(without_comments(source))}
 
 
@@ -83,13 +122,14 @@ def names_of(source: str) -> set[str]:
     found = {
         name for line in re.findall(r"^local ([\w, ]+)", code, re.MULTILINE) for name in line.split(", ")
     }
-    return {name.strip() for name in found} | set(functions_of(source))
+    return {name.strip() for name in found} | {name for name in functions_of(source) if "." not in name}
 
 
 def words_in(code: str) -> set[str]:
     """Every name that code mentions, strings and fields left out."""
     bare = re.sub(r"'[^'\n]*'", "''", code)
-    return set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)", bare)) - {"redis"}
+    in_tables = re.findall(r"(?<![\w.])([A-Z]+\.[a-z]\w*)", bare)
+    return {*re.findall(r"(?<![\w.])([A-Za-z_]\w*)", bare), *in_tables} - {"redis"}
 
 
 def functions_for(verb: str) -> dict[str, str]:
@@ -265,6 +305,7 @@ async def call_all() -> dict[str, Script]:
     for verb in ("commit", "release", "extend", "fulfil", "cancel"):
         await commands.resolve(verb, bytes(12), b"")
         await commands.resolve_many(verb, [(bytes(12), 0, 1)], b"")[0][1]
+    await commands.replan(Replan(bytes(12), (1, 2), bytes(3), [], b""))
     await commands.open_basket(reserve, 1)
     await commands.hold_part(reserve, 1)
     await commands.decide(bytes(12), (1, 2), hold=True)
@@ -276,10 +317,25 @@ async def call_all() -> dict[str, Script]:
     await commands.expire(1)
     await commands.forget(1)
     await commands.find(bytes(12))
+    await commands.index(b"", b"1-1", [b"a"], [b"b"])
     await commands.carry(bytes(12), 0, 0, b"", 1)
-    await commands.movement(commands.encode_movement(bytes(12), bytes(8), 1, "L", "a", b""))
-    await commands.save_location("L", b"")
+    await commands.movement(bulk(b""))
+    await commands.record_count(bulk(b""))
+    await commands.opening(b"")
+    await commands.trim(b"")
+    await commands.save_setting(1, "L", b"")
+    await commands.save_policy("a", "L", (1, 2, 3))
+    await commands.inherit("a", "L")
+    await commands.save_fence("web", "a", "L", 1, spills=True, used=0)
+    await commands.source(b"", 1)
+    await commands.plan(b"", 1, swept=False)
     await commands.cards("a", swept=False)
+    expected = Supply(bytes(12), 1, 0, SupplyKind.PURCHASE)
+    await commands.supply(bytes(12), bytes(8), expected, "L", "a", received=0)
+    await commands.supplies("a", swept=False)
+    await commands.save_document(bytes(12), b"content", version=0, is_pending=False)
+    await commands.find_document(bytes(12), bytes(12))
+    await commands.outbox(1, 0)
     await commands.take_over()
     await commands.pace(0)
     assert all(len(unpack(argument)) == 1 for _, argument in recorder.calls)
@@ -351,7 +407,8 @@ def test_every_refusal_is_answered_by_a_script() -> None:
     """No word is left over in `Outcome` that nothing answers."""
     answered = {word for header in library().verbs.values() for word in header.answers}
     lane = {"overloaded", "memory_full", "replicas_unavailable", "storage_unavailable", "unconfirmed"}
-    assert set(Outcome) == answered | lane
+    assert set(Outcome) == answered | lane | OF_DOCUMENTS
+    assert not answered & OF_DOCUMENTS
 
 
 @every_verb

@@ -82,6 +82,17 @@ def test_locations_and_items(stub: StubServer, tmp_path: Path) -> None:
     assert report.stopped == "this server does not offer items yet"
 
 
+def test_pools_and_channels(stub: StubServer, tmp_path: Path) -> None:
+    """Lists in cells, buffers in JSON Lines."""
+    pools = put(tmp_path, "pools.csv", "id,locations\nonline,s1;w1\nempty,\n")
+    report = load("pools", pools, url=stub.url, progress=False)
+    assert stub.sales["pools"] == {"online": {"locations": ["s1", "w1"]}}
+    assert errors(report) == [(3, "locations")]
+    channels = put(tmp_path, "channels.jsonl", '{"id":"web","pools":["online"],"buffer":{"units":2}}\n')
+    assert load("channels", channels, url=stub.url, progress=False).ok
+    assert stub.sales["channels"] == {"web": {"pools": ["online"], "buffer": {"units": 2}}}
+
+
 def test_unknown_columns_and_formats_are_named(
     stub: StubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

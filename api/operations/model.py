@@ -13,6 +13,7 @@ Example = Mapping[str, Any]
 SKU = {"type": "string", "minLength": 1, "maxLength": limits.MAX_SKU_LENGTH, "pattern": SKU_PATTERN}
 LOCATION = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
 RESERVATION = {"type": "string", "pattern": "^r_[A-Za-z0-9_-]{20}$"}
+TEXT = {"type": "string", "maxLength": 255}
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
 
 READ = ("storage_unavailable", "overloaded", "internal_error")
@@ -37,6 +38,8 @@ class Parameter(Struct, frozen=True):
     meaning: str
     example: object = None
     repeats: bool = False
+    is_required: bool = False
+    """Those of the path are, whatever this says."""
 
 
 class Operation(Struct, frozen=True, kw_only=True):

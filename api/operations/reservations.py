@@ -4,7 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from api import schemas
-from api.operations.model import READ, RESERVATION, RESOLVED, WRITE, Example, Operation, Parameter
+from api.operations.model import (
+    CURSOR,
+    LIMIT,
+    LOCATION,
+    READ,
+    RESERVATION,
+    RESOLVED,
+    SKU,
+    TEXT,
+    WRITE,
+    Example,
+    Operation,
+    Parameter,
+)
+from engine import State
 
 _LINE = {"sku": "A-1", "quantity": 2, "location": "s7"}
 HELD: Example = {
@@ -63,7 +77,9 @@ RESERVATIONS = (
         name="reserve",
         tag="Reservations",
         summary="Hold goods",
-        description="All lines or none. A refusal names every line that is short.",
+        description="All lines or none. A refusal names every line that is short. With `from_inbound` units "
+        "that are not there may be promised of what is inbound at a location; the answer then tells when "
+        "they will be there. Lines whose SKUs lie in several partitions are promised of what is there alone.",
         key="required",
         body=schemas.ReserveBody,
         request_example={"lines": [_LINE], "ttl_seconds": 900, "owner": "cart-81"},
@@ -83,9 +99,77 @@ RESERVATIONS = (
             "sku_not_found",
             "not_stocked",
             "pool_not_found",
+            "channel_not_found",
             "insufficient_stock",
             *WRITE,
         ),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/plans",
+        name="plan_reservation",
+        tag="Reservations",
+        summary="Ask what a reserve would do, and why",
+        description=(
+            "Decides as a reserve would now, and holds nothing. Every location that could be asked is "
+            "listed, the preferred first, with why it was or was not chosen."
+        ),
+        body=schemas.PlanBody,
+        request_example={"lines": [{"sku": "A-1", "quantity": 2}], "channel": "web", "sourcing": "priority"},
+        answers={200: schemas.PlanAnswer},
+        answer_example={
+            "can_reserve": True,
+            "version": "1.1042",
+            "lines": [
+                {
+                    "sku": "A-1",
+                    "requested": 2,
+                    "quantity": 2,
+                    "locations": [
+                        {
+                            "location": "s7",
+                            "quantity": 2,
+                            "available": 5,
+                            "reason": "chosen",
+                            "distance_km": None,
+                        }
+                    ],
+                }
+            ],
+        },
+        problems=(
+            "sku_not_found",
+            "not_stocked",
+            "pool_not_found",
+            "channel_not_found",
+            "invalid_request",
+            *READ,
+        ),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/reservations",
+        name="list_reservations",
+        tag="Reservations",
+        summary="Find reservations",
+        description=(
+            "Those that meet everything asked, the newest first; all where nothing is asked. Whatever was "
+            "answered before is in the list. Finished reservations are listed as long as they are "
+            "remembered. Go on until `next_cursor` is null: a page may have fewer items than asked for "
+            "before that."
+        ),
+        parameters=(
+            Parameter("owner", "query", TEXT, "Of this owner.", "cart-81"),
+            Parameter("reference", "query", TEXT, "With this reference now.", "order-7"),
+            Parameter("sku", "query", SKU, "With a line of this SKU."),
+            Parameter("location", "query", LOCATION, "With a line at this location."),
+            Parameter("state", "query", {"type": "string", "enum": list(State)}, "In this state now."),
+            Parameter("limit", "query", LIMIT, "Items of a page."),
+            CURSOR,
+        ),
+        answers={200: schemas.ReservationsAnswer},
+        answer_example={"items": [HELD], "next_cursor": None},
+        problems=("invalid_request", *READ),
     ),
     Operation(
         method="GET",
@@ -93,11 +177,16 @@ RESERVATIONS = (
         name="get_reservation",
         tag="Reservations",
         summary="A reservation as it stands",
-        parameters=(_ID,),
+        description="With `promises` each line tells how many open units of its SKU and location are not "
+        "there yet, and when the supply comes that covers the last of them: a view as of this moment.",
+        parameters=(
+            _ID,
+            Parameter("promises", "query", {"type": "boolean"}, "When its goods will be there as well."),
+        ),
         answers={200: schemas.ReservationAnswer},
         answer_example=HELD,
         # `batch` is no id, yet an address.
-        problems=("reservation_not_found", "method_not_allowed", *READ),
+        problems=("invalid_request", "reservation_not_found", "method_not_allowed", *READ),
     ),
     _resolution(
         "commit",

@@ -7,22 +7,19 @@ the hot routes, so that both lanes refuse and answer in the same way.
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qs
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from api import hot
 from api.codec import encode
+from api.finding import read_limit as read_limit  # noqa: PLC0414 - routes find it here
+from api.finding import read_values
 from api.front import MAX_BODY_BYTES, check_media_types, problem_answer, read_body
 from api.problems import ProblemError
-from engine import InvalidRequest
 
 Handler = Callable[[Request], Awaitable[Response]]
 Decoded = TypeVar("Decoded")
-MAX_LIMIT = 1000
-DEFAULT_LIMIT = 100
-LIMIT_DIGITS = 4
 
 
 class Route(NamedTuple):
@@ -70,6 +67,35 @@ async def read_json(request: Request, decode: Callable[[bytes], Decoded]) -> Dec
     return decode(await read_body(request.receive))
 
 
+async def read_json_or_nothing(
+    request: Request, decode: Callable[[bytes], Decoded], nothing: Decoded
+) -> Decoded:
+    """The body, decoded, or what stands for none."""
+
+    def decode_if_any(body: bytes) -> Decoded:
+        return decode(body) if body.strip() else nothing
+
+    return await read_json(request, decode_if_any)
+
+
+def sent_key(request: Request) -> str | None:
+    """The idempotency key, where one was sent."""
+    return asked(request).key()
+
+
+def required_key(request: Request) -> str:
+    """The idempotency key. Raises `idempotency_key_missing`."""
+    key = sent_key(request)
+    if key is None:
+        raise ProblemError("idempotency_key_missing", "send an Idempotency-Key header")
+    return key
+
+
+def replay_headers(replayed: bool) -> dict[str, str]:  # noqa: FBT001 - it says what it is
+    """The header of an answer that was given before."""
+    return {"Idempotent-Replayed": "true"} if replayed else {}
+
+
 def path_value(request: Request, name: str) -> str:
     """A parameter of the path, percent-decoded only now: until here a slash in it was no separator."""
     return hot.segment(request.path_params[name])
@@ -77,24 +103,7 @@ def path_value(request: Request, name: str) -> str:
 
 def query_values(request: Request, *allowed: str) -> dict[str, str]:
     """The parameters of the query. Raises `InvalidRequest` for one that is unknown or comes twice."""
-    try:
-        given = parse_qs(asked(request).query.decode("ascii"), keep_blank_values=True, errors="strict")
-    except (UnicodeError, ValueError) as error:
-        raise InvalidRequest("", "the query is percent-encoded UTF-8") from error
-    for name, values in given.items():
-        if name not in allowed:
-            raise InvalidRequest(f"?{name}", "there is no such parameter")
-        if len(values) > 1:
-            raise InvalidRequest(f"?{name}", "send it once")
-    return {name: values[0] for name, values in given.items()}
-
-
-def read_limit(query: Mapping[str, str]) -> int:
-    """How many items a page has. Raises `InvalidRequest`."""
-    limit = hot.read_number(query.get("limit", str(DEFAULT_LIMIT)), LIMIT_DIGITS)
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest("?limit", f"a whole number from 1 to {MAX_LIMIT}")
-    return limit
+    return read_values(asked(request).query, *allowed)
 
 
 def json_response(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
@@ -102,9 +111,14 @@ def json_response(status: int, content: object, headers: Mapping[str, str] | Non
     return Response(encode(content), status, headers, "application/json")
 
 
+def entity_tag(tagged: object) -> str:
+    """The entity tag of what callers compare."""
+    return f'"{blake2b(encode(tagged), digest_size=8).hexdigest()}"'
+
+
 def tagged_response(request: Request, content: object, tagged: object) -> Response:
     """An answer with an entity tag made of the part of it that callers compare; 304 where they know it."""
-    tag = f'"{blake2b(encode(tagged), digest_size=8).hexdigest()}"'
+    tag = entity_tag(tagged)
     known = asked(request).headers.get(b"if-none-match")
     if known is not None and hot.matches(known, tag.encode()):
         return Response(status_code=304, headers={"ETag": tag})

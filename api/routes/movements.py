@@ -1,17 +1,18 @@
-"""Movements: facts about goods that came, went or were found to differ."""
+"""Facts: goods that came, went or were found to differ, and counts."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
 
-from api.codec import decode_movements
+from api.codec import decode_counts, decode_movements
 from api.problems import ProblemError, as_logged_problem
 from api.routes.exchange import Route, asked, check_request, json_response, query_values, read_json
-from api.schemas import MovementAnswer, MovementBody, UncoveredAnswer
-from engine import InvalidRequest, Inventory, Movement, MovementResult
-from engine.planner import check_movement
+from api.schemas import CountBody, MovementAnswer, MovementBody, UncoveredAnswer
+from engine import Count, InvalidRequest, Inventory, Movement, MovementResult
+from engine.moves import check_count, check_movement
 
 CONCURRENT_MOVEMENTS = 512
 """Movements of one request that wait for the server at a time: four full script calls. More would not be
@@ -19,6 +20,8 @@ faster, and would make the promises of others wait behind them.
 """
 NAMED_ERRORS = 20
 """Invalid movements that one answer names."""
+Told = Sequence[MovementResult | BaseException]
+_Fact = TypeVar("_Fact", Movement, Count)
 
 
 class Movements:
@@ -29,7 +32,10 @@ class Movements:
 
     def routes(self) -> Sequence[Route]:
         """What these handlers answer."""
-        return (Route(("POST",), "/v1/stock/movements", self.record),)
+        return (
+            Route(("POST",), "/v1/stock/movements", self.record),
+            Route(("POST",), "/v1/stock/counts", self.count),
+        )
 
     async def record(self, request: Request) -> Response:
         """Records each movement by itself, those of one SKU in the order given. Where one cannot be read,
@@ -39,23 +45,39 @@ class Movements:
         query_values(request)
         body = await read_json(request, decode_movements)
         movements = as_movements(body.movements)
-        results: list[MovementAnswer] = []
-        for first in range(0, len(movements), CONCURRENT_MOVEMENTS):
-            some = movements[first : first + CONCURRENT_MOVEMENTS]
-            try:
-                found = await self._inventory.record_many(some)
-            except Exception as error:  # noqa: BLE001 - each movement ends with a result of its own
-                found = [error] * len(some)
-            results += [_told(index, one, request) for index, one in enumerate(found, first)]
-        return json_response(207, {"results": results})
+        return await _record_all(request, "movements", movements, self._inventory.record_many)
+
+    async def count(self, request: Request) -> Response:
+        """The same for counts."""
+        check_request(request)
+        query_values(request)
+        body = await read_json(request, decode_counts)
+        counts = [_as_count(one) for one in body.counts]
+        _check_all("counts", counts, check_count)
+        return await _record_all(request, "counts", counts, self._inventory.count_many)
+
+
+async def _record_all(
+    request: Request,
+    name: str,
+    facts: Sequence[_Fact],
+    record: Callable[[Sequence[_Fact]], Awaitable[Told]],
+) -> Response:
+    results: list[MovementAnswer] = []
+    for first in range(0, len(facts), CONCURRENT_MOVEMENTS):
+        some = facts[first : first + CONCURRENT_MOVEMENTS]
+        try:
+            found = await record(some)
+        except Exception as error:  # noqa: BLE001 - each fact ends with a result of its own
+            found = [error] * len(some)
+        results += [_told(index, name, one, request) for index, one in enumerate(found, first)]
+    return json_response(207, {"results": results})
 
 
 def as_movements(bodies: Sequence[MovementBody]) -> list[Movement]:
     """The facts that bodies tell. Raises `invalid_request` naming every field that breaks a rule."""
-    movements, errors = [], []
-    for index, body in enumerate(bodies):
-        occurred = body.occurred_at
-        movement = Movement(
+    movements = [
+        Movement(
             body.id,
             body.kind,
             body.sku,
@@ -63,37 +85,54 @@ def as_movements(bodies: Sequence[MovementBody]) -> list[Movement]:
             body.quantity,
             body.reason,
             body.reference,
-            None if occurred is None else int(occurred.timestamp() * 1000),
+            None if body.occurred_at is None else _milliseconds(body.occurred_at),
+            body.condition,
+            body.to_condition,
+            body.reservation,
         )
-        try:
-            check_movement(movement)
-        except InvalidRequest as error:
-            errors.append({"pointer": f"/movements/{index}{error.field}", "detail": error.remedy})
-        movements.append(movement)
-    if errors:
-        raise _invalid(errors)
+        for body in bodies
+    ]
+    _check_all("movements", movements, check_movement)
     return movements
 
 
-def _invalid(errors: list[dict[str, Any]]) -> ProblemError:
-    detail = f"{errors[0]['pointer']}: {errors[0]['detail']}"
-    if len(errors) > 1:
-        detail += f"; {len(errors)} movements are not valid, none is recorded"
-    return ProblemError("invalid_request", detail, errors=errors[:NAMED_ERRORS])
+def _as_count(body: CountBody) -> Count:
+    moment = _milliseconds(body.counted_at)
+    return Count(body.id, body.sku, body.location, body.quantity, moment, body.reason, body.reference)
 
 
-def _told(index: int, found: MovementResult | BaseException, request: Request) -> MovementAnswer:
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _check_all(name: str, facts: Sequence[_Fact], check: Callable[[_Fact], None]) -> None:
+    """Raises `invalid_request` naming every fact that breaks a rule."""
+    errors: list[dict[str, Any]] = []
+    for index, fact in enumerate(facts):
+        try:
+            check(fact)
+        except InvalidRequest as error:
+            errors.append({"pointer": f"/{name}/{index}{error.field}", "detail": error.remedy})
+    if errors:
+        detail = f"{errors[0]['pointer']}: {errors[0]['detail']}"
+        if len(errors) > 1:
+            detail += f"; {len(errors)} {name} are not valid, none is recorded"
+        raise ProblemError("invalid_request", detail, errors=errors[:NAMED_ERRORS])
+
+
+def _told(index: int, name: str, found: MovementResult | BaseException, request: Request) -> MovementAnswer:
     if isinstance(found, MovementResult):
-        return _recorded(index, found)
+        return recorded(index, found)
     if not isinstance(found, Exception):
         raise found
     of_front = asked(request)
     problem = as_logged_problem(found, of_front.request_id)
-    document = problem.document(f"{of_front.path}#/movements/{index}", of_front.request_id)
+    document = problem.document(f"{of_front.path}#/{name}/{index}", of_front.request_id)
     return MovementAnswer(index, problem.status, body=document)
 
 
-def _recorded(index: int, result: MovementResult) -> MovementAnswer:
+def recorded(index: int, result: MovementResult) -> MovementAnswer:
+    """The result of a fact that was recorded."""
     return MovementAnswer(
         index,
         200,
@@ -101,5 +140,7 @@ def _recorded(index: int, result: MovementResult) -> MovementAnswer:
         available=result.available,
         version=result.version,
         uncovered=msgspec.convert(result.uncovered, list[UncoveredAnswer], from_attributes=True),
+        effect=result.effect,
+        ignored=result.ignored,
         replayed=result.replayed,
     )

@@ -1,27 +1,35 @@
-"""Stock: the counters of positions."""
+"""Stock: the counters of positions, what they are set to, and what happened to them."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from fastapi import Request, Response
+from msgspec.structs import asdict
 
-from api.codec import format_time
+from api.codec import decode_set, format_time
+from api.problems import ProblemError
 from api.routes.exchange import (
     Route,
+    asked,
     check_request,
+    entity_tag,
     json_response,
     path_value,
     query_values,
+    read_json,
+    read_limit,
     tagged_response,
 )
-from api.schemas import HolderAnswer, PositionAnswer
+from api.schemas import HappeningAnswer, PositionAnswer, SetAnswer, UncoveredAnswer
 from engine import Inventory, Position
-from engine.errors import NotStocked
-from engine.explain import Holder, holders
+from engine.errors import NotStocked, SkuNotFound
+from engine.facts import NO_STATE
+from engine.types import Happening
 
 
 class Stock:
-    """Reads counters."""
+    """Reads and sets counters."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
@@ -31,7 +39,8 @@ class Stock:
         return (
             Route(("GET", "HEAD"), "/v1/stock/{sku}", self.positions),
             Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}", self.position),
-            Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}/holders", self.holders),
+            Route(("PUT",), "/v1/stock/{sku}/{location}", self.set_on_hand),
+            Route(("GET", "HEAD"), "/v1/stock/{sku}/{location}/movements", self.history),
         )
 
     async def positions(self, request: Request) -> Response:
@@ -55,25 +64,66 @@ class Stock:
         answer = _as_answer(found[0])
         return tagged_response(request, answer, _counters(answer))
 
-    async def holders(self, request: Request) -> Response:
-        """Who holds the position's units, newest promise first. Reads all claims on the SKU twice."""
+    async def set_on_hand(self, request: Request) -> Response:
+        """Sets on_hand as of now, if the position still is as its caller saw it (`If-Match`)."""
         check_request(request)
         query_values(request)
+        wanted = asked(request).headers.get(b"if-match")
+        if wanted is None:
+            raise ProblemError(
+                "precondition_required", "send If-Match with the ETag of the position, or * to set it anyhow"
+            )
+        body = await read_json(request, decode_set)
+        sku, location = path_value(request, "sku"), path_value(request, "location")
+        expected = None if wanted.strip() == b"*" else await self._expect(sku, location, wanted)
+        key = asked(request).key()
+        result = await self._inventory.set_on_hand(
+            sku, location, body.quantity, expected=expected, reason=body.reason, op_id=key
+        )
+        (found,) = await self._inventory.stock(sku, locations=(location,))
+        answer = SetAnswer(
+            **asdict(_as_answer(found)),
+            uncovered=msgspec.convert(result.uncovered, list[UncoveredAnswer], from_attributes=True),
+        )
+        headers = {"ETag": entity_tag(_counters(_as_answer(found)))}
+        if result.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return json_response(200, answer, headers)
+
+    async def _expect(self, sku: str, location: str, wanted: bytes) -> str:
+        """The counters that the position has now, where their tag is one of those that are wanted."""
+        try:
+            found = await self._inventory.stock(sku, locations=(location,))
+        except SkuNotFound:
+            found = []
+        for position in found:
+            tag = entity_tag(_counters(_as_answer(position))).encode()
+            if tag in [part.strip() for part in wanted.split(b",")]:
+                return position.state
+        # Whoever repeats a request that took effect is answered as then: the script knows.
+        return NO_STATE
+
+    async def history(self, request: Request) -> Response:
+        """What happened to a position, newest first."""
+        check_request(request)
+        query = query_values(request, "limit", "cursor")
         sku, name = path_value(request, "sku"), path_value(request, "location")
+        limit = read_limit(query)
         location = await self._inventory.location(name)
-        found = await holders(self._inventory, sku, location.id)
-        return json_response(200, {"holders": [_as_holder(holder) for holder in found]})
+        if not await self._inventory.stock(sku, locations=(location.id,)):
+            raise NotStocked(f"{sku} at {name}")
+        page = await self._inventory.history(sku, location.id, limit=limit, cursor=query.get("cursor"))
+        movements = [_as_happening(happening) for happening in page.happenings]
+        return json_response(200, {"movements": movements, "next_cursor": page.cursor})
 
 
-def _as_holder(holder: Holder) -> HolderAnswer:
-    return HolderAnswer(
-        reservation=holder.reservation,
-        state=holder.state,
-        held=holder.held,
-        allocated=holder.allocated,
-        owner=holder.owner,
-        reference=holder.reference,
-        expires_at=None if holder.expires_ms is None else format_time(holder.expires_ms),
+def _as_happening(happening: Happening) -> HappeningAnswer:
+    told = asdict(happening)
+    occurred_ms, recorded_ms = told.pop("occurred_ms"), told.pop("recorded_ms")
+    return HappeningAnswer(
+        occurred_at=format_time(occurred_ms),
+        recorded_at=None if recorded_ms is None else format_time(recorded_ms),
+        **told,
     )
 
 
@@ -83,8 +133,7 @@ def _as_answer(position: Position) -> PositionAnswer:
         on_hand=position.on_hand,
         held=position.held,
         allocated=position.allocated,
-        # Conditions come with the verb that changes them; until then no unit can be in one.
-        unsellable={},
+        unsellable=dict(position.conditions),
         safety_stock=position.safety_stock,
         backorder_limit=position.backorder_limit,
         fenced=position.fenced,

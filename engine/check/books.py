@@ -59,6 +59,8 @@ class Life(Struct):
     expires_ms: int = 0
     told: int = 0
     """The latest version of it that a caller was told."""
+    seen: tuple[int, str, dict[str, tuple[int, int, int, int]]] | None = None
+    """Of one whose lines may change: the latest version that was told, its state and its units by SKU."""
     touched: int = 0
     """When the last operation that changed it began."""
     last: int = NOBODY
@@ -82,6 +84,10 @@ class Books:
         """Reservations that are not known and that something may have happened to."""
         self.positions: dict[str, dict[str, Position]] = {}
         self.version = begin
+        self.loose = set[str]()
+        """SKUs whose units may be promised at other locations than anybody was told."""
+        self.has_floats = False
+        """Whether there are holds that others may re-bind, by effects that no answer tells."""
         self.holes = set[int]()
         self._between: dict[int, int] = {}
         """Holes of which nothing tells whether they belong to the epoch before or after them, by sequence."""
@@ -425,7 +431,7 @@ class Books:
             )
 
     def _is_judged(self, position: Position) -> bool:
-        return self.counts_numbers and position.is_judged
+        return self.counts_numbers and position.is_judged and position.sku not in self.loose
 
     def _check_promise(self, position: Position, version: int, operation: int) -> None:
         """No promise may take what is not there."""
@@ -505,6 +511,9 @@ class Books:
         """A refusal for lack of stock names what was there."""
         self.findings.counts["refusals judged: insufficient_stock"] += 1
         for shortage in short:
+            if shortage.location is None:
+                # Of all locations of a pool: what each of them had is not told.
+                continue
             position = self.position(shortage.sku, shortage.location)
             if not self._is_judged(position):
                 continue
@@ -579,7 +588,8 @@ class Books:
         """Effects that nothing in the history explains."""
         counts = self.findings.counts
         counts["effects without an answer"] += len(self.holes)
-        if not (self.is_whole and self.counts_numbers) or len(self.holes) <= self.unseen:
+        is_counted = self.is_whole and self.counts_numbers and not self.has_floats
+        if not is_counted or len(self.holes) <= self.unseen:
             return
         first = ", ".join(map(show, sorted(self.holes)[:5]))
         self.findings.blame(

@@ -15,7 +15,7 @@ from time import monotonic
 import msgspec
 from msgspec import Struct
 
-from engine.check import reading
+from engine.check import reading, wider
 from engine.check.books import SECOND, SEQ_BITS, SEQUENCES, Books, Life, show
 from engine.check.findings import Findings, Violation, reference
 from engine.check.lives import RESOLVING, View
@@ -25,6 +25,7 @@ from engine.check.requests import (
     answer_of,
     content_of,
     deadline_of,
+    is_plain,
     location_of,
     number_of,
     places_of,
@@ -34,16 +35,33 @@ from engine.check.requests import (
     sum_told,
     view_told,
 )
+from engine.check.wider import CHANGING, COUNTING, POLICIES
 from engine.events import parse_version
 from engine.history import Begin
 from engine.ids import parse_reservation_id
 from engine.keys import partition_of
 from engine.outcomes import Outcome
+from engine.types import Item, Location
 
-READING = frozenset({"reservation", "availability", "availability_of", "stock", "location", "locations"})
-LOCATIONS = {"save_location": 1, "delete_location": 3}
-"""Operations on locations, and how many effects one may have in each partition."""
-KNOWN = RESOLVING | READING | LOCATIONS.keys() | {"reserve", "record", "sweep"}
+READING = frozenset(
+    {
+        *("reservation", "availability", "availability_of", "nearby", "stock"),
+        *("location", "locations", "pool", "pools", "channel", "channels", "item", "items"),
+        *("policy", "policies", "fence", "fences", "plan", "availability_by", "alternatives"),
+        *("conditions", "counts_wanted", "history", "pickups"),
+    }
+)
+SETTINGS = {
+    **{f"save_{word}": 1 for word in ("location", "pool", "channel", "item")},
+    **{f"delete_{word}": 3 for word in ("location", "pool", "channel", "item")},
+    "save_document": 1,
+    "set_supply": 1,
+}
+"""Operations on settings, documents and supplies, and how many effects one may have in each partition."""
+MAKING = frozenset({"reserve", "source"})
+FACTS = COUNTING | {"record"}
+WITH_IDS = RESOLVING | CHANGING | MAKING | FACTS
+KNOWN = READING | SETTINGS.keys() | POLICIES | WITH_IDS | {"sweep"}
 STATE_WORDS = frozenset(
     {
         Outcome.RESERVATION_EXPIRED,
@@ -166,11 +184,15 @@ class Judge:
         self._under_way: dict[int, Operation] = {}
         self._locations = dict[str, int]()
         self._deleted = set[str]()
+        self._kits = wider.Kits()
         self._serial = count()
         self.operations = self.unknown = self._now = 0
         self._answers: dict[str, Callable[[Operation, Entry], None]] = {
             "reserve": self._take_reserved,
+            "source": self._take_sourced,
             "record": self._take_recorded,
+            **dict.fromkeys(COUNTING, self._take_counted),
+            **dict.fromkeys(CHANGING, self._take_changed),
             "reservation": self._take_read,
             "availability": self._take_availability,
             "availability_of": self._take_availabilities,
@@ -208,41 +230,59 @@ class Judge:
         self.operations += 1
         name = entry.operation
         self.counts[f"operations: {name}"] += 1
-        if name in LOCATIONS or name not in KNOWN:
+        if name in SETTINGS or name not in KNOWN:
             self._begin_other(name, entry)
         try:
-            arguments = reading.read_arguments(entry.arguments)
+            arguments = (
+                reading.read_sourced(entry.arguments)
+                if name == "source"
+                else reading.read_arguments(entry.arguments)
+            )
         except msgspec.DecodeError:
             arguments = Arguments()
         partitions = self._find_partitions(name, arguments)
         floors = tuple([self._orders[partition].told for partition in partitions])
         operation = Operation(number, name, arguments, entry.time, partitions, floors)
-        if name in RESOLVING or name == "reservation":
+        if name in RESOLVING | CHANGING or name == "reservation":
             for partition in partitions:
                 operation.life = self._orders[partition].books.lives.get(arguments.reservation)
             if operation.life is not None:
                 operation.life_told = operation.life.told
-        if name == "reserve" and self._partitions > 1:
+        if name in MAKING and self._partitions > 1:
             self._begin_basket(operation)
+        if name in CHANGING or name == "source":
+            self._begin_loose(operation)
+        if name in COUNTING | POLICIES:
+            self._begin_unjudged(operation)
+        movement = arguments.movement
+        if movement is not None and not is_plain(movement):
+            for partition in partitions:
+                self._orders[partition].books.position(movement.sku, movement.location).is_judged = False
         self._remember(operation, entry)
         self._under_way[number] = operation
         for partition, floor in zip(partitions, floors, strict=True):
             self._orders[partition].under_way.append((operation, floor))
 
     def _begin_other(self, name: str, entry: Entry) -> None:
-        if name not in LOCATIONS:
+        if name not in SETTINGS:
             self.notes[f"{name} is not known to this release: quantities are not judged"] = None
             for order in self._orders:
                 order.books.counts_numbers = order.books.is_whole = False
             return
         for order in self._orders:
-            order.books.unseen += LOCATIONS[name]
+            order.books.unseen += SETTINGS[name]
         if name == "delete_location":
             self._deleted.add(location_of(entry.arguments))
+        elif name in {"save_item", "save_location"}:
+            self._begin_saving(name, entry)
 
     def _begin_basket(self, operation: Operation) -> None:
         """The parts of a basket follow its home by versions that no answer tells."""
-        touched = {partition_of(line.sku, self._partitions) for line in operation.arguments.lines or ()}
+        arguments = operation.arguments
+        skus = [line.sku for line in arguments.lines or ()] or self._kits.members(
+            line.sku for line in arguments.wanted or ()
+        )
+        touched = {partition_of(sku, self._partitions) for sku in skus}
         operation.crosses = len(touched) > 1
         for partition in touched if operation.crosses else ():
             self._orders[partition].books.counts_numbers = False
@@ -251,13 +291,20 @@ class Judge:
             self.notes["baskets lie in several partitions: quantities in those are not judged"] = None
 
     def _find_partitions(self, name: str, arguments: Arguments) -> tuple[int, ...]:
-        if name in RESOLVING or name == "reservation":
+        if name in RESOLVING | CHANGING or name == "reservation":
             routed = parse_reservation_id(arguments.reservation)
             return () if routed is None else (routed[0] % self._partitions,)
         if name == "reserve" and arguments.lines:
             skus = [arguments.lines[0].sku]
         elif name == "record" and arguments.movement is not None:
             skus = [arguments.movement.sku]
+        elif name == "source" and arguments.wanted:
+            first = arguments.wanted[0]
+            skus = [next(iter(self._kits.expand([(first.sku, 1)])))]
+        elif arguments.count is not None:
+            skus = [arguments.count.sku]
+        elif arguments.policy is not None:
+            skus = [arguments.policy.sku]
         else:
             skus = [arguments.sku] if arguments.sku else arguments.skus
         if self._partitions == 1:
@@ -266,14 +313,11 @@ class Judge:
 
     def _remember(self, operation: Operation, entry: Entry) -> None:
         arguments, name = operation.arguments, operation.name
-        own = arguments.movement.id if name == "record" and arguments.movement else arguments.op_id
-        if (
-            own is None
-            or not operation.partitions
-            or (name != "record" and name not in RESOLVING | {"reserve"})
-        ):
+        fact = arguments.movement if name == "record" else arguments.count
+        own = arguments.op_id if fact is None else fact.id
+        if own is None or not operation.partitions or name not in WITH_IDS:
             return
-        kind = "m" if name == "record" else "r"
+        kind = "m" if name in FACTS else "r"
         operation.key = f"{kind} {arguments.caller}\0{own}"
         sent = hash((name, bytes(entry.arguments)))
         operation.content = content_of(name, arguments)
@@ -392,14 +436,7 @@ class Judge:
         if not self._take_first(operation, version, answer_of(told), replayed=told.replayed):
             self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
             return
-        if told.expires_ms != told.created_ms + arguments.ttl_seconds * 1000 or told.state != "held":
-            self.findings.blame(
-                "I6",
-                told.id,
-                f"was made {told.state} at {told.created_ms} until {told.expires_ms}, "
-                f"for {arguments.ttl_seconds} s",
-                operation.number,
-            )
+        self._check_made(operation, told)
         life = books.lives.get(told.id)
         if life is None:
             life = books.lives[told.id] = Life(told.id, is_followed=told.id not in books.lost)
@@ -422,6 +459,17 @@ class Judge:
             is_ordered=not told.replayed,
         )
 
+    def _check_made(self, operation: Operation, told: ToldReservation) -> None:
+        """What was just made is held, for as long as was asked."""
+        ttl_seconds = operation.arguments.ttl_seconds
+        if told.expires_ms != told.created_ms + ttl_seconds * 1000 or told.state != "held":
+            self.findings.blame(
+                "I6",
+                told.id,
+                f"was made {told.state} at {told.created_ms} until {told.expires_ms}, for {ttl_seconds} s",
+                operation.number,
+            )
+
     def _check_own(self, operation: Operation, told: ToldReservation) -> None:
         """An answer belongs to the request that it was given to."""
         arguments, self_told = operation.arguments, True
@@ -431,6 +479,8 @@ class Judge:
                 arguments.owner,
                 arguments.channel,
             ) == (told.owner, told.channel)
+        elif operation.name == "source":
+            self_told = wider.is_as_asked(self._kits, arguments, told) and arguments.owner == told.owner
         elif told.id != arguments.reservation:
             self_told = False
         for line in told.lines:
@@ -524,6 +574,9 @@ class Judge:
         lines = sum_told(told)
         request = request_of(operation.name, arguments, [(sku, location) for sku, location, _ in lines])
         view = view_told(told)
+        if request is None and not life.is_followed:
+            # Its units may have gone elsewhere since.
+            request = request_of(operation.name, Arguments(), ())
         if request is None:
             self.findings.blame("I14", told.id, "was told of other lines than it has", operation.number)
             return
@@ -559,6 +612,8 @@ class Judge:
 
         def judge() -> None:
             books.resolve(life, request, view, version, operation.number, key)
+            if not told.replayed:
+                self._trace(life, told, version, operation)
             if request.verb == "extend":
                 deadline = deadline_of(operation.begun, arguments.ttl_seconds)
                 books.extend(life, deadline, told.expires_ms or 0, version, operation.number)
@@ -597,7 +652,145 @@ class Judge:
             )
         self._tell(
             operation, partition, version, SEEN, entry.time,
-            lambda: books.observe(life, view, version, operation.number), is_ordered=False,
+            lambda: self._observe(books, life, told, view, version, operation), is_ordered=False,
+        )  # fmt: skip
+
+    def _observe(
+        self,
+        books: Books,
+        life: Life,
+        told: ToldReservation,
+        view: tuple[str, View],
+        version: int,
+        operation: Operation,
+    ) -> None:
+        books.observe(life, view, version, operation.number)
+        if not told.replayed:
+            self._trace(life, told, version, operation)
+
+    # ---------------------------------------------------------------- wider verbs
+
+    def _begin_saving(self, name: str, entry: Entry) -> None:
+        """An item may be a kit; defaults of policies withhold units at who knows how many positions."""
+        saved: Item | Location
+        try:
+            if name == "save_item":
+                saved = msgspec.json.decode(entry.arguments, type=dict[str, Item])["item"]
+                self._kits.note(saved.sku, saved.components)
+                is_plain_setting = saved.tracked and saved.policy is None
+            else:
+                saved = msgspec.json.decode(entry.arguments, type=dict[str, Location])["location"]
+                is_plain_setting = saved.policy is None
+        except (msgspec.DecodeError, KeyError):
+            return
+        if not is_plain_setting:
+            self.notes["settings have policies: quantities are not judged"] = None
+            for order in self._orders:
+                order.books.counts_numbers = False
+
+    def _begin_loose(self, operation: Operation) -> None:
+        arguments = operation.arguments
+        if operation.name == "mark_ready":
+            skus = set[str]()
+        else:
+            skus = {line.sku for line in arguments.lines or ()} | {move.sku for move in arguments.moves or ()}
+            skus |= self._kits.members(line.sku for line in arguments.wanted or ())
+        for sku in skus:
+            wider.loosen(self._orders[partition_of(sku, self._partitions)].books, None, (sku,))
+        for partition in operation.partitions:
+            books = self._orders[partition].books
+            books.has_floats |= operation.name == "source"
+            books.unseen += 1
+            if operation.name != "source":
+                wider.loosen(books, operation.life, ())
+                if operation.life is None:
+                    books.lose(arguments.reservation)
+
+    def _begin_unjudged(self, operation: Operation) -> None:
+        """A count reaches back in time; a policy withholds units from a moment that no answer tells."""
+        arguments = operation.arguments
+        named = arguments.count or arguments.policy
+        sku, location = (arguments.sku, arguments.location) if named is None else (named.sku, named.location)
+        books = self._orders[partition_of(sku, self._partitions)].books
+        books.position(sku, location).is_judged = False
+        if operation.name in POLICIES:
+            books.unseen += 1
+
+    def _take_sourced(self, operation: Operation, entry: Entry) -> None:
+        told = reading.read_reservation(entry.answer)
+        memory = operation.memory
+        routed = parse_reservation_id(told.id)
+        if memory is None or routed is None:
+            return
+        partition, version = routed[0] % self._partitions, number_of(told.version)
+        self._check_own(operation, told)
+        self._check_made(operation, told)
+        books = self._orders[partition].books
+        if not self._take_first(operation, version, wider.answer_of(told), replayed=told.replayed):
+            self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
+            return
+        life = books.lives.get(told.id)
+        if life is None:
+            life = books.lives[told.id] = Life(told.id, is_followed=False)
+        life.told = max(life.told, version)
+        life.touched = max(life.touched, operation.begun)
+        self._claim(operation, partition, version, told, life, entry)
+
+    def _take_changed(self, operation: Operation, entry: Entry) -> None:
+        told, memory = reading.read_reservation(entry.answer), operation.memory
+        if not operation.partitions:
+            return
+        (partition,), version = operation.partitions, number_of(told.version)
+        self._check_own(operation, told)
+        life = self._life(operation, told, partition)
+        life.told = max(life.told, version)
+        # What is ready stays ready, whoever said so first.
+        stands = told.replayed and (memory is None or operation.name == "mark_ready")
+        if stands or (
+            memory is not None
+            and not self._take_first(operation, version, answer_of(told), replayed=told.replayed)
+        ):
+            self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
+            return
+        life.touched = max(life.touched, operation.begun)
+        self._claim(operation, partition, version, told, life, entry)
+
+    def _claim(
+        self,
+        operation: Operation,
+        partition: int,
+        version: int,
+        told: ToldReservation,
+        life: Life,
+        entry: Entry,
+    ) -> None:
+        books = self._orders[partition].books
+
+        def judge() -> None:
+            books.claim(version, told.id, operation.number)
+            if not told.replayed:
+                self._trace(life, told, version, operation)
+
+        self._tell(operation, partition, version, EFFECT, entry.time, judge, is_ordered=not told.replayed)
+
+    def _trace(self, life: Life, told: ToldReservation, version: int, operation: Operation) -> None:
+        if not life.is_followed:
+            wider.trace(self.findings, life, told, version, operation.number)
+
+    def _take_counted(self, operation: Operation, entry: Entry) -> None:
+        told, memory = reading.read_movement(entry.answer), operation.memory
+        if not operation.partitions:
+            return
+        (partition,), version = operation.partitions, number_of(told.version)
+        answer = hash((told.on_hand, told.available, told.version, told.uncovered, told.effect))
+        books = self._orders[partition].books
+        if memory is not None and not self._take_first(operation, version, answer, replayed=told.replayed):
+            self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
+            return
+        self._tell(
+            operation, partition, version, EFFECT, entry.time,
+            lambda: books.claim(version, f"a count at version {show(version)}", operation.number),
+            is_ordered=not told.replayed,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- facts and readings
@@ -616,6 +809,9 @@ class Judge:
         _settle_doubt(memory)
         quantity = quantity_of(movement)
         position = books.position(movement.sku, movement.location)
+        if told.ignored is not None:
+            # A count has it in, which this history may not know.
+            quantity, position.is_judged = told.effect, False
         is_late = version <= books.version
         self._tell(
             operation, partition, version, EFFECT, entry.time,
@@ -624,7 +820,9 @@ class Judge:
         )  # fmt: skip
 
     def _take_availability(self, operation: Operation, entry: Entry) -> None:
-        self._tell_availability(operation, reading.read_availability(entry.answer), entry)
+        # To an owner its own holds are free: that is no word on the books as they are.
+        if operation.arguments.owner is None:
+            self._tell_availability(operation, reading.read_availability(entry.answer), entry)
 
     def _take_availabilities(self, operation: Operation, entry: Entry) -> None:
         for told in reading.read_availabilities(entry.answer):
@@ -738,7 +936,7 @@ class Judge:
         """The outcome is unknown: it may have happened, or may still happen."""
         self.unknown += 1
         memory, arguments, name = operation.memory, operation.arguments, operation.name
-        if name in LOCATIONS or len(operation.partitions) != 1 or (memory is not None and memory.version):
+        if name in SETTINGS or len(operation.partitions) != 1 or (memory is not None and memory.version):
             return
         order = self._orders[operation.partitions[0]]
         books = order.books
@@ -750,6 +948,8 @@ class Judge:
             else:
                 books.unseen += 1
                 books.lose(arguments.reservation)
+        elif name == "source" or name in CHANGING | COUNTING:
+            books.unseen += 2
         elif memory is not None and name in {"reserve", "record"}:
             books.unseen += 2
             if all(content != operation.content for content, _ in memory.doubts):

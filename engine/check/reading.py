@@ -10,11 +10,38 @@ from msgspec import Struct
 
 from engine.errors import BincardError
 from engine.history import FORMAT, Begin
-from engine.types import Line, LocationAvailability, Movement, Shortage, Uncovered
+from engine.sourcing_plan import Wanted
+from engine.types import Count, Line, LocationAvailability, Move, Movement, Shortage, Uncovered
 
 
 class UnreadableHistoryError(BincardError):
     """A file that is no history, or one that cannot be judged; the text says which and why."""
+
+
+class Named(Struct, frozen=True, gc=False):
+    """A position that a policy is for."""
+
+    sku: str
+    location: str
+
+
+class AskedRules(Struct, frozen=True, gc=False):
+    """What of the rules for sourcing bears on the answer."""
+
+    allow_partial: bool = False
+    channel: str | None = None
+
+
+class Sourced(Struct, frozen=True, gc=False):
+    """What `source` is asked with."""
+
+    op_id: str
+    lines: list[Wanted]
+    rules: msgspec.Raw
+    ttl_seconds: int = 0
+    caller: str = ""
+    owner: str | None = None
+    reference: str | None = None
 
 
 class Arguments(Struct, frozen=True, gc=False):
@@ -35,6 +62,15 @@ class Arguments(Struct, frozen=True, gc=False):
     sku: str = ""
     skus: list[str] = []
     locations: list[str] = []
+    count: Count | None = None
+    quantity: int = 0
+    location: str = ""
+    moves: list[Move] | None = None
+    policy: Named | None = None
+    wanted: list[Wanted] | None = None
+    """The lines of `source`, which need no location."""
+    rules: AskedRules | None = None
+    rules_text: str = ""
 
 
 class ToldLine(Struct, frozen=True, gc=False):
@@ -72,6 +108,8 @@ class ToldMovement(Struct, frozen=True, gc=False):
     version: str
     uncovered: tuple[Uncovered, ...] = ()
     replayed: bool = False
+    effect: int = 0
+    ignored: str | None = None
 
 
 class ToldAvailability(Struct, frozen=True, gc=False):
@@ -121,12 +159,28 @@ class Read(NamedTuple):
 
 _entry = msgspec.json.Decoder(Entry).decode
 read_arguments = msgspec.json.Decoder(Arguments).decode
+_read_sourced = msgspec.json.Decoder(Sourced).decode
 read_reservation = msgspec.json.Decoder(ToldReservation).decode
 read_movement = msgspec.json.Decoder(ToldMovement).decode
 read_availability = msgspec.json.Decoder(ToldAvailability).decode
 read_availabilities = msgspec.json.Decoder(list[ToldAvailability | None]).decode
 read_positions = msgspec.json.Decoder(list[ToldPosition]).decode
 read_shortages = msgspec.json.Decoder(list[Shortage]).decode
+
+
+def read_sourced(raw: msgspec.Raw) -> Arguments:
+    """The arguments of `source`, whose lines are not those of other verbs."""
+    asked = _read_sourced(raw)
+    return Arguments(
+        op_id=asked.op_id,
+        caller=asked.caller,
+        ttl_seconds=asked.ttl_seconds,
+        owner=asked.owner,
+        reference=asked.reference,
+        wanted=asked.lines,
+        rules=msgspec.json.decode(asked.rules, type=AskedRules),
+        rules_text=bytes(asked.rules).decode(),
+    )
 
 
 def find_files(path: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from engine import moves
 from engine.check.books import SECOND, SEQ_BITS, Books, Life
 from engine.check.lives import RESOLVING, Request, View
 from engine.check.reading import Arguments, ToldReservation
@@ -43,7 +44,12 @@ class Doubt:
 
 
 def quantity_of(movement: Movement) -> int:
-    return -movement.quantity if movement.kind is MovementKind.SALE else movement.quantity
+    return moves.units_of(movement)
+
+
+def is_plain(movement: Movement) -> bool:
+    """Whether a movement does to availability what it does to on_hand: it speaks of no condition."""
+    return movement.kind is not MovementKind.CONDITION and movement.condition is None
 
 
 def number_of(version: str) -> int:
@@ -129,6 +135,11 @@ def content_of(name: str, arguments: Arguments) -> int:
             arguments.owner,
             arguments.channel,
             arguments.movement,
+            arguments.count,
+            (arguments.quantity, arguments.sku, arguments.location),
+            arguments.moves and tuple(arguments.moves),
+            arguments.wanted and tuple(arguments.wanted),
+            arguments.rules_text,
         )
     )
 

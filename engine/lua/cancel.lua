@@ -1,7 +1,7 @@
 -- Gives committed units back: the order, or a part of it, is off.
 --@verb cancel
 --@flags allow-oom
---@include builtins state clock card claims record batch steps resolve
+--@include builtins state clock card claims record batch terms steps resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

@@ -12,11 +12,11 @@
 
 local function read_all_pages(sku)
   local fields = {}
-  for page = 0, PAGES - 1 do
+  for page = 0, CARD.PAGES - 1 do
     fields[page + 1] = sku .. '\n' .. page
   end
-  local texts, pages = redis.call('HMGET', key_of.stock, unpack_table(fields)), { PAGES }
-  for i = 1, PAGES do
+  local texts, pages = redis.call('HMGET', key_of.stock, unpack_table(fields)), { CARD.PAGES }
+  for i = 1, CARD.PAGES do
     pages[#pages + 1] = texts[i] or nil
   end
   return pages
@@ -36,7 +36,7 @@ local function cards(keys, args)
     elseif overdue and string_byte(args[i]) == 0 then
       answer[i + 3] = { 'overdue' }
     else
-      answer[i + 3] = string_byte(text) == DIVIDER and read_all_pages(skus[i]) or text
+      answer[i + 3] = string_byte(text) == CARD.DIVIDER and read_all_pages(skus[i]) or text
     end
   end
   --@writes

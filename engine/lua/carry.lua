@@ -2,7 +2,7 @@
 -- deadline, or the answer to an operation.
 --@verb carry
 --@flags
---@include builtins state clock card claims record batch places
+--@include builtins state clock card claims record batch terms places
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -64,6 +64,7 @@ local function carry_units(id, raw, first, last)
     if held + allocated > 0 then
       held_of[position], allocated_of[position] = held_of[position] + held, allocated_of[position] + allocated
       mark_changed(position)
+      TERMS.carry(raw, i, position, held)
       blocks[i] = add_claim(card_of(position), id)
     end
   end

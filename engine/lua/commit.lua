@@ -1,12 +1,13 @@
 -- Turns held units into allocated ones, or, where the goods leave at once, into fulfilled ones.
 --@verb commit
 --@flags allow-oom
---@include builtins state clock card claims record batch steps resolve lapse
+--@include builtins state clock card claims record batch terms steps resolve lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash rw
+--@key moves inv:{p}:moves zset w
 --@arg retention_ms how long a finished reservation and an operation id are remembered
 --@arg request... id(12) operation(12) fingerprint(8) known(H) fulfil(B) keep(B) retake(B)
 --  count(B) of { position index(B) quantity(I5) }: none for all; then, where the commit changes it, the
@@ -35,10 +36,11 @@ local function refuse_retake(reservation, chosen)
   local refusal
   for i = 1, #chosen do
     local position = reservation.positions[i]
-    if chosen[i] > 0 and not fits(position, chosen[i]) then
+    local room = TERMS.room_for(reservation.raw, i, position)
+    if chosen[i] > 0 and chosen[i] > room then
       refusal = refusal or { 'insufficient_stock', last_seq }
       local n = #refusal
-      refusal[n + 1], refusal[n + 2], refusal[n + 3] = i - 1, available_units(position), chosen[i]
+      refusal[n + 1], refusal[n + 2], refusal[n + 3] = i - 1, math_max(room, 0) - backorder_limit(position), chosen[i]
     end
   end
   return refusal

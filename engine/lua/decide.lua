@@ -1,7 +1,7 @@
 -- Decides on a pending basket: it is held from now on, or it is abandoned. All its parts follow.
 --@verb decide
 --@flags allow-oom
---@include builtins state clock card claims record batch steps
+--@include builtins state clock card claims record batch terms steps
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

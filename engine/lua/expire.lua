@@ -1,7 +1,7 @@
 -- Gives back holds whose deadline has passed.
 --@verb expire
 --@flags allow-oom
---@include builtins state clock card claims record batch steps lapse
+--@include builtins state clock card claims record batch terms steps lapse
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -15,8 +15,7 @@
 
 -- Whether there is something to repair by now.
 local function has_repairs()
-  return next(repairs) ~= nil or #redis.call('ZRANGE', key_of.due, string_format('%d', BEHIND.REPAIRS),
-    string_format('%d', BEHIND.REPAIRS + now_ms), 'BYSCORE', 'LIMIT', 0, 1) > 0
+  return next(repairs) ~= nil or #list_repairs(1) > 0
 end
 
 local function expire(keys, args)

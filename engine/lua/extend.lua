@@ -1,7 +1,7 @@
 -- Moves the deadline of a hold; never to an earlier moment.
 --@verb extend
 --@flags
---@include builtins state clock card claims record batch steps resolve
+--@include builtins state clock card claims record batch terms steps resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

@@ -1,12 +1,13 @@
 -- Brings a basket's part to where the basket is: how many of its units are held, committed, fulfilled, released.
 --@verb follow
 --@flags allow-oom
---@include builtins state clock card claims record batch steps parts
+--@include builtins state clock card claims record batch terms steps parts
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash rw
+--@key moves inv:{p}:moves zset w
 --@arg retention_ms how long a finished part is remembered
 --@arg request... id(12) followed(H, I7) count(B) of { held(I5) committed(I5) fulfilled(I5) released(I5) }
 --@answer missing [word]: there is no such part
@@ -51,7 +52,7 @@ local function decide_follow(args, index, request)
 end
 
 local function follow(keys, args)
-  begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
+  begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5], keys[6])
   local answer, ids = begin_answer(#args - 1), {}
   local request = {
     retention_ms = tonumber(args[1]), operation = NO_OPERATION, fingerprint = '', known = UNKNOWN_REVISION,

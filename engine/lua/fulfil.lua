@@ -1,12 +1,13 @@
 -- The goods of committed units leave: on_hand falls.
 --@verb fulfil
 --@flags
---@include builtins state clock card claims record batch steps resolve
+--@include builtins state clock card claims record batch terms steps resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash rw
+--@key moves inv:{p}:moves zset w
 --@arg retention_ms how long a finished reservation and an operation id are remembered
 --@arg request... id(12) operation(12) fingerprint(8) known(H)
 --  count(B) of { position index(B) quantity(I5) }: none for all

@@ -1,7 +1,7 @@
 -- Holds the lines of a basket that lie in one partition. What becomes of them is decided on the basket's home.
 --@verb hold_part
 --@flags
---@include builtins state clock card claims record batch steps lapse hold parts
+--@include builtins state clock card claims record batch terms steps lapse hold parts
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

@@ -17,10 +17,11 @@
 --@event basket the record behind its size
 
 local function decide_open(request, prior)
-  local state = prior and string_byte(prior) == KIND.BASKET and decode_head(prior).state
-  if not prior or state == STATE.ABANDONED then
+  local kind = prior and string_byte(prior)
+  local state = (kind == KIND.BASKET or kind == KIND.RESERVATION) and decode_head(prior).state
+  if not prior or is_abandoned(prior) then
     return nil
-  elseif not state or string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
+  elseif not state or state == STATE.ABANDONED or string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
     ~= string_sub(request, AT.FINGERPRINT, AT.FINGERPRINT + 7) then
     return { 'idempotency_mismatch' }
   elseif state == STATE.PENDING then

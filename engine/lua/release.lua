@@ -1,7 +1,7 @@
 -- Gives held units back.
 --@verb release
 --@flags allow-oom
---@include builtins state clock card claims record batch steps resolve
+--@include builtins state clock card claims record batch terms steps resolve
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw

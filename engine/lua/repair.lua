@@ -14,8 +14,7 @@ local AGAIN_MS = 5000
 local function repair(keys, args)
   begin_batch(keys[1], keys[2], keys[3])
   local answer, found, ids = begin_answer(#args), {}, {}
-  local entries = redis.call('ZRANGE', key_of.due, string_format('%d', BEHIND.REPAIRS),
-    string_format('%d', BEHIND.REPAIRS + now_ms), 'BYSCORE', 'LIMIT', 0, (unpack_struct('<H', args[1])))
+  local entries = list_repairs((unpack_struct('<H', args[1])))
   for i = 1, #entries do
     ids[i] = string_sub(entries[i], 2)
   end

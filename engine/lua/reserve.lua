@@ -1,7 +1,7 @@
 -- Holds stock for new reservations: all lines of a request or none.
 --@verb reserve
 --@flags
---@include builtins state clock card claims record batch steps lapse hold
+--@include builtins state clock card claims record batch terms steps lapse hold
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -14,17 +14,31 @@
 --@answer idempotency_mismatch [word]
 --@answer sku_not_found [word, seq, position index...]
 --@answer not_stocked [word, seq, position index...]
+--@answer floating [word]: refused, but units that pools have chosen here may lie elsewhere; ask verb `source`
 --@answer overdue [word]: refused, but more holds have lapsed than one call gives back; repeat
 --@answer insufficient_stock [word, seq, position index, available, requested, ...]
 --@answer held integer: the sequence of the effect
 --@event reserve the record behind its size
 
 local function replay_reserve(prior, request)
-  if string_byte(prior) == KIND.RESERVATION and string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
+  -- One that has other lines by now may lie apart from its home, after a repartition.
+  local is_apart = is_basket(prior) and decode_head(prior).state < STATE.PENDING
+  if (is_apart or string_byte(prior) == KIND.RESERVATION) and string_sub(prior, AT.FINGERPRINT, AT.FINGERPRINT + 7)
     == string_sub(request, AT.FINGERPRINT, AT.FINGERPRINT + 7) then
     return { 'replayed', prior }
   end
   return { 'idempotency_mismatch' }
+end
+
+-- Whether one of the short positions has units that could make way.
+local function is_floating(first, last)
+  for n = first, last do
+    local policy = policy_of[line_position[n]]
+    if policy and policy[POLICY.FLOATING] > 0 and not fits(line_position[n], line_quantity[n]) then
+      return true
+    end
+  end
+  return false
 end
 
 -- Decides a request, the general way. Returns a refusal, or nothing and the numbers of the blocks.
@@ -35,7 +49,7 @@ local function decide_reserve(i, args, prior, retention_ms)
   local first, last = first_line[i], last_line[i]
   local refusal = not can_hold(first, last) and refuse(first, last, retention_ms, #args)
   if refusal then
-    return refusal
+    return refusal[1] == 'insufficient_stock' and is_floating(first, last) and { 'floating' } or refusal
   end
   return nil, hold_lines(first, last, request_id[i])
 end

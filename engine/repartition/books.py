@@ -10,12 +10,34 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
-from engine import keys
+from engine import keys, moves
 from engine.baskets import split_plan
-from engine.cards import block_field, decode_card, is_divider, page_of, split_claims
+from engine.cards import (
+    block_field,
+    decode_card,
+    decode_fences,
+    is_divider,
+    page_of,
+    read_positions,
+    split_claims,
+    split_fence_field,
+)
+from engine.document_kinds import decode_document
+from engine.documents import split_document
 from engine.errors import DatasetUnfit
-from engine.events import Carried, Moved, Resolved, read_events
-from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, reservation_id
+from engine.events import (
+    Carried,
+    Counted,
+    DocumentSaved,
+    Event,
+    Moved,
+    Replanned,
+    Resolved,
+    Supplied,
+    read_events,
+)
+from engine.facts import tell_happening
+from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, part_id, reservation_id
 from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
 from engine.records import (
     FINGERPRINT,
@@ -33,7 +55,10 @@ from engine.records import (
     decode_tail,
     split_record,
 )
+from engine.setting_forms import FORMS, SettingClass
+from engine.supplies import unpack_supplies
 from engine.topology import Topology
+from engine.types import Fence, Happening, Supply
 
 Key = tuple[int, bytes]
 """A reservation's route and operation id: what its public id is made of."""
@@ -110,15 +135,36 @@ class Books(Struct):
     versions: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """Epoch and sequence of each partition."""
     now_ms: int = 0
-    locations: dict[str, bytes] = msgspec.field(default_factory=dict)
+    settings: dict[tuple[SettingClass, str], bytes] = msgspec.field(default_factory=dict)
+    """Those of partition 0, which decides on them."""
     on_hand: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     """SKU and location, in the order of the cards, as if all parts had followed their baskets."""
+    policies: dict[tuple[str, str], tuple[int, int, int]] = msgspec.field(default_factory=dict)
+    """SKU and location: safety stock, backorder limit and low-stock band, where there is a policy."""
+    inheriting: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    """The positions that have the defaults of their items and locations."""
+    fences: dict[tuple[str, str], list[Fence]] = msgspec.field(default_factory=dict)
+    """SKU and location: fences in the order in which they were made."""
+    preordered: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    """SKU and location: units promised of what is expected, where there are some."""
+    supplies: dict[tuple[str, str], list[Supply]] = msgspec.field(default_factory=dict)
+    """SKU and location → what is expected there, the earliest first."""
+    documents: dict[tuple[int, bytes], tuple[bool, bytes]] = msgspec.field(default_factory=dict)
+    """Route and id → whether effects are to follow, and the content."""
     promises: dict[Key, Promise] = msgspec.field(default_factory=dict)
     memories: list[Memory] = msgspec.field(default_factory=list)
     bonds: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
     """Bound operation ids: to what, and until when."""
+    counts: dict[tuple[str, str], bytes] = msgspec.field(default_factory=dict)
+    conditions: dict[tuple[str, str], bytes] = msgspec.field(default_factory=dict)
+    history: dict[tuple[str, str], list[moves.Row]] = msgspec.field(default_factory=dict)
+    """What happened to positions, in the order of time."""
     claims: dict[str, list[Key]] = msgspec.field(default_factory=dict)
     """Field of a card → who has open units there, oldest promise first."""
+
+    def in_order(self) -> list[tuple[SettingClass, str, bytes]]:
+        """Settings in an order in which they can be made: what is named comes before what names it."""
+        return [(kind, name, packed) for (kind, name), packed in sorted(self.settings.items())]
 
     @property
     def epoch(self) -> int:
@@ -153,6 +199,8 @@ async def read_books(topology: Topology, partitions: int, secret: bytes, tell: T
             tell(f"read {partition + 1} of {partitions} partitions, {events:,} events")
     for key in baskets:
         _follow(books, key, parts)
+    for rows in books.history.values():
+        rows.sort(key=lambda row: (row.occurred_ms, row.id, row.units))
     for field, found in books.claims.items():
         books.claims[field] = [key for key in found if _claims_on(books, key, field)]
     if await read_versions(topology, partitions) != books.versions:
@@ -176,7 +224,13 @@ def _follow(books: Books, key: Key, parts: Mapping[tuple[int, Key], Record]) -> 
             continue
         for index, now in zip(own.indexes, units_of(part.head, part.plan.packed), strict=True):
             sku, location = plan.positions[index].sku, plan.positions[index].location
-            books.on_hand[sku, location] -= units[index][FULFILLED] - now[FULFILLED]
+            left = now[FULFILLED] - units[index][FULFILLED]
+            books.on_hand[sku, location] += left
+            if left:
+                now_ms, name = books.now_ms, reservation_id(*key)
+                told = Happening("fulfil", None, left, left, now_ms, now_ms, "", reservation=name)
+                row = moves.Row(books.now_ms, part_id(key[1], key[0]), left, moves.encode_happening(told))
+                books.history.setdefault((sku, location), []).append(row)
 
 
 def _claims_on(books: Books, key: Key, field: str) -> bool:
@@ -200,22 +254,26 @@ class _Reading:
         self._topology = topology
         self._partition = partition
         self._books = books
+        self._members: dict[tuple[int, int], list[moves.Member]] = {}
 
     async def read(self) -> None:
-        time, settings = await self._topology.read_at_once(
-            ("TIME",), ("HGETALL", keys.locations(self._partition))
+        time, *settings = await self._topology.read_at_once(
+            ("TIME",), *(("HGETALL", form.key(self._partition)) for form in FORMS.values())
         )
         seconds, microseconds = cast("tuple[int, int]", time)
         self._books.now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        for location, packed in cast("dict[bytes, bytes]", settings).items():
-            # One that was saved while the server went away may be in some partitions only.
-            self._books.locations.setdefault(location.decode(), packed)
+        for kind, found in zip(FORMS, cast("list[dict[bytes, bytes]]", settings), strict=True):
+            for name, packed in found.items():
+                if self._partition == 0:
+                    self._books.settings[kind, name.decode()] = packed
         stored = {
             operation: raw
             async for operation, raw in self._topology.scan_hash(keys.operations(self._partition))
         }
         self._read_records(stored)
-        await self._read_memories(stored)
+        await self._read_facts()
+        await self._read_ledger(stored)
+        await self._read_supplies()
         await self._read_stock(stored)
 
     def _read_records(self, stored: Mapping[bytes, bytes]) -> None:
@@ -238,20 +296,47 @@ class _Reading:
                 if until_ms > books.now_ms:
                     books.bonds[operation] = raw[_BOUND_MARK], until_ms
 
-    async def _read_memories(self, stored: Mapping[bytes, bytes]) -> None:
-        """Answers to operations. Only the ledger knows where they belong in a data set of another size."""
+    async def _read_facts(self) -> None:
+        """Counts, conditions, and which events the histories stand on."""
+        books, partition = self._books, self._partition
+        for key, found in (
+            (keys.counts(partition), books.counts),
+            (keys.conditions(partition), books.conditions),
+        ):
+            async for name, packed in self._topology.scan_hash(key):
+                found[moves.split_name(name)] = packed
+        async for packed, _ in self._topology.scan_sorted(keys.moves(partition)):
+            member = moves.decode_member(packed)
+            self._members.setdefault((member.epoch, member.seq), []).append(member)
+
+    def _tell_history(self, event: Event) -> None:
+        for member in self._members.pop((event.epoch, event.seq), ()):
+            told = moves.encode_happening(tell_happening(member, event))
+            row = moves.Row(member.occurred_ms, member.id, member.units, told)
+            self._books.history.setdefault(moves.split_name(member.name), []).append(row)
+
+    async def _read_ledger(self, stored: Mapping[bytes, bytes]) -> None:
+        """Histories, and answers to operations: only the ledger knows where they belong in a data set of
+        another size.
+        """
         until, routes = await self._read_until(), dict[bytes, int]()
         wanted = {name for name, raw in stored.items() if raw[0] in {KIND_OPERATION, KIND_MOVEMENT}}
         async for item in read_events(self._topology, self._partition):
             self.events += 1
-            if isinstance(item, Moved):
+            if isinstance(item, Event):
+                self._tell_history(item)
+            if isinstance(item, (Moved, Counted)):
                 if item.id in wanted:
                     routes[item.id] = keys.route_of(item.sku)
-            elif isinstance(item, Resolved):
+            elif isinstance(item, Resolved | Replanned):
                 if item.operation != NO_OPERATION:
                     routes[item.operation] = item.route
             elif isinstance(item, Carried):
                 routes[item.id] = item.route
+            elif isinstance(item, Supplied):
+                routes[item.id] = keys.route_of(item.sku)
+            elif isinstance(item, DocumentSaved):
+                routes[item.operation] = decode_document(item.content).route
         for operation in sorted(wanted, key=lambda name: (until.get(name, 0), name)):
             until_ms = until.get(operation, self._books.now_ms)
             self._books.memories.append(
@@ -268,17 +353,37 @@ class _Reading:
                     found[operation] = max(int(place) - MEMORIES_FROM, found.get(operation, 0))
         return found
 
+    async def _read_supplies(self) -> None:
+        async for field, packed in self._topology.scan_hash(keys.inbound(self._partition)):
+            place, _, sku = field.partition(b"=")
+            self._books.supplies[sku.decode(), place[1:].decode()] = unpack_supplies(packed)
+        async for own, raw in self._topology.scan_hash(keys.documents(self._partition)):
+            _, is_pending, content = split_document(raw)
+            self._books.documents[decode_document(content).route, own] = is_pending, content
+
     async def _read_stock(self, stored: Mapping[bytes, bytes]) -> None:
         fields = {
             field.decode(): raw async for field, raw in self._topology.scan_hash(keys.stock(self._partition))
         }
         for field in sorted(fields):
             raw = fields[field]
+            if field.startswith("\n"):
+                place = split_fence_field(field)
+                self._books.fences[place] = decode_fences(*place, raw)
+                continue
             if "\n\n" in field or is_divider(raw):
                 continue
             card, sku = decode_card(raw), field.partition("\n")[0]
             for index, location in enumerate(card.locations):
                 self._books.on_hand[sku, location] = card.counters[index * card.stride]
+            for at in read_positions(raw, ""):
+                policy = at.safety_stock, at.backorder_limit, at.low_stock
+                if at.has_policy:
+                    self._books.policies[sku, at.location] = policy
+                elif any(policy):
+                    self._books.inheriting.append((sku, at.location))
+                if at.preordered:
+                    self._books.preordered[sku, at.location] = at.preordered
             blocks = [fields.get(block_field(field, block), b"") for block in range(card.first, card.block)]
             claims = split_claims(b"".join((*blocks, card.claims)))
             self._books.claims[field] = [_key_of(stored[claim], claim) for claim in claims]

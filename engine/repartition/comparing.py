@@ -7,15 +7,23 @@ from engine.ids import OperationIds, keeper_of
 from engine.repartition.books import Books
 from engine.repartition.layout import Layout
 
-STEPS = (1, 2)
-"""With so many movements a position begins at the most."""
+SUPPLIES_FROM = 3
+"""Where the numbers begin of what a position expects."""
 
 
 def compare_books(source: Books, target: Books, layout: Layout) -> list[str]:
     """Everything in which the target is not what the source was, a line each."""
     compared: list[tuple[str, Mapping[Any, object], Mapping[Any, object]]] = [
-        ("locations", source.locations, target.locations),
+        ("settings", source.settings, target.settings),
         ("on_hand", source.on_hand, target.on_hand),
+        ("policies", source.policies, target.policies),
+        ("fences", source.fences, target.fences),
+        ("units promised of what is expected", source.preordered, target.preordered),
+        ("expected units", source.supplies, target.supplies),
+        ("documents", source.documents, target.documents),
+        ("newest counts", source.counts, target.counts),
+        ("conditions", source.conditions, target.conditions),
+        ("histories", source.history, target.history),
         ("reservations", _reservations(source), _reservations(target)),
         ("answers", _answers_before(source, layout), _answers_after(source, target)),
     ]
@@ -67,15 +75,19 @@ def _answers_before(source: Books, layout: Layout) -> dict[Any, object]:
 
 
 def _answers_after(source: Books, target: Books) -> dict[Any, object]:
-    """All but those to the movements with which positions began."""
+    """All but those to what said what a position expects: nobody can ask for them again."""
     begun = _begun(source)
     return {name: told for name, told in _answers(target).items() if name[0] not in begun}
 
 
 def _begun(source: Books) -> set[bytes]:
-    """The ids of the movements with which positions begin; nobody can ask for them again."""
+    """The ids under which the target was told what positions expect; no caller knows them."""
     ids = OperationIds(source.secret)
-    return {ids.of_opening(source.epoch, *place, step) for place in source.on_hand for step in STEPS}
+    return {
+        ids.of_opening(source.epoch, *place, SUPPLIES_FROM + number)
+        for place, found in source.supplies.items()
+        for number in range(len(found))
+    }
 
 
 def _orders(books: Books) -> dict[Any, object]:

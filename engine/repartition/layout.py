@@ -76,7 +76,9 @@ def lay_out(books: Books, partitions: int, *, retention_ms: int) -> Layout:
         key = one.route, operation
         plan = one.read_plan()
         parts = split_plan(plan, partitions)
-        kind = KIND_BASKET if len(parts) > 1 else KIND_RESERVATION
+        # Lines may all lie elsewhere: those that it was made with have told where it belongs.
+        is_apart = any(own.partition != partition for own in parts)
+        kind = KIND_BASKET if is_apart else KIND_RESERVATION
         record = b"".join(
             (
                 bytes((kind,)),

@@ -247,7 +247,8 @@ class Standalone:
     async def read_at_once(self, *requests: Sequence[str | bytes | int]) -> list[object]:
         """The replies to reading commands, all as of one moment. Raises `StorageUnavailable`."""
         try:
-            pipeline = self._client.pipeline(transaction=True)
+            # One command is of one moment anyway; and a server short of memory takes no transaction.
+            pipeline = self._client.pipeline(transaction=len(requests) > 1)
             for request in requests:
                 pipeline.execute_command(*request)
             return cast("list[object]", await pipeline.execute())

@@ -1,7 +1,9 @@
 """Gives lapsed holds back in time, though nobody asks for the SKU."""
 
 import asyncio
+from collections.abc import Awaitable
 
+from engine.commands import Commands
 from engine.inventory import Inventory
 from engine.outcomes import Outcome
 from engine.sweep import Swept, sweep
@@ -23,7 +25,8 @@ class Sweeper:
     async def tick(self) -> float:
         """Handles some of what is due in each partition; memories to forget once in ten times.
 
-        Baskets over several partitions are repaired where there is something to repair. A partition that
+        Baskets over several partitions are repaired, and documents driven on, where there is something to
+        do. A partition that
         fails does not keep the others waiting. Raises what it raised, then.
         """
         partitions = self._inventory.dataset.commands
@@ -31,7 +34,9 @@ class Sweeper:
         memories = []
         if self._ticks_until_memories == 0:
             self._ticks_until_memories = TICKS_BETWEEN_MEMORIES
-            memories = [sweep(commands, memories=True) for commands in partitions]
+            # First what documents began and did not end: until then it must be remembered what happened.
+            delivered = asyncio.ensure_future(self._inventory.deliver_documents())
+            memories = [_forget(commands, delivered) for commands in partitions]
         self._ticks_until_memories -= 1
         results = await asyncio.gather(*holds, *memories, return_exceptions=True)
         expired = sum(part.count for part in results[: len(holds)] if isinstance(part, Swept))
@@ -52,3 +57,8 @@ class Sweeper:
         if any(not part.is_done for part in swept[len(holds) :]):
             self._ticks_until_memories = 0
         return TICK_SECONDS if all(part.is_done for part in swept) else 0.0
+
+
+async def _forget(commands: Commands, delivered: Awaitable[object]) -> Swept:
+    await delivered
+    return await sweep(commands, memories=True)

@@ -19,6 +19,11 @@ INVALID_KEYS = ["", '""', '"unfinished', "a b", "x" * 256, "k\u00e9y", '"in"side
         ("POST", "/v1/reservations/{id}/extend", {"ttl_seconds": 5}),
         ("POST", "/v1/reservations/{id}/fulfil", {}),
         ("POST", "/v1/reservations/{id}/cancel", {}),
+        ("POST", "/v1/reservations/{id}/move", {"lines": []}),
+        ("PUT", "/v1/reservations/{id}/lines", {"lines": []}),
+        ("POST", "/v1/reservations/{id}/ready", None),
+        ("POST", "/v1/reservations/{id}/collected", None),
+        ("POST", "/v1/reservations/{id}/short", {"lines": []}),
         ("POST", "/v1/stock/movements", {"movements": []}),
         ("PUT", "/v1/locations/nowhere", {"kind": "store"}),
         ("DELETE", "/v1/locations/nowhere", None),
@@ -32,6 +37,12 @@ def test_a_key_that_cannot_be_used(service: Service, method: str, path: str, bod
 
 def test_creating_without_a_key(service: Service) -> None:
     answer = service.ask("POST", "/v1/reservations", {"lines": []})
+    expect_problem(answer, 400, "idempotency_key_missing")
+
+
+@pytest.mark.parametrize("verb", ["move", "short"])
+def test_changing_a_part_without_a_key(service: Service, verb: str) -> None:
+    answer = service.ask("POST", f"/v1/reservations/{service.held()}/{verb}", {"lines": []})
     expect_problem(answer, 400, "idempotency_key_missing")
 
 

@@ -19,11 +19,11 @@ from api.problems import PROBLEMS
 from api.remedies import REMEDIES, RETRIES
 from api.routes.documentation import ASSETS, FILES
 from engine.outcomes import Retry
-from tests.api.service import Service
+from tests.api.service import Service, fresh_key
 
 DOCUMENT = json.loads(build_document("1.2.3"))
 IN_DOCUMENT = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
-EXAMPLE_VALUES = {"sku": "x", "location": "y", "id": "r_x", "code": "z", "asset": "a"}
+EXAMPLE_VALUES = {"channel": "web", "sku": "x", "location": "y", "id": "r_x", "code": "z", "asset": "a"}
 
 
 class _NoInventory:
@@ -145,7 +145,23 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
     """The requests that the document shows, sent as they are shown, are understood."""
     hot_service.open_location("s7")
     hot_service.receive("A-1", "s7", 100)
+    hot_service.open_location("w1")
     held = hot_service.reserve([("A-1", "s7", 2)]).json()["id"]
+    goods = {"from": "w1", "to": "s7", "lines": [{"sku": "A-1", "quantity": 5}]}
+    supply = {"sku": "A-1", "location": "s7", "quantity": 50, "expected_at": "2030-01-01T00:00:00Z"}
+    for path, body in (
+        ("pools/s7", {"locations": ["s7"]}),
+        ("pools/online", {"locations": ["s7"]}),
+        ("channels/s7", {"pools": ["s7"]}),
+        ("channels/web", {"pools": ["s7"]}),
+        ("items/A-1", {}),
+        ("policies/A-1/s7", {"low_stock": 1}),
+        ("fences/s7/A-1/s7", {"quantity": 1}),
+    ):
+        assert hot_service.ask("PUT", f"/v1/{path}", body).status in {200, 201}
+    sent = hot_service.ask("POST", "/v1/transfers", goods, {"Idempotency-Key": "sent"}).json()["id"]
+    ordered = hot_service.ask("POST", "/v1/inbound", supply, {"Idempotency-Key": "ordered"}).json()["id"]
+    ids = {"transfers": sent, "inbound": ordered, "reservations": held}
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             if method == "delete":
@@ -153,9 +169,14 @@ def test_every_example_is_accepted(hot_service: Service) -> None:
             body = None
             if "requestBody" in operation:
                 body = operation["requestBody"]["content"]["application/json"]["example"]
-            sku_path = path.format(sku="A-1", location="s7", code="unconfirmed", asset="docs.css",
-                                   id="s7" if "locations" in path else held)  # fmt: skip
-            headers = {"Idempotency-Key": "cart-81"} if operation["operationId"] == "reserve" else {}
+            sku_path = path.format(sku="A-1", channel="s7", location="s7", code="unconfirmed",
+                                   asset="docs.css",
+                                   id=ids.get(f"{path}//".split("/")[2], "s7"))  # fmt: skip
+            needed = [it for it in operation["parameters"] if it["in"] == "query" and it["required"]]
+            if needed:
+                sku_path += "?" + "&".join(f"{it['name']}={it['example']}" for it in needed)
+            wants_key = any(it["in"] == "header" and it["required"] for it in operation["parameters"])
+            headers = {"Idempotency-Key": fresh_key()} if wants_key or "transfers" in path else {}
             answer = hot_service.ask(method.upper(), sku_path, body, headers)
             described = operation["responses"]
             assert str(answer.status) in described, (path, answer)

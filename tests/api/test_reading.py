@@ -80,11 +80,11 @@ def test_stock_shows_every_counter(service: Service) -> None:
     }
     holders = service.ask("GET", f"/v1/stock/{sku}/{location}/holders").json()["holders"]
     assert [(one["reservation"], one["state"], one["held"], one["allocated"]) for one in holders] == [
-        (held["id"], "held", 2, 0),
         (committed, "committed", 0, 3),
+        (held["id"], "held", 2, 0),
     ]
-    assert [one["expires_at"] for one in holders] == [held["expires_at"], None]
-    assert [(one["owner"], one["reference"]) for one in holders] == [("late", None), ("cart", "order")]
+    assert [one["expires_at"] for one in holders] == [None, held["expires_at"]]
+    assert [(one["owner"], one["reference"]) for one in holders] == [("cart", "order"), ("late", None)]
 
 
 def test_stock_that_is_not_there(service: Service) -> None:
@@ -152,6 +152,7 @@ def test_the_life_of_a_location(service: Service) -> None:
         "active": False,
         "time_zone": "Europe/Berlin",
         "gln": "4000001000005",
+        "policy": {"safety_stock": 2},
     }
     created = service.ask("PUT", path, settings)
     assert (created.status, created.headers["location"]) == (201, path)

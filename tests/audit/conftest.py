@@ -4,12 +4,24 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from time import time
 
 import pytest
 
 import engine
-from engine import BincardError, Inventory, Line, Location, LocationKind, Movement, MovementKind, Reservation
+from engine import (
+    BincardError,
+    Count,
+    Inventory,
+    Line,
+    Location,
+    LocationKind,
+    Movement,
+    MovementKind,
+    Reservation,
+)
 from engine.topology.embedded import EmbeddedServer
+from engine.types import Move
 
 PLACES = ("s1", "s2")
 SKUS = tuple(f"sku {number}/é{{:}}" for number in range(12))
@@ -23,8 +35,13 @@ VERBS = (
     "fulfil",
     "cancel",
     "cancel_some",
+    "count",
     "retake",
     "record",
+    "move",
+    "replace",
+    "ready",
+    "short",
 )
 
 
@@ -92,11 +109,29 @@ class Shopper:
 
     def _movement(self, quantity: int) -> Movement:
         pick = self.random
-        kind = pick.choice((MovementKind.RECEIVE, MovementKind.SALE, MovementKind.ADJUST))
+        kind = pick.choice((*MovementKind,))
         signed = -quantity if kind is MovementKind.ADJUST and pick.random() < 0.5 else quantity
-        return Movement(f"{self.seed}-{self.step}", kind, pick.choice(self.skus), pick.choice(PLACES), signed)
+        return Movement(
+            f"{self.seed}-{self.step}",
+            kind,
+            pick.choice(self.skus),
+            pick.choice(PLACES),
+            signed,
+            occurred_ms=pick.choice((None, None, int(time() * 1000) - pick.randrange(5000))),
+            condition="damaged" if pick.random() < 0.1 else None,
+            to_condition="display" if kind is MovementKind.CONDITION else None,
+        )
 
-    async def _resolve(self, verb: str, reservation: Reservation, movement: Movement) -> None:
+    async def _count(self, movement: Movement) -> None:
+        sku, location, units = movement.sku, movement.location, abs(movement.quantity)
+        if movement.occurred_ms is None:
+            await self.inventory.set_on_hand(sku, location, units, expected=None)
+        else:
+            await self.inventory.count(Count(movement.id, sku, location, units, movement.occurred_ms))
+
+    async def _resolve(  # noqa: C901, PLR0912 - one branch a verb
+        self, verb: str, reservation: Reservation, movement: Movement
+    ) -> None:
         inventory, name, key = self.inventory, reservation.id, f"step-{self.seed}-{self.step}"
         some = [Line(reservation.lines[0].sku, 1, reservation.lines[0].location)]
         if verb == "commit":
@@ -119,8 +154,29 @@ class Shopper:
             await inventory.cancel(name, lines=some, op_id=key)
         elif verb == "retake":
             await inventory.commit(name, if_expired="retake")
+        elif verb in {"move", "replace", "ready", "short"}:
+            await self._change(verb, reservation, some, movement.quantity)
+        elif verb == "count":
+            await self._count(movement)
         else:
             await inventory.record(movement)
+
+    async def _change(self, verb: str, reservation: Reservation, some: Sequence[Line], quantity: int) -> None:
+        inventory, name, key = self.inventory, reservation.id, f"step-{self.seed}-{self.step}"
+        if verb == "move":
+            line = reservation.lines[0]
+            target = next(place for place in PLACES if place != line.location)
+            moved = abs(quantity) % line.quantity + 1
+            await inventory.move(name, [Move(line.sku, line.location, target, moved)], op_id=key)
+        elif verb == "replace":
+            first = self.step % len(self.skus)
+            skus = (self.skus[first], self.skus[first - 1], reservation.lines[0].sku)
+            lines = [Line(sku, abs(quantity), PLACES[at % 2]) for at, sku in enumerate(skus)]
+            await inventory.replace_lines(name, lines, op_id=key)
+        elif verb == "ready":
+            await inventory.mark_ready(name)
+        else:
+            await inventory.report_short(name, some, op_id=key)
 
 
 async def shop_at_random(inventory: Inventory, *, shoppers: int, steps: int, seed: int = 1) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from engine import Inventory, Line, Movement, MovementKind
+from engine import Inventory, Line, Movement, MovementKind, moves
 from engine.events import (
     Committed,
     Event,
@@ -75,7 +75,7 @@ def sell_out_before(events: Events) -> Events:
     """The stock was never there: the arrival brought one unit only."""
     event = events[find(events, Moved)]
     assert isinstance(event, Moved)
-    result = replaced(event.result, 7, (b"\1" + bytes(6)) * 2)
+    result = replaced(event.result, 7, (b"\1" + bytes(6)) * 3)
     return change(Moved, quantity=1, result=result)(events)
 
 
@@ -130,7 +130,7 @@ async def test_a_fact_may_take_what_is_promised_if_it_says_from_whom(inventory: 
     assert replay(story).violations == []
     last = story[-1]
     assert isinstance(last, Moved)
-    silent = msgspec.structs.replace(last, result=last.result[:21])
+    silent = msgspec.structs.replace(last, result=last.result[: moves.RESULT_SIZE])
     assert [violation.invariant for violation in replay([*story[:-1], silent]).violations] == ["I3"]
 
 

@@ -133,7 +133,9 @@ class HistoryShop:
     def ask_stock(self, sku: str = "mug", change: Change | None = None, after: int = 0) -> Anything:
         """Reads the counters."""
         rows = [
-            Position(location, p.on_hand, p.held, p.allocated, 0, 0, 0, 0, 0, p.available, self._version())
+            Position(
+                location, p.on_hand, p.held, p.allocated, 0, 0, 0, 0, 0, 0, 0, p.available, self._version()
+            )
             for (name, location), p in self.model.positions.items()
             if name == sku
         ]

@@ -16,12 +16,15 @@ from redis import Redis
 
 import engine
 from engine import (
+    Channel,
     Inventory,
     Line,
     Location,
     LocationKind,
     Movement,
     MovementKind,
+    Policy,
+    Pool,
     Refused,
     Reservation,
     ReserveRequest,
@@ -86,10 +89,10 @@ class Caller:
             for _ in range(random.randint(1, 3))
         ]
         ttl_seconds = random.choice((1, 900))
-        same = [ReserveRequest(key, lines, ttl_seconds)] * 2
+        same = [ReserveRequest(key, lines, ttl_seconds, self.name)] * 2
         reserve = random.choice(
             (
-                lambda: inventory.reserve(key, lines, ttl_seconds=ttl_seconds),
+                lambda: inventory.reserve(key, lines, ttl_seconds=ttl_seconds, owner=self.name),
                 lambda: first_of(inventory.reserve_many(same)),
             )
         )
@@ -98,6 +101,8 @@ class Caller:
             assert isinstance(held, Reservation)
             await self.send(self.choose(held.id, lines, key, random.choice((None, f"{key} {step}"))))
         await self.send(lambda: inventory.availability(lines[0].sku))
+        await self.send(lambda: inventory.availability(lines[0].sku, owner=self.name))
+        await self.send(lambda: inventory.reservations(owner=self.name, limit=3))
         if random.random() < 0.2:
             kind = random.choice((MovementKind.SALE, MovementKind.RECEIVE))
             await self.send(lambda: inventory.record(Movement(key, kind, lines[0].sku, PLACES[0], 2)))
@@ -417,3 +422,24 @@ async def open_broken(server: EmbeddedServer, path: Path, file: str, right: str,
     sources = {**sources, file: sources[file].replace(right, wrong)}
     broken = assemble(sources, verbs) if file in includes else assemble(includes, sources)
     return await open_recorded(await open_dataset(server.url, partitions=1, scripts=broken), str(path))
+
+
+async def test_policies_and_fences_are_no_fault(server: EmbeddedServer, history: Path) -> None:
+    """They change what can be promised, and no answer tells by how much: quantities are then not judged."""
+    inventory = await engine.connect(server.url)
+    await stock_up(inventory, ["mug"], 9)
+    await inventory.save_pool(Pool("all", PLACES))
+    await inventory.save_channel(Channel("web", ("all",)))
+    await inventory.save_policy(Policy("mug", "s1", 2, 3, 4))
+    await inventory.save_fence("web", "mug", "s1", 3)
+    await inventory.reserve("cart", [Line("mug", 6, "s1")])
+    with pytest.raises(InsufficientStock):
+        await inventory.reserve("cart 2", [Line("mug", 2, "s1")])
+    assert (await inventory.stock("mug"))[0].fenced == 3
+    assert len(await inventory.policies("mug")) == len(await inventory.fences(sku="mug")) == 1
+    await inventory.delete_fence("web", "mug", "s1")
+    await inventory.delete_policy("mug", "s1")
+    await inventory.availability("mug")
+    await inventory.close()
+    report = await asyncio.to_thread(check, find_files(history))
+    assert report.violations == []

@@ -156,7 +156,7 @@ def a_stocked_sku_is_not_found(shop: HistoryShop) -> None:
 
 @planted("I4")
 def a_fact_counts_twice(shop: HistoryShop) -> None:
-    shop.model.positions["mug", "s1"].on_hand += 2
+    shop.model.book.come(("mug", "s1"), shop.model.now_ms, 2, "more")
     shop.do(Call("receive", "more", (("mug", 2, "s1"),)))
 
 

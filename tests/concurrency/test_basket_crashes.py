@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from engine import Inventory, Line, Movement, MovementKind, Reservation, Unavailable, keys
+from engine import Inventory, Line, Movement, MovementKind, Reservation, Unavailable, keys, limits
 from engine.audit import audit
 from engine.errors import InsufficientStock, Refused, ReservationNotFound
 from engine.ids import keeper_of, reservation_id
@@ -25,6 +25,7 @@ REPAIRS_AT = 2**51
 """Where repairs stand in the index of deadlines: `lua/lib/batch.lua`."""
 BOUND_KIND = b"\4"
 TTL_SECONDS = 900
+HOUR_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -368,6 +369,36 @@ async def test_a_request_comes_when_all_is_over(yard: Yard, name: str) -> None:
         await yard.compare_counters(basket, columns)
     else:
         pytest.fail("it never ends")
+    await yard.let_sweepers_work()
+    await yard.check_books()
+
+
+@pytest.mark.parametrize("name", ["commit_some", "sell", "release", "cancel"])
+async def test_the_clock_was_ahead_when_the_coordinator_died(yard: Yard, name: str) -> None:
+    """By an hour, until engine time was set right. Sweepers do not wait for that hour before they tell the
+    parts, neither of a step that was taken meanwhile nor of one that a sweeper meanwhile did not finish.
+    """
+    scenario, inventory, cases = SCENARIOS[name], yard.shop.inventory, list[Case]()
+    before, after = await expect(yard, scenario)
+    for nth in range(1, MOST_REQUESTS):
+        early, late = await yard.new_basket(scenario.before), await yard.new_basket(scenario.before)
+        true_ms = yard.shop.model.now_ms
+        has_lived = await live_until(inventory, nth, Death.UNSENT, lambda by, it=early: scenario.act(by, it))
+        yard.shop.wait(HOUR_SECONDS)
+        await live_until(inventory, nth, Death.UNSENT, lambda by, it=late: scenario.act(by, it))
+        for partition in range(PARTITIONS):
+            await inventory.dataset.commands[partition].repair(limits.REPAIR_IDS)
+        yard.shop.set_clock(true_ms)
+        cases += [Case(early, has_lived is not None), Case(late, has_lived is not None)]
+        if has_lived is not None:
+            break
+    else:
+        pytest.fail("it never ends")
+    await inventory.sweep()
+    for case in cases:
+        columns = await yard.columns_of(case.basket)
+        assert columns in ([after] if case.was_answered else [before, after]), case
+        await yard.compare_counters(case.basket, columns)
     await yard.let_sweepers_work()
     await yard.check_books()
 

@@ -2,14 +2,17 @@
 
 import pytest
 
+from engine.sourcing_plan import Group
 from tests.lua.books import (
     CALLS,
     NOW,
     Books,
     Card,
     Carried,
+    Expected,
     Fact,
     Hold,
+    Opened,
     Position,
     Request,
     Reserved,
@@ -18,24 +21,40 @@ from tests.lua.books import (
     cards,
     carry,
     committing,
+    count,
     decide,
     expire,
     extending,
     find,
+    find_document,
     follow,
     forget,
     hold_part,
+    index,
+    inherit,
     move,
     name,
     open_basket,
+    opening,
+    outbox,
     pace,
     part,
+    plan,
     repair,
+    replan,
     reserve,
     resolve,
-    save_location,
+    save_document,
+    save_fence,
+    save_policy,
+    save_setting,
+    setting,
     settle,
+    source,
+    supplies,
+    supply,
     take_over,
+    trim,
     unbind,
 )
 
@@ -61,8 +80,23 @@ VERBS: dict[str, Request] = {
     "find": find(A),
     "carry": carry(Carried(B, Fact(b"content1", 1, 1, 1))),
     "movement": move(A, 1),
-    "save_location": save_location("W", b"settings"),
+    "record_count": count(A, 1),
+    "opening": opening(Opened(5)),
+    "trim": trim(8, 8),
+    "save_setting": save_setting("W", setting()),
+    "save_policy": save_policy("shoe", "W", (1, 0, 0)),
+    "inherit": inherit("shoe", "W"),
+    "save_fence": save_fence("web", "shoe", "W", 1),
+    "supply": supply(B, Expected(A, 1)),
+    "supplies": supplies("shoe"),
+    "save_document": save_document(A, 0, b"content"),
+    "find_document": find_document(A),
+    "outbox": outbox(8),
     "cards": cards("shoe"),
+    "source": source(A, (Group(1, "W", (("shoe", 1),)),)),
+    "plan": plan((Group(1, "W", (("shoe", 1),)),)),
+    "replan": replan(A, SHOE._replace(lines=(("shoe", "W", 4),))),
+    "index": index(b"", b"1-5", [b"o\0entry"]),
     "take_over": take_over(0),
     "pace": pace(0, ahead=5),
 }
@@ -139,7 +173,7 @@ def test_a_script_that_fails_writes_nothing(books: Books, broken: str) -> None:
         ("stock", "cards"),
         ("due", "cards"),
         ("due", "expire"),
-        ("stocked", "save_location"),
+        ("stocked", "save_setting"),
         ("ops", "open_basket"),
         ("stock", "hold_part"),
         ("due", "repair"),
@@ -153,7 +187,7 @@ def test_a_key_of_another_type(books: Books, key: str, verb: str) -> None:
     books.raw("SET", f"inv:{{0}}:{key}", "text")
     before = books.read()
     with pytest.raises(ScriptError, match="WRONGTYPE"):
-        books.one(save_location("W", b"") if verb == "save_location" else VERBS[verb])
+        books.one(save_setting("W", b"") if verb == "save_setting" else VERBS[verb])
     assert books.read() == before
 
 
@@ -176,4 +210,4 @@ def test_retried_after_an_error(books: Books) -> None:
     with pytest.raises(ScriptError):
         books.one(VERBS["movement"])
     books.raw("DEL", "inv:{0}:ops")
-    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1).result
+    assert books.one(VERBS["movement"]) == Fact(b"content1", 2, 1, 1, effect=1).result

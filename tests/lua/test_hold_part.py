@@ -318,7 +318,7 @@ def test_a_fact_that_breaks_its_promise(books: Books, state: int) -> None:
     stock = {"shoe": Card({"W": counters}, (B, own, PB))}
     operations: dict[bytes, Operation] = {own: before, B: other, PB: over}
     books.seed(stock=stock, operations=operations, locations={"W": b"settings"})
-    fact = Fact(b"content1", 2, 1, 0, ((A, 2), (B, 1)), {A: "coat"})
+    fact = Fact(b"content1", 2, 1, 0, ((A, 2), (B, 1)), {A: "coat"}, effect=-8)
     assert books.one(move(C, -8)) == fact.result
     books.expect(
         seq=2,

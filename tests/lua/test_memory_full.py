@@ -20,9 +20,14 @@ TAKEN = {
     "repair",
     "settle",
     "unbind",
+    "trim",
     # What only reads.
     "find",
     "cards",
+    "plan",
+    "supplies",
+    "find_document",
+    "outbox",
 }
 
 

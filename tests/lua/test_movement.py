@@ -33,7 +33,7 @@ LATER = NOW + RETENTION_MS
 def test_the_first_goods_of_a_sku(books: Books) -> None:
     """Card, count of the place, memory, event: all of a first receipt."""
     books.seed(locations=PLACES)
-    fact = Fact(MARK, 2, 5, 5)
+    fact = Fact(MARK, 2, 5, 5, effect=5)
     assert books.one(move(M, 5)) == fact.result
     books.expect(
         seq=2,
@@ -59,11 +59,11 @@ def test_many_facts_of_one_call(books: Books) -> None:
         move(C, -1, "X", "shoe"),
     )
     facts = {
-        M: Fact(MARK, 2, 5, 5),
-        N: Fact(MARK, 3, -7, 0),
-        Q: Fact(MARK, 4, -5, 0),
-        P: Fact(MARK, 5, 1, 1),
-        A: Fact(MARK, 6, 1, 1),
+        M: Fact(MARK, 2, 5, 5, effect=4),
+        N: Fact(MARK, 3, -7, 0, effect=-7),
+        Q: Fact(MARK, 4, -5, 0, effect=2),
+        P: Fact(MARK, 5, 1, 1, effect=1),
+        A: Fact(MARK, 6, 1, 1, effect=1),
     }
     refused = [b"location_not_found", 6]
     assert answers == [*(fact.result for fact in facts.values()), refused, refused]
@@ -97,7 +97,7 @@ def test_a_place_is_added_to_any_card(books: Books, form: int) -> None:
     """The new place has counters of the card's form; the others, claims and blocks stay."""
     before = Card({"W": Position(5, 4, 1)}, (A, B), block=5, first=3, blocks={3: (C,)}, form=form)
     books.seed(locations=PLACES, stock={"shoe": before}, stocked={"W": 1})
-    fact = Fact(MARK, 2, 7, 7)
+    fact = Fact(MARK, 2, 7, 7, effect=7)
     assert books.one(move(M, 7, "S")) == fact.result
     books.expect(
         seq=2,
@@ -114,7 +114,7 @@ def test_the_same_fact_again(books: Books) -> None:
     """In one call and later: applied once; other content, or another kind of id, mismatches."""
     hold, memory = Hold((("shoe", "W", 1),)), Memory(2, MARK, A, b"tail")
     books.seed(locations=PLACES, operations={A: hold, B: memory})
-    fact = Fact(MARK, 2, 5, 5)
+    fact = Fact(MARK, 2, 5, 5, effect=5)
     mismatch = [b"idempotency_mismatch"]
     asked = [move(M, 5), move(M, 5), move(M, 6, fingerprint=b"content2")]
     assert books.batch(*asked) == [fact.result, [b"replayed", fact.result], mismatch]
@@ -167,7 +167,7 @@ def test_the_range_of_on_hand(
         assert answer == [b"quantity_out_of_range", 1, before]
         books.expect(stock=seed, locations=PLACES, stocked={"W": 1})
         return
-    fact = Fact(MARK, 2, on_hand, max(0, on_hand - policy.safety_stock))
+    fact = Fact(MARK, 2, on_hand, max(0, on_hand - policy.safety_stock), effect=quantity)
     assert answer == fact.result
     is_wide = not all(-(2**31) <= each < 2**31 for each in (before, on_hand))
     form = (2 if any(policy) else 0) + is_wide
@@ -230,7 +230,7 @@ def test_the_promises_that_a_fact_breaks(
     """Newest promise first, each by what it still claims at this very position, up to what is short."""
     before = CLAIMS[claims]._replace(positions={"W": Position(8, 3, 5), "S": Position(16, 16)})
     books.seed(seq=9, locations=PLACES, stock={"shoe": before}, operations=HOLDS, stocked={"W": 1})
-    fact = Fact(MARK, 10, 8 + quantity, max(0, quantity), uncovered, {A: "hat"})
+    fact = Fact(MARK, 10, 8 + quantity, max(0, quantity), uncovered, {A: "hat"}, effect=quantity)
     assert books.one(move(M, quantity)) == fact.result
     positions = {"W": Position(8 + quantity, 3, 5), "S": Position(16, 16)}
     books.expect(
@@ -268,7 +268,9 @@ def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity
     )
     free = position.on_hand + quantity - position.held - position.allocated - position.unsellable
     available = max(free - position.safety_stock - position.fenced, -position.backorder_limit)
-    fact = Fact(MARK, 2, position.on_hand + quantity, available, ((A, short),) if short else ())
+    fact = Fact(
+        MARK, 2, position.on_hand + quantity, available, ((A, short),) if short else (), effect=quantity
+    )
     assert books.one(move(M, quantity)) == fact.result
     after = position._replace(on_hand=position.on_hand + quantity)
     books.expect(
@@ -291,7 +293,7 @@ def test_claims_that_lead_nowhere(books: Books) -> None:
     }
     before = Card({"W": Position(1, 1)}, (C, D, B, N, A))
     books.seed(locations=PLACES, stock={"shoe": before}, operations=holds)
-    fact = Fact(MARK, 2, 0, 0, ((C, 1),))
+    fact = Fact(MARK, 2, 0, 0, ((C, 1),), effect=-1)
     assert books.one(move(M, -1)) == fact.result
     books.expect(
         seq=2,
@@ -312,7 +314,10 @@ def test_a_fact_that_breaks_very_many_promises(books: Books) -> None:
     books.seed(locations=PLACES, stock={"shoe": before}, operations=holds)
     results = books.batch(move(M, -3700), move(N, -1))
     uncovered = tuple((each, 1) for each in reversed(names[-100:]))
-    facts = {M: Fact(MARK, 2, 0, 0, uncovered), N: Fact(MARK, 3, -1, 0, uncovered)}
+    facts = {
+        M: Fact(MARK, 2, 0, 0, uncovered, effect=-3700),
+        N: Fact(MARK, 3, -1, 0, uncovered, effect=-1),
+    }
     assert results == [fact.result for fact in facts.values()]
     books.expect(
         seq=3,
@@ -346,7 +351,7 @@ def test_the_last_place_of_a_card(books: Books) -> None:
     """32 places stand on one card."""
     before = Card({store: Position(at) for at, store in enumerate(STORES[:31])}, (A,))
     books.seed(locations=STORE_PLACES, stock={"shoe": before})
-    fact = Fact(MARK, 2, 5, 5)
+    fact = Fact(MARK, 2, 5, 5, effect=5)
     assert books.one(move(M, 5, STORES[31])) == fact.result
     books.expect(
         seq=2,
@@ -386,7 +391,7 @@ def test_the_first_place_too_many(books: Books, form: int) -> None:
     books.seed(
         locations=STORE_PLACES, stock={"shoe": before, "hat": Card({"W": Position(1)})}, operations=holds
     )
-    fact = Fact(MARK, 2, 5, 5)
+    fact = Fact(MARK, 2, 5, 5, effect=5)
     assert books.one(move(M, 5, "store-32")) == fact.result
     after = before._replace(positions={**before.positions, "store-32": Position(5)})
     claims = {"store-1": (A, D, B), "store-3": (A, D), "store-4": (C,)}
@@ -427,7 +432,7 @@ def test_places_that_share_a_page(books: Books) -> None:
     before = Card(positions, names[32:], block=7, first=5, blocks=blocks)
     places = {**STORE_PLACES, "W": b"", "b9": b"", "y0": b""}
     books.seed(locations=places, stock={"shoe": before}, operations=holds)
-    fact = Fact(MARK, 2, 5, 5)
+    fact = Fact(MARK, 2, 5, 5, effect=5)
     assert books.one(move(M, 5, "store-35")) == fact.result
     divided = pages_of(before._replace(positions={**positions, "store-35": Position(5)}), {})
     page = page_of("W")
@@ -490,8 +495,8 @@ def test_a_division_between_other_facts(books: Books) -> None:
         (D, 3, "store-2", "shoe", 12, 12),
     ]
     facts = {
-        each: Fact(MARK, 2 + at, on_hand, available, ((A, 1),) if each == P else ())
-        for at, (each, _, _, _, on_hand, available) in enumerate(asked)
+        each: Fact(MARK, 2 + at, on_hand, available, ((A, 1),) if each == P else (), effect=units)
+        for at, (each, units, _, _, on_hand, available) in enumerate(asked)
     }
     answers = books.batch(*(move(*fact[:4]) for fact in asked))
     assert answers == [fact.result for fact in facts.values()]
@@ -526,10 +531,10 @@ def test_facts_of_a_divided_sku(books: Books) -> None:
     hold = Hold((("shoe", "W", 1),))
     books.seed(locations=places, stock={"shoe": Divided(pages)}, operations={A: hold})
     facts = {
-        M: Fact(MARK, 2, 0, 0, ((A, 1),)),
-        N: Fact(MARK, 3, 2, 2),
-        Q: Fact(MARK, 4, 3, 3),
-        P: Fact(MARK, 5, 7, 7),
+        M: Fact(MARK, 2, 0, 0, ((A, 1),), effect=-1),
+        N: Fact(MARK, 3, 2, 2, effect=2),
+        Q: Fact(MARK, 4, 3, 3, effect=3),
+        P: Fact(MARK, 5, 7, 7, effect=4),
     }
     asked = [(M, -1, "W"), (N, 2, "b9"), (Q, 3, "S"), (P, 4, "S")]
     answers = books.batch(*(move(each, quantity, place) for each, quantity, place in asked))
@@ -571,7 +576,7 @@ def test_a_sku_that_grows_to_very_many_places(books: Books) -> None:
 def test_odd_names(books: Books, sku: str) -> None:
     """A name of any text gets stock of its own."""
     books.seed(locations=PLACES)
-    fact = Fact(MARK, 2, 5, 5)
+    fact = Fact(MARK, 2, 5, 5, effect=5)
     assert books.one(move(M, 5, sku=sku)) == fact.result
     books.expect(
         seq=2,

@@ -86,7 +86,6 @@ def test_a_repeat_changes_nothing(books: Books, state: int, word: bytes) -> None
     [
         ASKED._replace(fingerprint=b"another0"),
         basket(LINES, HELD)._replace(fingerprint=b"madeby01"),
-        Hold(LINES),
         Hold(LINES, ABANDONED),
         Memory(EXPIRE, ASKED.fingerprint, B, Hold(LINES).tail),
         Fact(ASKED.fingerprint, 1, 1, 1),
@@ -94,9 +93,17 @@ def test_a_repeat_changes_nothing(books: Books, state: int, word: bytes) -> None
     ],
 )
 def test_an_id_of_something_else(books: Books, before: Operation) -> None:
-    """Other content, a reservation of one partition, a step, a fact, an id bound to content elsewhere."""
+    """Other content, what cannot be, a step, a fact, an id bound to content elsewhere."""
     books.seed(operations={A: before})
     assert books.one(open_basket(A, ASKED)) == [b"idempotency_mismatch"]
+    books.expect(operations={A: before})
+
+
+def test_what_lies_in_one_partition_by_now(books: Books) -> None:
+    """A basket that got other lines, and then another number of partitions, is answered as it is."""
+    before = Hold((("sock", "W", 1),), revision=1)
+    books.seed(operations={A: before})
+    assert books.one(open_basket(A, ASKED)) == [b"replayed", before.packed(A)]
     books.expect(operations={A: before})
 
 
@@ -129,7 +136,7 @@ def test_a_reserve_under_its_id(books: Books) -> None:
     """Where the basket was abandoned the id is free for a reservation of one partition; else it is taken."""
     shoe = Hold((("shoe", "W", 5),))
     stock = {"shoe": Card({"W": Position(10)})}
-    over = basket(LINES, ABANDONED)._replace(deadline_ms=NOW + 9)
+    over = basket(LINES, ABANDONED)._replace(deadline_ms=NOW + 9, fingerprint=b"of both0")
     due = {(NOW + 9, "p", (A,))}
     for state in (7, HELD, RELEASED):
         taken = over._replace(state=state)

@@ -17,6 +17,7 @@ from tests.lua.books import (
     Card,
     Hold,
     Memory,
+    Move,
     Position,
     Request,
     basket,
@@ -25,11 +26,15 @@ from tests.lua.books import (
     part,
     reserve,
     resolve,
+    setting,
 )
 from tests.lua.test_errors import SHOE, VERBS
 
 A = name(1)
-MAKERS = {"reserve", "movement", "open_basket", "hold_part", "bind"}
+MAKERS = {
+    *("source", "save_document", "supply", "reserve", "movement", "record_count", "opening"),
+    *("open_basket", "hold_part", "bind"),
+}
 """Verbs whose id is new."""
 WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "HINCRBY"}
 
@@ -89,8 +94,14 @@ def seed(books: Books, verb: str) -> None:
         stock={"shoe": Card({"S": Position(1), "W": Position(20, 5, 5)}, (name(9),), 1, 0, {0: (A,)})},
         operations=operations,
         due={(NOW, filed[verb], (A,))} if verb in filed else set(),
-        locations={"W": b"old"},
+        locations={"W": setting(rest=b"\x80")},
+        moves=[Move("shoe", "W", 1, A, 1).packed()],
     )
+    books.raw("HSET", books.key("channels"), "web", setting(rest=b"\x80"))
+    if verb == "inherit":
+        books.raw(
+            "HSET", books.key("defaults"), b"4\nshoe", b"".join(n.to_bytes(7, "little") for n in (1, 2, 3))
+        )
     if verb == "take_over":
         books.raw("HDEL", books.key("meta"), "run")
         books.epoch = 2
@@ -196,4 +207,4 @@ def test_a_refused_call_writes_nothing(books: Books, lua_server: Path) -> None:
     """Neither sequence nor ledger nor anything else is touched."""
     books.seed(stock={"shoe": Card({"W": Position(1)})})
     assert commands_of(books, lua_server, reserve(A, SHOE)) == ["HMGET", "HMGET", "HMGET", "ZRANGE"]
-    assert commands_of(books, lua_server, move(A, 1, "X")) == ["HEXISTS", "HMGET", "HMGET", "HMGET"]
+    assert commands_of(books, lua_server, move(A, 1, "X")) == ["HEXISTS", *["HMGET"] * 5]

@@ -24,6 +24,7 @@ from tests.lua.books import (
 A, B, C = (name(number) for number in range(1, 4))
 LINES = (("shoe", "W", 5),)
 AGAIN = NOW + REPAIR_MS
+MINUTE_MS = 60_000
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,30 @@ def test_no_more_than_asked(books: Books, limit: int, count: int) -> None:
     left = books.one(repair(8))
     assert left[::2] == [A, B, C][count:]
     books.expect(operations=operations, due={(AGAIN, "r", (each,)) for each in (A, B, C)})
+
+
+def test_what_was_filed_while_the_clock_was_ahead(books: Books) -> None:
+    """Nobody files a repair for a minute ahead: what is found there is not waited for until the clock has
+    come so far once more.
+    """
+    operations = dict.fromkeys((A, B, C), basket(LINES, COMMITTED))
+    near = (NOW + MINUTE_MS, "r", (A,))
+    books.seed(
+        operations=operations, due={near, (NOW + MINUTE_MS + 1, "r", (B,)), (NOW + 61 * MINUTE_MS, "r", (C,))}
+    )
+    assert books.one(repair(8))[::2] == [B, C]
+    books.expect(operations=operations, due={near, (AGAIN, "r", (B,)), (AGAIN, "r", (C,))})
+    assert books.one(repair(8)) == []
+
+
+@pytest.mark.parametrize(("limit", "found"), [(1, [A]), (2, [A, B]), (3, [A, B, C])])
+def test_both_are_no_more_than_asked(books: Books, limit: int, found: list[bytes]) -> None:
+    books.seed(
+        operations=dict.fromkeys((A, B, C), basket(LINES, COMMITTED)),
+        due={(NOW, "r", (A,)), (NOW + 2 * MINUTE_MS, "r", (B,)), (NOW + 3 * MINUTE_MS, "r", (C,))},
+    )
+    assert books.one(repair(limit))[::2] == found
+    assert books.one(repair(8))[::2] == [each for each in (A, B, C) if each not in found]
 
 
 @pytest.mark.parametrize(

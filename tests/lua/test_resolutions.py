@@ -158,11 +158,9 @@ def test_who_does_not_know_the_record_is_told(books: Books, verb: Verb, revision
     books.seed(stock=stock_of(before), operations={A: before})
     step = resolve(verb.word, A, verb.own, operation=OP, known=known)
     told = after.packed(A)
-    assert books.batch(step, step) == [[2, told], [b"replayed", after.tail, told]]
-    assert books.one(resolve(verb.word, A, verb.own, operation=OP, known=revision)) == [
-        b"replayed",
-        after.tail,
-    ]
+    answer = (after.plan + after.detail if revision else b"") + after.tail
+    assert books.batch(step, step) == [[2, told], [b"replayed", answer, told]]
+    assert books.one(resolve(verb.word, A, verb.own, operation=OP, known=revision)) == [b"replayed", answer]
     if verb.word != "extend":
         again = [resolve(verb.word, A, verb.own, known=each) for each in (known, revision)]
         assert books.batch(*again) == [[b"repeated", after.tail, told], [b"repeated", after.tail]]
@@ -170,7 +168,7 @@ def test_who_does_not_know_the_record_is_told(books: Books, verb: Verb, revision
     books.expect(
         seq=2,
         stock=stock_of(after),
-        operations={A: after, OP: Memory(verb.number, bytes(8), A, after.tail)},
+        operations={A: after, OP: Memory(verb.number, bytes(8), A, answer)},
         due={(kept, "p", (A, OP) if after.state > COMMITTED else (OP,))}
         | ({(after.deadline_ms, "h", (A,))} if after.state == HELD else set()),
         log=[(2, [Resolved(verb.number, A, after, operation=OP)])],

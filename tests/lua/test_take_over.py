@@ -2,7 +2,18 @@
 
 import pytest
 
-from tests.lua.books import NOW, Books, Saved, ScriptError, reserve, save_location, take_over
+from tests.lua.books import (
+    LOCATION,
+    NOW,
+    Books,
+    Saved,
+    ScriptError,
+    Settings,
+    reserve,
+    save_setting,
+    setting,
+    take_over,
+)
 from tests.lua.test_errors import SHOE, VERBS, A
 
 BY_CLOCK = 1_767_225_600_000
@@ -49,7 +60,7 @@ def test_nothing_is_done_with_books_that_another_process_had(books: Books, verb:
     assert books.read() == before
 
 
-@pytest.mark.parametrize("verb", ["movement", "save_location"])
+@pytest.mark.parametrize("verb", ["movement", "save_setting", "save_policy", "save_fence"])
 def test_nor_facts_and_locations(books: Books, verb: str) -> None:
     books.raw("HDEL", books.key("meta"), "run")
     before = books.read()
@@ -71,8 +82,12 @@ def test_a_new_data_set_keeps_its_first_epoch(books: Books) -> None:
     books.raw("HDEL", books.key("meta"), "run")
     assert taken(books, 1) == 1
     assert taken(books) == 1
-    books.one(save_location("W", b"settings"))
-    books.expect(seq=1, locations={"W": b"settings"}, log=[(1, [Saved("W", b"settings")])])
+    books.one(save_setting("W", setting()))
+    books.expect(
+        seq=1,
+        settings=Settings(1, locations={"W": setting()}, changes={(LOCATION, "W"): 1}),
+        log=[(1, [Saved("W", setting())])],
+    )
 
 
 @pytest.mark.parametrize(

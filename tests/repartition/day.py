@@ -11,12 +11,18 @@ from redis import Redis
 
 from engine import (
     BincardError,
+    Buffer,
+    Channel,
+    Component,
+    Count,
     Inventory,
+    Item,
     Line,
     Location,
     LocationKind,
     Movement,
     MovementKind,
+    Pool,
     Reservation,
 )
 from engine.dataset import open_dataset
@@ -93,6 +99,12 @@ class Day:
         await self.hold(
             [Line(SPREAD, 4, SHELVES[30]), Line(SKUS[0], 1, "s1"), Line(SKUS[1], 1, "s1")], 90_000
         )
+        await shop.save_pool(Pool("online", SHELVES))
+        await shop.save_pool(Pool("gone", PLACES))
+        await shop.save_channel(Channel("web", ("online",), Buffer(units=2)))
+        await shop.save_item(Item("box", components=(Component("kit", 1), Component(HOT, 2))))
+        await shop.save_item(Item("kit", components=(Component(SKUS[0], 1),), gtins=("40170725",)))
+        await shop.delete_pool("gone")
         await self.move(Movement("stolen", MovementKind.SALE, SPREAD, SHELVES[30], 3))
 
     async def work(self, steps: int, *, longest_ms: int = 20_000) -> None:
@@ -110,8 +122,13 @@ class Day:
             await self._reserve()
         elif choice < 0.5:
             kind = pick.choice((MovementKind.RECEIVE, MovementKind.SALE, MovementKind.SALE))
-            place = pick.choice(PLACES)
-            await self.move(Movement(f"m{self.count}", kind, pick.choice(SKUS), place, pick.randint(1, 25)))
+            place, sku, units = pick.choice(PLACES), pick.choice(SKUS), pick.randint(1, 25)
+            late_ms = pick.choice((None, self.now_ms - pick.randrange(1, 10**6)))
+            condition = pick.choice((None, None, None, "damaged"))
+            name = f"m{self.count}"
+            await self.move(Movement(name, kind, sku, place, units, None, None, late_ms, condition))
+            if late_ms is not None and pick.random() < 0.3:
+                await self.inventory.count(Count(f"c{self.count}", sku, place, units, late_ms))
         elif choice < 0.55:
             await self.inventory.sweep()
         else:

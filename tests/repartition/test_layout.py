@@ -15,6 +15,7 @@ from engine.repartition import repartition
 from engine.repartition.books import read_books
 from engine.repartition.comparing import compare_books
 from engine.repartition.layout import lay_out, order_claims
+from engine.setting_forms import SettingClass
 from engine.topology import open_topology
 from engine.topology.embedded import EmbeddedServer
 from tests.driver import skus_in
@@ -224,7 +225,7 @@ async def test_a_comparison_finds_what_differs(server: EmbeddedServer) -> None:
     layout = lay_out(source, 8, retention_ms=10**7)
     assert compare_books(source, source, layout) == []
     for change, name in (
-        (lambda books: books.locations.update(s2=b""), "locations"),
+        (lambda books: books.settings.update({(SettingClass.POOL, "p"): b""}), "settings"),
         (lambda books: books.on_hand.update({(A, "s1"): 9}), "on_hand"),
         (lambda books: books.promises.clear(), "reservations"),
         (lambda books: books.memories.pop(), "answers"),

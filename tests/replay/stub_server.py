@@ -28,6 +28,7 @@ class StubServer:
         self.without_items = False
         self.locations: dict[str, Any] = {}
         self.items: dict[str, Any] = {}
+        self.sales: dict[str, dict[str, Any]] = {"pools": {}, "channels": {}}
         self.reservations: dict[str, dict[str, Any]] = {}
         self.movement_ids: set[str] = set()
         self.positions: dict[tuple[str, str], dict[str, int]] = defaultdict(
@@ -128,7 +129,7 @@ class StubServer:
             return b"HTTP/1.1 503 X\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"
         return (head + ("Idempotent-Replayed: true\r\n" if replayed else "") + "\r\n").encode() + content
 
-    def _route(  # noqa: PLR0911  (a table of routes)
+    def _route(  # noqa: C901, PLR0911 - a table of routes
         self, method: str, path: str, body: bytes
     ) -> tuple[int, Any]:
         parts = [unquote(part) for part in path.split("/")[2:]]
@@ -159,6 +160,11 @@ class StubServer:
                     return 422, {"code": "invalid_request", "errors": [detail]}
                 self.locations[known] = asked
                 return 200, asked
+            case "GET", ("pools" | "channels") as word, known:
+                return (200, self.sales[word][known]) if known in self.sales[word] else (404, {})
+            case "PUT", ("pools" | "channels") as word, known:
+                self.sales[word][known] = asked
+                return 201, {"id": known, **asked}
             case "PUT", "items", known if not self.without_items:
                 self.items[known] = asked
                 return 200, asked

@@ -17,7 +17,14 @@ def test_demo_is_loaded_once(stub: StubServer, monkeypatch: pytest.MonkeyPatch) 
     assert len(stub.locations) == 5
     assert stub.locations["w1"]["kind"] == "warehouse"
     assert len(stub.stocked) == demo.SKUS
-    assert stub.items
+    assert stub.items[demo.KIT]["components"]
+    pools, channels = stub.sales["pools"], stub.sales["channels"]
+    assert set(pools["online"]["locations"]) == set(stub.locations)
+    assert set(pools["stores"]["locations"]) == set(stub.locations) - {"w1"}
+    assert sorted(pools["north"]["locations"] + pools["south"]["locations"]) == sorted(
+        pools["stores"]["locations"]
+    )
+    assert set(channels) == {"web", "app", "pos", "marketplace"}
     assert stub.positions[shown["sku"], shown["location"]]["on_hand"] == shown["available"] > 0
     before = {at: dict(units) for at, units in stub.positions.items()}
     stub.movement_ids.clear()

@@ -243,4 +243,6 @@ def _pair(request: Sequence[str | bytes | int], reply: Any) -> object:  # noqa: 
         return dict(zip(reply[::2], reply[1::2], strict=True))
     if request[0] in {"XRANGE", "XREVRANGE"}:
         return [(entry, dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in reply]
+    if "WITHSCORES" in request:
+        return [[member, float(score)] for member, score in zip(reply[::2], reply[1::2], strict=True)]
     return reply

@@ -16,9 +16,10 @@ from engine import Line, Location, LocationKind
 from engine.doctor import Severity, examine
 from engine.errors import StorageUnavailable
 from engine.explain import explain
+from engine.holders import holder_page
 from engine.script import read_sources
 from engine.topology import Standalone
-from engine.workers import Sweeper
+from engine.workers import Indexer, Sweeper
 from tests.servers import find_program
 from tests.topology.conftest import ADMIN, DEPLOY, US, deployed_settings
 from tests.topology.groups import Group, Node, free_ports, wait_until
@@ -114,10 +115,14 @@ async def test_the_engines_user_has_the_rights_it_needs_and_no_others(server: No
         await inventory.commit(held.id, op_id="c")
         await asyncio.sleep(1.1)
         await Sweeper(inventory).tick()
+        await Indexer(inventory).tick()
         assert (await inventory.stock(SKUS[0]))[0].held == 0
         await inventory.save_location(Location("gone", LocationKind.STORE))
         await inventory.delete_location("gone")
         await explain(inventory, SKUS[0])
+        assert len((await inventory.reservations()).items) == 2
+        await holder_page(inventory, SKUS[0], PLACE, limit=1)
+        await inventory.availability(SKUS[0], owner="cart")
         await prove_books(inventory)
         findings = await examine(inventory.dataset, "local")
         assert {finding.severity for finding in findings} == {Severity.OK}, findings

@@ -27,7 +27,7 @@ def card_of(
     names = b"".join(
         b"\n%b=%b" % (name.encode(), index.to_bytes(2, "little")) for index, name in enumerate(locations)
     )
-    form = (2 if len(counters) == 8 * len(locations) else 0) + is_wide
+    form = (2 if len(counters) == 12 * len(locations) else 0) + is_wide
     head = struct.pack("<BHH", form, len(locations), len(names))
     head += first.to_bytes(3, "little") + block.to_bytes(3, "little")
     size = 7 if is_wide else 4
@@ -36,7 +36,7 @@ def card_of(
 
 
 @given(
-    st.data(), st.lists(places, min_size=1, max_size=32, unique=True), st.booleans(), st.sampled_from([4, 8])
+    st.data(), st.lists(places, min_size=1, max_size=32, unique=True), st.booleans(), st.sampled_from([4, 12])
 )
 def test_a_card(data: st.DataObject, locations: list[str], is_wide: bool, stride: int) -> None:
     """Every part of a card, in each of its four forms, is read as it was written."""
@@ -109,7 +109,7 @@ def test_what_is_no_card(raw: bytes) -> None:
 )
 def test_availability(counters: tuple[int, ...], available: int, status: Status) -> None:
     """What is promised, and how it looks to a shopper."""
-    raw = card_of(["W"], counters)
+    raw = card_of(["W"], counters if len(counters) == 4 else (*counters, 0, 0, 0, 0))
     assert cards.read_availability(raw) == [LocationAvailability("W", available, status)]
     (position,) = cards.read_positions(raw, "3.4")
     assert (position.available, position.version) == (available, "3.4")

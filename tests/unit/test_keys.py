@@ -35,6 +35,15 @@ def all_keys(partition: int) -> list[str]:
         keys.stock(partition),
         keys.locations(partition),
         keys.stocked(partition),
+        keys.pools(partition),
+        keys.channels(partition),
+        keys.items(partition),
+        keys.named(partition),
+        keys.changes(partition),
+        keys.defaults(partition),
+        keys.inheriting(partition),
+        keys.find(partition),
+        keys.found(partition),
     ]
 
 
@@ -54,6 +63,15 @@ def test_exact_keys() -> None:
         "inv:{12}:stock",
         "inv:{12}:locations",
         "inv:{12}:stocked",
+        "inv:{12}:pools",
+        "inv:{12}:channels",
+        "inv:{12}:items",
+        "inv:{12}:named",
+        "inv:{12}:changes",
+        "inv:{12}:defaults",
+        "inv:{12}:inheriting",
+        "inv:{12}:find",
+        "inv:{12}:found",
     ]
 
 

@@ -7,7 +7,7 @@ from engine.commands import Reply
 from engine.errors import InvalidRequest
 from engine.records import decode_plan
 from engine.refusals import shortage_refusal
-from engine.types import Line, LocationAvailability, Movement, MovementKind, Status
+from engine.types import Line, LocationAvailability, Status
 
 lines = st.lists(
     st.builds(Line, st.sampled_from("abcd"), st.integers(1, 10**9), st.sampled_from(["W", "S"])),
@@ -102,32 +102,6 @@ def test_lines_that_break_a_rule(basket: list[Line], field: str) -> None:
 def test_lines_at_the_limits() -> None:
     """200 lines, 64 characters, a thousand million units, any printable text."""
     planner.check_lines([Line("é:/{}% 靴" + "a" * 56, 10**9, "W" * 64)] * 200)
-
-
-@pytest.mark.parametrize(
-    ("kind", "quantity", "is_good"),
-    [
-        (MovementKind.ADJUST, -1, True),
-        (MovementKind.ADJUST, -(10**9), True),
-        (MovementKind.ADJUST, 10**9, True),
-        (MovementKind.ADJUST, 0, False),
-        (MovementKind.ADJUST, -(10**9) - 1, False),
-        (MovementKind.ADJUST, 10**9 + 1, False),
-        (MovementKind.SALE, 1, True),
-        (MovementKind.SALE, -1, False),
-        (MovementKind.RECEIVE, 0, False),
-        (MovementKind.RECEIVE, 10**9, True),
-        (MovementKind.RECEIVE, 10**9 + 1, False),
-    ],
-)
-def test_quantities_of_movements(kind: MovementKind, quantity: int, is_good: bool) -> None:
-    """Only an adjustment has a sign."""
-    movement = Movement("m", kind, "shoe", "W", quantity)
-    if is_good:
-        planner.check_movement(movement)
-    else:
-        with pytest.raises(InvalidRequest, match=r"^/quantity"):
-            planner.check_movement(movement)
 
 
 def test_every_line_of_a_short_position_is_named() -> None:

@@ -5,7 +5,7 @@
 -- set whose functions these are, RUN.this stands for it and the server's process. Engine time is the server's clock
 -- less a skew (pace.lua), and stands still while that is behind RUN.times, what it was; holds lapse up to
 -- RUN.horizons, to which a sweeper vouches for it. Both are of one partition: another may know more of a step.
-local function begin_batch(meta, operations, due, log, stock)
+local function begin_batch(meta, operations, due, log, stock, moves)
   if not pack then
     bind_builtins()
   end
@@ -22,6 +22,7 @@ local function begin_batch(meta, operations, due, log, stock)
   end
   reset_state()
   key_of.meta, key_of.operations, key_of.due, key_of.log, key_of.stock = meta, operations, due, log, stock
+  key_of.moves = moves
   local skew = tonumber(head[4] or 0)
   now_ms, epoch_now, last_seq = read_clock((RUN.times[meta] or 0) + skew) - skew, tonumber(head[1]), tonumber(head[2])
   RUN.times[meta] = now_ms
@@ -49,8 +50,11 @@ end
 
 -- Memories to forget stand in the deadline index behind all holds: whoever looks for lapsed holds never
 -- meets them. Behind those stand repairs, each id by itself: one that is done is struck out. The place of each is
--- its moment and this much more: 2^50 and 2^51 ms.
-local BEHIND = { MEMORIES = 1125899906842624, REPAIRS = 2251799813685248 }
+-- its moment and this much more: 2^50 and 2^51 ms. Nobody files a repair for a minute ahead. Last, at 2^52, come
+-- documents with effects that nobody may have seen to.
+local BEHIND = {
+  MEMORIES = 1125899906842624, REPAIRS = 2251799813685248, MOST_AHEAD = 60000, OUTBOXES = 4503599627370496,
+}
 
 -- Files an id under the moment at which a sweeper must look at it: 'h' a hold to give back, 'p' a
 -- memory to forget. All ids of a batch that share kind and moment make one entry of the index.
@@ -93,6 +97,19 @@ end
 
 local function repair_entry(id)
   return 'r' .. id
+end
+
+-- The entries of repairs that are due, the oldest first, at the most `limit`. One that stands further ahead than
+-- anybody files it is due as well: it was filed while the clock was ahead, and engine time has been set right since.
+local function list_repairs(limit)
+  local entries = redis.call('ZRANGE', key_of.due, string_format('%d', BEHIND.REPAIRS),
+    string_format('%d', BEHIND.REPAIRS + now_ms), 'BYSCORE', 'LIMIT', 0, limit)
+  local ahead = redis.call('ZRANGE', key_of.due, string_format('(%d', BEHIND.REPAIRS + now_ms + BEHIND.MOST_AHEAD),
+    string_format('(%d', BEHIND.OUTBOXES), 'BYSCORE', 'LIMIT', 0, limit - #entries)
+  for i = 1, #ahead do
+    entries[#entries + 1] = ahead[i]
+  end
+  return entries
 end
 
 local function next_sequence()
@@ -139,7 +156,27 @@ local function write_due()
   end
 end
 
--- Everything that a batch changes, written at once: ledger, sequence, cards, records, deadlines.
+-- The physical history: a sorted set of which all members have score 0, so that they stand in the order of their
+-- bytes. A member is position (SKU and place), when it occurred (6), epoch (2) and sequence (7) of its event,
+-- operation (12), signed units (7); numbers are big-endian. So what happened to a position stands together, in the
+-- order of time. A SKU has no line feed and a location no sign: no position is the beginning of another.
+local MOVES = { HEAD = '>I6HI7', TAIL_SIZE = 34, ID_SIZE = 12, UNITS = '>i7', UNITS_SIZE = 7 }
+
+function MOVES.add(sku, place, occurred_ms, seq, id, units)
+  local moves, size = RUN.moves, RUN.move_size + 2
+  moves[size - 1], moves[size] = '0',
+    sku .. place .. pack(MOVES.HEAD, occurred_ms, epoch_now, seq) .. id .. pack(MOVES.UNITS, units)
+  RUN.move_size = size
+end
+
+-- Goods of a reservation's line leave, or of a part's.
+function MOVES.add_line(n, id, units)
+  local sku = field_of[line_card[n]]
+  local page = string_find(sku, '\n', 1, true)
+  MOVES.add(page and string_sub(sku, 1, page - 1) or sku, line_place[n], now_ms, last_seq, id, units)
+end
+
+-- Everything that a batch changes, written at once: ledger, sequence, cards, history, records, deadlines.
 local function write_batch()
   if event_count > 0 then
     -- First what may refuse: a ledger that is ahead of the sequence takes no entry, and then nothing is written.
@@ -150,6 +187,9 @@ local function write_batch()
     local fields, size, gone = collect_stock()
     set_fields(key_of.stock, fields, size)
     delete_fields(key_of.stock, gone)
+    for first = 1, RUN.move_size, 2000 do
+      redis.call('ZADD', key_of.moves, unpack_table(RUN.moves, first, math_min(first + 1999, RUN.move_size)))
+    end
   end
   set_fields(key_of.operations, written, written_size)
   -- What is done with goes first: the same entry may be filed anew.

@@ -2,8 +2,9 @@
 -- the ids of the reservations that have open units there. Numbers are little-endian:
 --   form (1) | places (2) | size of the names (2) | first (3) | block (3)
 --   names, for each place: \n location = index (2)
---   counters, for each place: on_hand, held, allocated, unsellable and, once a policy is set,
---     safety stock, backorder limit, fenced units, low-stock band
+--   counters, for each place: on_hand, held, allocated, unsellable and, once more is asked of it than to be
+--     sold, those of POLICY: safety stock, backorder limit, units that fences keep, low-stock band, inbound
+--     units, flags, units of holds that may move to another place, units promised of what is inbound
 --   claims: ids of 12 bytes, oldest promise first
 -- The form tells how many counters of how many bytes a place has: 4 bytes until one of them needs 7 (good
 -- for 3.6e16, our bound is 1e15). A place's text, as callers send it, is what stands in the names: the
@@ -13,13 +14,22 @@
 -- `block` may exist. A SKU at more than 32 locations is divided: its field then holds nothing but
 -- the form DIVIDER, and `sku \n page` has the card of each page.
 local CARD_HEAD, NAMES_AT = '<BHHI3c3', 12 -- the last is the block, as records take it
-local COUNTERS = { [0] = '<i4i4i4i4', '<i7i7i7i7', '<i4i4i4i4i4i4i4i4', '<i7i7i7i7i7i7i7i7' }
-local STRIDE = { [0] = 16, 28, 32, 56 }
-local POLICY_FORM, DIVIDER, PAGES = 2, 255, 64
+local COUNTERS = {
+  [0] = '<i4i4i4i4', '<i7i7i7i7', '<i4i4i4i4i4i4i4i4i4i4i4i4', '<i7i7i7i7i7i7i7i7i7i7i7i7',
+}
+local STRIDE = { [0] = 16, 28, 48, 84 }
+local CARD = { POLICY_FORM = 2, DIVIDER = 255, PAGES = 64, LAST_BLOCK = 16777215 }
 local NARROW = 2147483647 -- what 4 bytes hold, either sign
-local BLOCK_SIZE, LAST_BLOCK = 192, 16777215
+local BLOCK_SIZE = 192
 local CLAIM_SIZE = 12
-local POLICY = { SAFETY_STOCK = 1, BACKORDER_LIMIT = 2, FENCED = 3 }
+local POLICY = {
+  SAFETY_STOCK = 1, BACKORDER_LIMIT = 2, FENCED = 3, LOW_STOCK = 4, INBOUND = 5, FLAGS = 6, FLOATING = 7,
+  PREORDERED = 8,
+  -- The flags of a place where some channel has a fence, full or used up, and of one whose policy is not inherited.
+  FENCED_HERE = 1, OWN_POLICY = 2,
+  UNLIMITED = 1e15, -- the backorder limit of what is not tracked; of that so many are shown as are in one line
+  SHOWN_UNLIMITED = 1e9,
+}
 
 -- The index of the card that a field of the stock hash has; read with all others by `read_cards`.
 local function want_card(field)
@@ -59,7 +69,7 @@ local function page_card(card, place)
   for i = 1, #bytes do
     hash = (hash * 31 + bytes[i]) % 65536
   end
-  return want_card(field_of[card] .. '\n' .. hash % PAGES)
+  return want_card(field_of[card] .. '\n' .. hash % CARD.PAGES)
 end
 
 -- The page that has a place of a divided SKU. The first time it reads the pages of all lines in one call, and
@@ -100,8 +110,9 @@ local function read_counters(position, text, form, offset)
   end
   local policy = {}
   hand_of[position], held_of[position], allocated_of[position], unsellable_of[position],
-    policy[1], policy[2], policy[3], policy[4] = unpack_struct(COUNTERS[form], text, offset)
-  policy_of[position] = form >= POLICY_FORM and policy
+    policy[1], policy[2], policy[3], policy[4], policy[5], policy[6], policy[7], policy[8] =
+      unpack_struct(COUNTERS[form], text, offset)
+  policy_of[position] = form >= CARD.POLICY_FORM and policy
 end
 
 -- A position that is not the first of its card.
@@ -217,21 +228,32 @@ end
 local function free_units(position)
   local free = hand_of[position] - unsellable_of[position] - allocated_of[position] - held_of[position]
   local policy = policy_of[position]
-  return policy and free - policy[POLICY.SAFETY_STOCK] - policy[POLICY.FENCED] or free
+  return policy and free + policy[POLICY.PREORDERED] - policy[POLICY.SAFETY_STOCK] - policy[POLICY.FENCED] or free
 end
 
 local function fits(position, quantity)
   local free = hand_of[position] - unsellable_of[position] - allocated_of[position] - held_of[position]
   local policy = policy_of[position]
   if policy then
-    free = free - policy[POLICY.SAFETY_STOCK] - policy[POLICY.FENCED] + policy[POLICY.BACKORDER_LIMIT]
+    free = free + policy[POLICY.PREORDERED] - policy[POLICY.SAFETY_STOCK] - policy[POLICY.FENCED]
+      + policy[POLICY.BACKORDER_LIMIT]
   end
   return free >= quantity
 end
 
--- The number that we show: never below what may be back-ordered.
+-- Units that come, or are given back, go to those who wait for what is inbound before anybody else.
+function POLICY.settle(position)
+  local policy = policy_of[position]
+  if policy and policy[POLICY.PREORDERED] > 0 then
+    local room = math_max(0, free_units(position) + policy[POLICY.BACKORDER_LIMIT])
+    policy[POLICY.PREORDERED] = policy[POLICY.PREORDERED] - math_min(policy[POLICY.PREORDERED], room)
+  end
+end
+
+-- The number that we show: never below what may be back-ordered, and of what is not tracked always the same.
 local function available_units(position)
-  return math_max(free_units(position), -backorder_limit(position))
+  local limit = backorder_limit(position)
+  return limit >= POLICY.UNLIMITED and POLICY.SHOWN_UNLIMITED or math_max(free_units(position), -limit)
 end
 
 -- The parts of a card as it stands: form, names, first, block, counters, claims.
@@ -273,11 +295,36 @@ local function widen_card(card)
   local form, names, first, block, counters, claims = split_card(card)
   local parts = {}
   for at = 1, #counters, STRIDE[form] do
-    local a, b, c, d, e, f, g, h = unpack_struct(COUNTERS[form], counters, at)
-    parts[#parts + 1] = form < POLICY_FORM and pack(COUNTERS[form + 1], a, b, c, d)
-      or pack(COUNTERS[form + 1], a, b, c, d, e, f, g, h)
+    local a, b, c, d, e, f, g, h, i, j, k, l = unpack_struct(COUNTERS[form], counters, at)
+    parts[#parts + 1] = form < CARD.POLICY_FORM and pack(COUNTERS[form + 1], a, b, c, d)
+      or pack(COUNTERS[form + 1], a, b, c, d, e, f, g, h, i, j, k, l)
   end
   rebuild_card(card, form + 1, names, first, block, concat(parts), claims)
+end
+
+-- Gives every place of a card the counters of a policy, all at zero: those of its positions that were read
+-- know theirs from then on.
+function POLICY.add(card)
+  local form, names, first, block, counters, claims = split_card(card)
+  if form >= CARD.POLICY_FORM then
+    return
+  end
+  local parts, stride, none = {}, STRIDE[form], string_rep('\0', STRIDE[form + 2] - STRIDE[form])
+  for at = 1, #counters, stride do
+    parts[#parts + 1] = string_sub(counters, at, at + stride - 1) .. none
+  end
+  rebuild_card(card, form + 2, names, first, block, concat(parts), claims)
+  if first_place[card] then
+    policy_of[card] = { 0, 0, 0, 0, 0, 0, 0, 0 }
+    for _, position in pairs(other_positions[card] or {}) do
+      policy_of[position] = { 0, 0, 0, 0, 0, 0, 0, 0 }
+    end
+  end
+end
+
+function POLICY.is_wide(policy)
+  return policy and (policy[POLICY.BACKORDER_LIMIT] > NARROW or policy[POLICY.SAFETY_STOCK] > NARROW
+    or policy[POLICY.FENCED] > NARROW or policy[POLICY.INBOUND] > NARROW)
 end
 
 -- Puts a position's counters into its card, and behind it the claims that came in this call.
@@ -285,19 +332,39 @@ local function store_position(position)
   local card = card_of(position)
   local a, b, c, d = hand_of[position], held_of[position], allocated_of[position], unsellable_of[position]
   local form = form_of[card]
-  if form % 2 == 0
-    and (a < -NARROW or a > NARROW or b > NARROW or c > NARROW or d > NARROW) then
+  if form % 2 == 0 and (a < -NARROW or a > NARROW or b > NARROW or c > NARROW or d > NARROW
+    or d < -NARROW or POLICY.is_wide(policy_of[position])) then
     widen_card(card)
     form = form_of[card]
   end
   local text, at, policy, packed = text_of[card], offset_of[position], policy_of[position]
   if policy then
-    packed = pack(COUNTERS[form], a, b, c, d, policy[1], policy[2], policy[3], policy[4])
+    packed = pack(COUNTERS[form], a, b, c, d, policy[1], policy[2], policy[3], policy[4], policy[5], policy[6],
+      policy[7], policy[8])
   else
     packed = pack(COUNTERS[form], a, b, c, d)
   end
   text_of[card] = string_sub(text, 1, at - 1) .. packed .. string_sub(text, at + STRIDE[form])
   mark_written(card)
+end
+
+-- The fences that changed, as fields and values of the stock hash from `n` on: see terms.lua.
+function POLICY.collect_fences(fields, n, gone)
+  for field in pairs(RUN.changed_fences or {}) do
+    local fences, parts = RUN.fences[field], {}
+    for i = 1, #fences do
+      local fence = fences[i]
+      parts[i] = pack('<B', #fence.channel) .. fence.channel
+        .. pack('<I6I6B', fence.remaining, fence.used, fence.spill)
+    end
+    if #parts > 0 then
+      fields[n + 1], fields[n + 2] = field, concat(parts)
+      n = n + 2
+    else
+      gone[#gone + 1] = field
+    end
+  end
+  return n
 end
 
 -- All cards and blocks that changed, as fields and values of the stock hash; and the fields that are gone.
@@ -333,6 +400,9 @@ local function collect_stock()
       fields[n + 1], fields[n + 2] = field, block_texts[field]
       n = n + 2
     end
+  end
+  if RUN.changed_fences then
+    n = POLICY.collect_fences(fields, n, gone)
   end
   return fields, n, gone
 end

@@ -22,7 +22,7 @@ end
 -- Moves the claims of a full card to their block and begins the next one.
 local function begin_block(card)
   local form, names, first, block, counters, claims = split_card(card)
-  if block < LAST_BLOCK then
+  if block < CARD.LAST_BLOCK then
     change_block(block_field(card, block), claims)
     rebuild_card(card, form, names, first, block + 1, counters, '')
   end

@@ -100,7 +100,7 @@ local function divide_card(card)
   local ids, fields = list_claims(card)
   local form, names, _, _, counters = split_card(card)
   local places = list_places(names)
-  text_of[card], added_claims[card] = pack('<BH', DIVIDER, PAGES), false
+  text_of[card], added_claims[card] = pack('<BH', CARD.DIVIDER, CARD.PAGES), false
   first_place[card], other_positions[card] = false, nil
   mark_written(card)
   for i = 1, #places do

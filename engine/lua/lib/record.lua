@@ -26,8 +26,9 @@ local STATE = {
 }
 -- 1, 10 and 11 are what begins a record: its event is the record itself.
 local VERB = {
-  NONE = 0, COMMIT = 2, RELEASE = 3, EXTEND = 4, FULFIL = 5, CANCEL = 6, EXPIRE = 7, MOVEMENT = 8, LOCATION = 9,
-  DECIDE = 12, ABANDON = 13, FOLLOW = 14, CARRY = 15,
+  NONE = 0, COMMIT = 2, RELEASE = 3, EXTEND = 4, FULFIL = 5, CANCEL = 6, EXPIRE = 7, MOVEMENT = 8, SETTING = 9,
+  DECIDE = 12, ABANDON = 13, FOLLOW = 14, CARRY = 15, REPLANNED = 16, POLICY = 17, FENCE = 18, SUPPLY = 19,
+  DOCUMENT = 20, COUNT = 21, OPENING = 22,
 }
 
 local HEAD_FORMAT, HEAD_SIZE = '<I7I7I6I6HHHBBBB', 36

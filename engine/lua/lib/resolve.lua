@@ -108,7 +108,7 @@ end
 -- or nil; then `decide` goes by units: it changes them and the counters and returns nothing, or
 -- returns another answer and changes nothing.
 local function resolve_requests(keys, args, verb, decide_whole, decide)
-  begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
+  begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5], keys[6])
   load_resolved(args)
   local answer, request = begin_answer(#args - 1), { retention_ms = tonumber(args[1]), count = #args }
   for i = 2, #args do

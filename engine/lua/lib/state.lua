@@ -5,7 +5,8 @@
 -- Lists outlive a call, because growing one anew costs more than what a reserve does with it. Each has a
 -- count, which every call begins at zero, and whoever makes an index sets all that belongs to it: what
 -- stands behind the count means nothing.
-local RUN = { dataset = '', times = {}, horizons = {} } -- what outlives a call: see begin_batch
+local RUN = { dataset = '', times = {}, horizons = {}, settings = {} } -- what outlives a call, see begin_batch; and what few calls have
+RUN.moves, RUN.move_size = {}, 0 -- of the call: score, member, ... for the history: see batch.lua
 local key_of = {} -- a header's word for a key -> the key
 local now_ms, epoch_now, last_seq
 
@@ -44,8 +45,9 @@ local stock_fields = {} -- field, text, ...: the cards to be written
 
 local function reset_state()
   card_count, cards_read, others_count, line_count, written_count, changed_count = 0, 0, 0, 0, 0, 0
-  written_size, event_count = 0, 0
+  written_size, event_count, RUN.move_size = 0, 0, 0
   has_swept, sees_more_overdue = false, false
+  RUN.fences, RUN.changed_fences = nil, nil
   card_index, other_positions, newest_claim, other_card = {}, {}, {}, {}
   block_texts, written_blocks, remembered, due_ids, swept_entries, repairs = {}, {}, {}, {}, {}, {}
 end

@@ -116,6 +116,14 @@ local function change_counters(reservation, i, held, allocated, on_hand)
   allocated_of[position] = allocated_of[position] + allocated
   hand_of[position] = hand_of[position] + on_hand
   mark_changed(position)
+  if on_hand ~= 0 then
+    reservation.left = reservation.left or {}
+    reservation.left[i] = on_hand
+  end
+  if policy_of[position] then
+    TERMS.follow_record(reservation.raw, i, position, held, allocated, on_hand)
+    POLICY.settle(position)
+  end
   local units, other = reservation.units, other_open(reservation, card, i)
   if held == 0 and allocated > 0 then
     reservation.blocks[i] = other and reservation.blocks[other] or add_claim(card, reservation.id)
@@ -177,9 +185,14 @@ local function encode_progress(reservation)
   return ''
 end
 
--- Remembers the answer under the operation id of a request. While a hold lasts its deadline may lie beyond
--- the retention: a repeat must not count again.
-local function remember_answer(operation, verb, id, request, tail, deadline_ms)
+-- Remembers the answer under the operation id of a request: the tail, behind plan and caller's part where these are
+-- no more those of the reserve, or need not stay so. While a hold lasts its deadline may lie beyond the retention: a repeat must not
+-- count again.
+local function remember_answer(operation, verb, id, request, record, deadline_ms)
+  local tail = tail_of(record)
+  if revision_of(record) > 0 or TERMS.at(record) then
+    tail = string_sub(record, PLAN_AT, blocks_at(record, string_byte(record, #record - 3)) - 1) .. tail
+  end
   remember_operation(operation, pack('<BBc8c12', KIND.OPERATION, verb, request.fingerprint, id) .. tail)
   add_due('p', math_max(now_ms, deadline_ms) + request.retention_ms, operation)
 end
@@ -194,6 +207,9 @@ local function close_step(reservation, verb, request)
   settle_state(reservation)
   local progress_before = head.progress
   head.changed_epoch, head.changed_seq = epoch_now, next_sequence()
+  for i, units in pairs(reservation.left or {}) do
+    MOVES.add_line(first_line[reservation.index] + i - 1, id, units)
+  end
   if head.state > STATE.COMMITTED then
     head.deadline_ms = now_ms + request.retention_ms
     add_due('p', head.deadline_ms, id)
@@ -208,12 +224,13 @@ local function close_step(reservation, verb, request)
   for i = 1, #reservation.quantities do
     deltas[i] = moves_units and (deltas[i] or pack(DELTA_FORMAT, 0, 0, 0)) or ''
   end
-  local plan, rest = string_sub(raw, AT.ROUTE, plan_end[reservation.index]), reservation.rest
+  local plan = string_sub(raw, AT.ROUTE, plan_end[reservation.index])
+  local rest = reservation.rest and TERMS.keep(raw, reservation.rest)
   local body_end = rest and AT.ROUTE + #plan - 1 or blocks_at(raw, progress_before) - 1
   local record = string_sub(raw, 1, body_end) .. (rest or '') .. concat(reservation.blocks) .. tail
   remember_operation(id, record)
   if request.operation ~= NO_OPERATION then
-    remember_answer(request.operation, verb, id, request, tail, head.state == STATE.HELD and head.deadline_ms or 0)
+    remember_answer(request.operation, verb, id, request, record, head.state == STATE.HELD and head.deadline_ms or 0)
   end
   local changes = concat(deltas)
   local body = id .. request.operation .. plan .. pack('<B', head.progress) .. tail
@@ -272,6 +289,10 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
     if not is_changed[position] then
       mark_changed(position)
     end
+    if policy_of[position] then
+      TERMS.follow_record(raw, n - first + 1, position, held * quantity, allocated * quantity, on_hand * quantity)
+      POLICY.settle(position)
+    end
   end
   if to ~= STATE.COMMITTED then
     local at = size - HEAD_SIZE - (last - first + 1) * BLOCK_NUMBER_SIZE + 1
@@ -288,6 +309,11 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
   end
   local seq, operation = last_seq + 1, request.operation
   last_seq = seq
+  if on_hand ~= 0 then
+    for n = first, last do
+      MOVES.add_line(n, id, on_hand * line_quantity[n])
+    end
+  end
   local head = pack(HEAD_FORMAT, created_seq, seq, deadline_ms, created_ms, created_epoch, epoch_now,
     revision, 0, to, from == STATE.HELD and verb or held_end, closed_by)
   local record, plan = string_sub(raw, 1, size - HEAD_SIZE) .. head, string_sub(raw, AT.ROUTE, plan_end[index])
@@ -295,7 +321,7 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
   remembered[id], written[written_before + 1], written[written_before + 2] = record, id, record
   written_size, event_count = written_before + 2, event_count + 1
   if operation ~= NO_OPERATION then
-    remember_answer(operation, verb, id, request, head, 0)
+    remember_answer(operation, verb, id, request, record, 0)
   end
   events[event_count + 1] = pack('<BI3', verb, 2 * OPERATION_SIZE + #plan + HEAD_SIZE + 2)
     .. id .. operation .. plan .. '\0' .. head .. '\1'

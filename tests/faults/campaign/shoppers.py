@@ -9,6 +9,7 @@ from contextlib import suppress
 from random import Random
 
 from engine import (
+    InvalidRequest,
     Inventory,
     Line,
     Location,
@@ -16,6 +17,7 @@ from engine import (
     Movement,
     MovementKind,
     MovementResult,
+    Pool,
     Refused,
     Reservation,
     ReserveRequest,
@@ -24,17 +26,26 @@ from engine import (
     Unconfirmed,
 )
 from engine.keys import partition_of
+from engine.sourcing_plan import Rules, Wanted
+from engine.types import Move
 
 PLACES = ("s1", "s2")
 LAST = ("last-1", "last-2", "last-3")
 """There is one of each, and everybody wants these first."""
 
+FLOATING = "floating"
+"""A SKU of its own for holds that may lie anywhere in a pool: what it touches is not counted by histories."""
+
+POOL = "both"
 SKUS = 6
 MOST_SHELVES = 3
 FIRST_UNITS = 4
 SENT_TWICE = 0.25
 APART = 0.5
 """The share of baskets over several partitions, where there may be some."""
+
+WIDER = 0.12
+"""The share of holds in a pool, and what follows them."""
 
 GIVEN_UP = 0.02
 SHORT_TTL, LONG_TTL = 1, 60
@@ -73,6 +84,9 @@ class Crowd:
         self.abandoned: list[str] = []
         """Of those the first, which nobody resolves: they lapse."""
 
+        self.is_wider = hasattr(inventories[0], "source")
+        """Whether these inventories choose places; a client of the API has the plain verbs alone."""
+
         self.patience_ends = float("inf")
         self.is_over = False
         self.shelves = choose_shelves(partitions)
@@ -95,6 +109,12 @@ class Crowd:
             for place in PLACES
         ]
         moves += [Movement(f"in {sku}", MovementKind.RECEIVE, sku, PLACES[0], 1) for sku in LAST]
+        moves += [
+            Movement(f"in {FLOATING} {place}", MovementKind.RECEIVE, FLOATING, place, FIRST_UNITS)
+            for place in PLACES
+        ]
+        if self.is_wider:
+            await self.insist(lambda it: it.save_pool(Pool(POOL, PLACES)))
         await asyncio.gather(*(self.insist(lambda it, move=move: it.record(move)) for move in moves))
         for move in moves:
             self.moved[move.sku, move.location] += move.quantity
@@ -175,6 +195,11 @@ class Crowd:
                 self.counts["answered"] += 1
                 self.counts[refused.outcome] += 1
                 return refused
+            except InvalidRequest as refused:
+                # A floating hold was bound anew since its caller saw it, and has no such line.
+                self.counts["answered"] += 1
+                self.counts["lines that went elsewhere"] += 1
+                return refused
             else:
                 self.counts["answered"] += 1
                 if isinstance(answer, Reservation):
@@ -201,7 +226,9 @@ class _Shopper:
             number += 1
             key = f"{self.name} {number}"
             kind = self.chance.random()
-            if kind < 0.62:
+            if self.crowd.is_wider and self.chance.random() < WIDER:
+                await self._float(key)
+            elif kind < 0.62:
                 await self._shop(key, abandons=number == 1 or self.chance.random() < 0.15)
             elif kind < 0.82:
                 await self._look()
@@ -290,6 +317,32 @@ class _Shopper:
             await self._ask(lambda it: it.cancel(reservation, op_id=f"{key} no"))
         else:
             await self._ask(lambda it: it.fulfil(reservation, op_id=f"{key} out"))
+
+    async def _float(self, key: str) -> None:
+        """A hold that may lie anywhere in the pool: moved, bought or given back, whoever binds it anew."""
+        chance, rules = self.chance, Rules(pool=POOL)
+        wanted = [Wanted(FLOATING, chance.choice((1, 1, 2)))]
+        ttl_seconds = chance.choice((SHORT_TTL, LONG_TTL))
+        held = await self._ask(lambda it: it.source(key, wanted, rules=rules, ttl_seconds=ttl_seconds))
+        if not isinstance(held, Reservation):
+            return
+        self.crowd.counts["floating holds"] += 1
+        source = held.lines[0].location
+        goal = PLACES[source == PLACES[0]]
+        if chance.random() < 0.5:
+            moves = [Move(FLOATING, source, goal, 1)]
+            await self._ask(lambda it: it.move(held.id, moves, op_id=f"{key} move"))
+        verb = chance.choice(("commit", "sell", "release", "leave"))
+        if verb == "commit":
+            await self._ask(lambda it: it.commit(held.id, op_id=f"{key} all"))
+            await self._ask(lambda it: it.cancel(held.id, op_id=f"{key} no"))
+        elif verb == "sell":
+            await self._ask(lambda it: it.commit(held.id, fulfil=True, op_id=f"{key} sell"))
+            movement = Movement(f"{key} in", MovementKind.RECEIVE, FLOATING, goal, 1)
+            if isinstance(await self._ask(lambda it: it.record(movement)), MovementResult):
+                self.crowd.moved[FLOATING, goal] += 1
+        elif verb == "release":
+            await self._ask(lambda it: it.release(held.id, op_id=f"{key} back"))
 
     async def _look(self) -> None:
         sku = self.chance.choice(self.chance.choice(self.crowd.shelves))

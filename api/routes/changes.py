@@ -1,0 +1,72 @@
+"""Reservations that change: units that go elsewhere, other lines."""
+
+from collections.abc import Sequence
+
+import msgspec
+from fastapi import Request, Response
+
+from api.codec import reservation_answer
+from api.hot import MISSING_KEY
+from api.problems import ProblemError
+from api.routes.exchange import (
+    Route,
+    asked,
+    check_request,
+    json_response,
+    path_value,
+    query_values,
+    read_json,
+)
+from api.schemas import as_line
+from api.schemas_changes import LinesBody, MoveBody
+from engine import Inventory, Reservation
+from engine.types import Move
+
+decode_move = msgspec.json.Decoder(MoveBody).decode
+decode_lines = msgspec.json.Decoder(LinesBody).decode
+REPLAYED = {"Idempotent-Replayed": "true"}
+
+
+class Changes:
+    """Gives reservations other lines."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def routes(self) -> Sequence[Route]:
+        """What these handlers answer."""
+        return (
+            Route(("POST",), "/v1/reservations/{id}/move", self.move),
+            Route(("PUT",), "/v1/reservations/{id}/lines", self.replace),
+        )
+
+    async def move(self, request: Request) -> Response:
+        """Moves held and committed units, all that are named or none."""
+        check_request(request)
+        query_values(request)
+        key = required_key(request)
+        body = await read_json(request, decode_move)
+        moves = [Move(line.sku, line.source, line.target, line.quantity) for line in body.lines]
+        return changed(await self._inventory.move(path_value(request, "id"), moves, op_id=key))
+
+    async def replace(self, request: Request) -> Response:
+        """Replaces the lines of a hold. A repeat replaces by the same: it needs no key."""
+        check_request(request)
+        query_values(request)
+        lines = [as_line(line) for line in (await read_json(request, decode_lines)).lines]
+        reservation = path_value(request, "id")
+        return changed(await self._inventory.replace_lines(reservation, lines, op_id=asked(request).key()))
+
+
+def required_key(request: Request) -> str:
+    """The idempotency key. Raises `idempotency_key_missing`."""
+    key = asked(request).key()
+    if key is None:
+        raise ProblemError("idempotency_key_missing", MISSING_KEY)
+    return key
+
+
+def changed(reservation: Reservation) -> Response:
+    """A reservation after a step."""
+    headers = REPLAYED if reservation.replayed else None
+    return json_response(200, reservation_answer(reservation), headers)

@@ -1,0 +1,160 @@
+"""Inbound orders, and what can be promised by which day."""
+
+from collections.abc import Sequence
+
+from fastapi import Request, Response
+from msgspec.structs import replace
+
+from api.codec import format_time
+from api.finding import read_number
+from api.promises import uncovered_answer
+from api.routes.exchange import (
+    Route,
+    check_request,
+    json_response,
+    path_value,
+    query_values,
+    read_json,
+    read_json_or_nothing,
+    replay_headers,
+    required_key,
+    sent_key,
+)
+from api.routes.pages import page_of, sort_newest_first
+from api.schemas_supply import (
+    AtpAnswer,
+    DayAnswer,
+    InboundAnswer,
+    NoBody,
+    decode_inbound,
+    decode_nothing,
+    decode_receive_inbound,
+)
+from engine import InvalidRequest, Inventory, limits
+from engine.planner import check_location, check_sku
+from engine.supply import DEFAULT_ATP_DAYS
+from engine.types import Inbound, InboundState
+
+DAYS_DIGITS = 3
+CHOICES = ("location", "pool", "channel")
+"""What a projection is limited by: one of them, or nothing."""
+
+
+class Supply:
+    """Makes inbound orders, takes their steps, and projects what can be promised."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def routes(self) -> Sequence[Route]:
+        """What these handlers answer."""
+        return (
+            Route(("POST",), "/v1/inbound", self.create),
+            Route(("GET", "HEAD"), "/v1/inbound", self.page),
+            Route(("GET", "HEAD"), "/v1/inbound/{id}", self.read),
+            Route(("POST",), "/v1/inbound/{id}/receive", self.receive),
+            Route(("POST",), "/v1/inbound/{id}/cancel", self.cancel),
+            Route(("GET", "HEAD"), "/v1/atp/{sku}", self.atp),
+        )
+
+    async def create(self, request: Request) -> Response:
+        """Units will come."""
+        check_request(request)
+        query_values(request)
+        key, body = required_key(request), await read_json(request, decode_inbound)
+        made = await self._inventory.expect(
+            key,
+            sku=body.sku,
+            location=body.location,
+            quantity=body.quantity,
+            expected_ms=int(body.expected_at.timestamp() * 1000),
+            kind=body.kind,
+            reference=body.reference,
+        )
+        headers = {"Location": f"/v1/inbound/{made.id}", **replay_headers(made.replayed)}
+        return json_response(201, _as_answer(made), headers)
+
+    async def page(self, request: Request) -> Response:
+        """The newest first. Reads all documents, or those of the SKU's partition."""
+        check_request(request)
+        query = query_values(request, "sku", "location", "limit", "cursor")
+        sku, location = query.get("sku"), query.get("location")
+        if sku is not None:
+            check_sku(sku, "?sku")
+        if location is not None:
+            check_location(location, "?location")
+        found = sort_newest_first(await self._inventory.inbounds(sku=sku, location=location))
+        return json_response(200, page_of(found, query, _as_answer))
+
+    async def read(self, request: Request) -> Response:
+        check_request(request)
+        query_values(request)
+        return json_response(200, _as_answer(await self._inventory.inbound(path_value(request, "id"))))
+
+    async def receive(self, request: Request) -> Response:
+        """Units came, perhaps more than were expected."""
+        check_request(request)
+        query_values(request)
+        key, body = required_key(request), await read_json(request, decode_receive_inbound)
+        received = await self._inventory.receive_inbound(
+            key, path_value(request, "id"), body.quantity, close=body.close
+        )
+        return await self._ended(received) if body.close else _answer(received)
+
+    async def cancel(self, request: Request) -> Response:
+        """What did not come will not."""
+        check_request(request)
+        query_values(request)
+        await read_json_or_nothing(request, decode_nothing, NoBody())
+        cancelled = await self._inventory.cancel_inbound(path_value(request, "id"), op_id=sent_key(request))
+        return await self._ended(cancelled)
+
+    async def _ended(self, inbound: Inbound) -> Response:
+        """An order that brings no more, with the promises that counted on it."""
+        uncovered = await uncovered_answer(self._inventory, inbound.sku, inbound.location)
+        answer = replace(_as_answer(inbound), uncovered=uncovered)
+        return json_response(200, answer, replay_headers(inbound.replayed))
+
+    async def atp(self, request: Request) -> Response:
+        """What can be promised for each day, at a location or at all that stock the SKU."""
+        check_request(request)
+        query = query_values(request, *CHOICES, "days")
+        days = read_number(query.get("days", str(DEFAULT_ATP_DAYS)), DAYS_DIGITS)
+        if not 1 <= days <= limits.MAX_ATP_DAYS:
+            raise InvalidRequest("?days", f"a whole number from 1 to {limits.MAX_ATP_DAYS}")
+        chosen = [name for name in CHOICES if name in query]
+        if len(chosen) > 1:
+            raise InvalidRequest(f"?{chosen[1]}", f"one of {', '.join(CHOICES)}")
+        for name in chosen:
+            check_location(query[name], f"?{name}")
+        found = await self._inventory.atp(
+            path_value(request, "sku"),
+            locations=[query[name] for name in chosen if name == "location"],
+            pool=query.get("pool"),
+            channel=query.get("channel"),
+            days=days,
+        )
+        return json_response(200, AtpAnswer([DayAnswer(day.date.isoformat(), day.atp) for day in found]))
+
+
+def _answer(inbound: Inbound) -> Response:
+    return json_response(200, _as_answer(inbound), replay_headers(inbound.replayed))
+
+
+def _as_answer(inbound: Inbound) -> InboundAnswer:
+    is_expected = inbound.state is InboundState.EXPECTED
+    has_ended = inbound.state in {InboundState.RECEIVED, InboundState.CLOSED}
+    return InboundAnswer(
+        inbound.id,
+        inbound.state,
+        inbound.sku,
+        inbound.location,
+        inbound.quantity,
+        inbound.received,
+        max(0, inbound.quantity - inbound.received) if is_expected else 0,
+        inbound.received - inbound.quantity if has_ended else None,
+        inbound.kind,
+        format_time(inbound.expected_ms),
+        inbound.reference,
+        format_time(inbound.created_ms),
+    )

@@ -1,0 +1,191 @@
+"""Reservations that change: the part of `Inventory` that gives them other lines."""
+
+from collections.abc import Sequence
+from time import monotonic
+
+from engine import planner, rearranging
+from engine.commands import Replan, Reply
+from engine.errors import InvalidRequest, Refused, SpansPartitions
+from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint
+from engine.keys import partition_of
+from engine.lifecycle import OPEN_STATES
+from engine.outcomes import Outcome
+from engine.rearranging import Arrange, Change
+from engine.records import (
+    KIND_BASKET,
+    Plan,
+    Record,
+    Undecided,
+    build_reservation,
+    decode_record,
+    decode_tail,
+    encode_plan,
+    is_reservation,
+)
+from engine.reservations import Known, Reservations, not_found
+from engine.sourcing_plan import units_of_line
+from engine.sweep import sweep
+from engine.types import Line, Move, Reservation, State
+
+
+class Changes(Reservations):
+    """The part of `Inventory` that gives reservations other lines."""
+
+    async def move(
+        self, reservation: str, moves: Sequence[Move], *, op_id: str, caller: str = ""
+    ) -> Reservation:
+        """Units that are held or committed go to other locations, all of them or none; they stay what they
+        are. Of a kit its components go.
+
+        Raises as `commit` does, `SkuNotFound`, `NotStocked`, `LocationNotFound`, and `SpansPartitions` where
+        the reservation lies in several partitions. Cost: two script calls.
+        """
+        rearranging.check_moves(moves)
+        content = "\0".join(f"{m.sku}\0{m.source}\0{m.target}\0{m.quantity}" for m in moves).encode()
+        settings = await self.settings.current()
+        parts = [
+            Move(sku, move.source, move.target, quantity)
+            for index, move in enumerate(moves)
+            for sku, quantity in units_of_line(move.sku, move.quantity, settings, f"/lines/{index}")
+        ]
+        return await self._change(
+            "move", reservation, op_id, caller, content, lambda record, _: rearranging.moved(record, parts)
+        )
+
+    async def replace_lines(
+        self, reservation: str, lines: Sequence[Line], *, op_id: str | None = None, caller: str = ""
+    ) -> Reservation:
+        """A hold gets other lines in one step, or stays as it is; what it has already counts for it, and what
+        is no longer named is given back. Its deadline stays. For a kit it gets
+        the components. Raises as `move` does, and `AlreadyCommitted` or
+        `AlreadyFulfilled` where anything of it was.
+        """
+        planner.check_lines(lines)
+        content = "\0".join(f"{line.sku}\0{line.location}\0{line.quantity}" for line in lines).encode()
+        settings = await self.settings.current()
+        parts = [
+            Line(sku, quantity, line.location)
+            for index, line in enumerate(lines)
+            for sku, quantity in units_of_line(line.sku, line.quantity, settings, f"/lines/{index}")
+        ]
+        return await self._change(
+            "replace",
+            reservation,
+            op_id,
+            caller,
+            content,
+            lambda record, _: rearranging.replaced(record, parts),
+        )
+
+    async def _change(
+        self,
+        verb: str,
+        reservation: str,
+        op_id: str | None,
+        caller: str,
+        content: bytes,
+        arrange: Arrange,
+        *,
+        is_short: bool = False,
+    ) -> Reservation:
+        """Works a change out of the record as it is and makes it, unless the record has changed meanwhile:
+        then once more. With `is_short` the positions that lose committed units are to be counted.
+        """
+        partition, name = self._route(reservation)
+        operation, mark = NO_OPERATION, bytes(FINGERPRINT_SIZE)
+        if op_id is not None:
+            operation = self._ids.of_request(caller, op_id)
+            mark = fingerprint(b"\0".join((verb.encode(), name, content)))
+        commands = self.dataset.commands[partition]
+        while True:
+            now_ms, epoch, seq, (_, raw) = await commands.find(name)
+            record = decode_record(raw) if is_reservation(raw) else None
+            if record is None or isinstance(record.head.state, Undecided):
+                raise not_found(reservation)
+            change: Change | None = None
+            refusal: Refused | InvalidRequest | None = None
+            # What is over is refused by the script, unless it knows the operation.
+            if record.head.state in OPEN_STATES:
+                try:
+                    change = arrange(record, now_ms)
+                    self._check_partition(record, change, partition)
+                except Refused as error:
+                    error.version = f"{epoch}.{seq}"
+                    refusal = error
+                except InvalidRequest as error:
+                    refusal = error
+            if refusal is not None and op_id is None:
+                raise refusal
+            asked = _ask(
+                name, record, change if refusal is None else None, operation, mark, is_short=is_short
+            )
+            done = await self._replan(verb, reservation, asked, change, partition)
+            if done is not None:
+                return done
+            if refusal is not None:
+                raise refusal
+            if change is None and record.head.state in OPEN_STATES:
+                return build_reservation(reservation, record.head, record.plan, record.detail, replayed=True)
+
+    def _check_partition(self, record: Record, change: Change | None, partition: int) -> None:
+        """Other lines must lie where the reservation is. Raises `SpansPartitions`."""
+        if self._partitions == 1 or change is None or change.plan.packed == record.plan.packed:
+            return
+        places = change.plan.positions
+        if record.kind == KIND_BASKET or any(
+            partition_of(place.sku, self._partitions) != partition for place in places
+        ):
+            raise SpansPartitions("the lines lie in several partitions: release it and reserve anew")
+
+    async def _replan(
+        self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
+    ) -> Reservation | None:
+        """What became of a change; None where it must be worked out anew. Raises the refusal."""
+        if asked.operation is NO_OPERATION or self._partitions == 1:
+            return await self._replanned(verb, reservation, asked, change, partition)
+        async with self.baskets.bound(asked.operation, asked.fingerprint, partition):
+            done = await self._replanned(verb, reservation, asked, change, partition)
+        if done is None:
+            await self.baskets.unbind(asked.operation, asked.fingerprint, partition)
+        return done
+
+    async def _replanned(
+        self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
+    ) -> Reservation | None:
+        answered = await self.dataset.commands[partition].replan(asked)
+        answer = answered[3]
+        if type(answer) is bytes:
+            assert change is not None, "without other lines nothing is changed"
+            head = decode_tail(answer)
+            self.metrics.count(verb, Outcome.REPLANNED)
+            self._known.pop(reservation, None)
+            if head.state is State.HELD:
+                operation = self._route(reservation)[1]
+                self._remember(
+                    reservation,
+                    Known(partition, operation, head.revision, change.plan, change.detail, monotonic()),
+                )
+            await self._tell_parts(verb, reservation, change.plan, head)
+            return build_reservation(reservation, head, change.plan, change.detail)
+        if answer[0] == b"replayed":
+            self.metrics.count(verb, Outcome.REPLAYED)
+            return planner.replayed_reservation(reservation, answer[1], decode_record(answer[2]))
+        if answer == [b"stale"]:
+            return None
+        if answer == [b"overdue"]:
+            await sweep(self.dataset.commands[partition])
+            return None
+        plan = Plan((), b"") if change is None else change.plan
+        raise await self._refusal(verb, Reply(*answered), plan, () if change is None else change.shares)
+
+
+def _ask(
+    name: bytes, record: Record, change: Change | None, operation: bytes, mark: bytes, *, is_short: bool
+) -> Replan:
+    """What is asked of the script; of no version where nothing but a repeat can be answered."""
+    if change is None:
+        return Replan(name, (0, 0), encode_plan(()), (), b"", operation, mark)
+    version = record.head.changed_epoch, record.head.changed_seq
+    return Replan(
+        name, version, change.plan.packed, change.units, change.rest, operation, mark, is_short=is_short
+    )

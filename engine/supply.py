@@ -1,0 +1,331 @@
+"""What is expected: inbound orders, and what can be promised by which day."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine import limits, planner
+from engine.cards import UNLIMITED, read_positions
+from engine.documents import Document, Documents, Moving, Name, Outbox, SupplyChange, take_over
+from engine.errors import (
+    AlreadyCancelled,
+    AlreadyClosed,
+    ChannelNotFound,
+    InboundNotFound,
+    InvalidRequest,
+    LocationNotFound,
+    PoolNotFound,
+    SkuNotFound,
+    Unavailable,
+    Unconfirmed,
+)
+from engine.ids import INBOUND_PREFIX, NO_OPERATION, document_id, fingerprint, parse_document_id
+from engine.keys import partition_of, route_of
+from engine.supplies import unpack_supplies
+from engine.sweep import sweep_all
+from engine.types import Inbound, InboundState, Position, Supply, SupplyKind
+
+DEFAULT_ATP_DAYS = 14
+_OVERDUE = [b"overdue"]
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class InboundDocument(Document, frozen=True, array_like=True, kw_only=True, tag="inbound"):
+    """An inbound order as it is stored."""
+
+    state: InboundState
+    sku: str
+    location: str
+    quantity: int
+    kind: SupplyKind
+    expected_ms: int
+    received: int = 0
+
+    @property
+    def route(self) -> int:
+        return route_of(self.sku)
+
+
+class DayAtp(Struct, frozen=True, gc=False):
+    """What can be promised for a day (UTC) and every later one."""
+
+    date: date
+    atp: int
+
+
+class Supplies(Documents):
+    """The part of `Inventory` that knows what is expected."""
+
+    async def expect(
+        self,
+        op_id: str,
+        *,
+        sku: str,
+        location: str,
+        quantity: int,
+        expected_ms: int,
+        kind: SupplyKind = SupplyKind.PURCHASE,
+        reference: str | None = None,
+        caller: str = "",
+    ) -> Inbound:
+        """Units of a SKU will come to a location. Raises `InvalidRequest`, `LocationNotFound`,
+        `QuantityOutOfRange`, `IdempotencyMismatch`.
+        """
+        planner.check_sku(sku, "/sku")
+        planner.check_location(location, "/location")
+        planner.check_quantity(quantity, "/quantity")
+        planner.check_moment(expected_ms, "/expected_at")
+        planner.check_reference(reference)
+        await self.location(location)
+        operation, route = self._ids.of_request(caller, op_id), route_of(sku)
+        mark = fingerprint(_encode(("inbound", sku, location, quantity, expected_ms, kind, reference)))
+        name = Name(route % self._partitions, operation, document_id(INBOUND_PREFIX, route, operation))
+
+        def decide(document: Document | None, now_ms: int) -> Document | None:
+            return take_over(
+                document,
+                InboundDocument(
+                    mark=mark,
+                    created_ms=now_ms,
+                    reference=reference,
+                    outbox=Outbox((SupplyChange(sku, location, quantity, 0, expected_ms, kind),)),
+                    state=InboundState.EXPECTED,
+                    sku=sku,
+                    location=location,
+                    quantity=quantity,
+                    kind=kind,
+                    expected_ms=expected_ms,
+                ),
+            )
+
+        document, replayed = await self._take_document_step(name, "expect", operation, mark, decide)
+        return _as_inbound(name, _inbound_of(name, document), replayed=replayed)
+
+    async def receive_inbound(
+        self, op_id: str, inbound: str, quantity: int, *, close: bool = False, caller: str = ""
+    ) -> Inbound:
+        """Units came, perhaps more than were expected. With `close` no more will.
+
+        Raises `InvalidRequest`, `InboundNotFound`, `AlreadyClosed`, `AlreadyCancelled`,
+        `IdempotencyMismatch`.
+        """
+        planner.check_quantity(quantity, "/quantity")
+        name, operation = self._inbound_name(inbound), self._ids.of_request(caller, op_id)
+        mark = fingerprint(_encode(("receive_inbound", inbound, quantity, close)))
+
+        def decide(document: Document | None, _: int) -> Document | None:
+            return receive(_inbound_of(name, document), quantity, close=close)
+
+        document, replayed = await self._take_document_step(name, "receive_inbound", operation, mark, decide)
+        return _as_inbound(name, _inbound_of(name, document), replayed=replayed)
+
+    async def cancel_inbound(self, inbound: str, *, op_id: str | None = None, caller: str = "") -> Inbound:
+        """What did not come will not. Raises `InboundNotFound`, `AlreadyClosed`, `IdempotencyMismatch`."""
+        name = self._inbound_name(inbound)
+        operation = NO_OPERATION if op_id is None else self._ids.of_request(caller, op_id)
+        mark = fingerprint(_encode(("cancel_inbound", inbound)))
+
+        def decide(document: Document | None, _: int) -> Document | None:
+            return cancel(_inbound_of(name, document))
+
+        document, replayed = await self._take_document_step(name, "cancel_inbound", operation, mark, decide)
+        return _as_inbound(name, _inbound_of(name, document), replayed=replayed)
+
+    async def inbound(self, inbound: str) -> Inbound:
+        """An inbound order. Raises `InboundNotFound`."""
+        name = self._inbound_name(inbound)
+        return _as_inbound(name, _inbound_of(name, await self._find_document(name, InboundDocument)))
+
+    async def inbounds(self, *, sku: str | None = None, location: str | None = None) -> list[Inbound]:
+        """Inbound orders, of a SKU or a location or all, the newest first."""
+        partitions = None if sku is None else [partition_of(sku, self._partitions)]
+        found = []
+        for name, document in await self._list_documents(InboundDocument, partitions):
+            if sku in {None, document.sku} and location in {None, document.location}:
+                public = document_id(INBOUND_PREFIX, document.route, name.id)
+                found.append(_as_inbound(Name(name.partition, name.id, public), document))
+        return found
+
+    def _inbound_name(self, inbound: str) -> Name:
+        routed = parse_document_id(INBOUND_PREFIX, inbound)
+        if routed is None:
+            raise _not_found(inbound)
+        return Name(routed[0] % self._partitions, routed[1], inbound)
+
+    # ---------------------------------------------------------------- available to promise
+
+    async def atp(
+        self,
+        sku: str,
+        *,
+        locations: Sequence[str] = (),
+        pool: str | None = None,
+        channel: str | None = None,
+        days: int = DEFAULT_ATP_DAYS,
+    ) -> list[DayAtp]:
+        """What can be promised of a SKU for today and each day that follows, at some locations, those of a
+        pool or of a channel, or at all. A channel's buffer and fences are not looked at.
+
+        A promise for a day is also one for every later day, so each number is the least that is projected
+        from its day to the last. What is overdue is taken to come today. Raises `SkuNotFound`,
+        `LocationNotFound`, `PoolNotFound`, `ChannelNotFound`, `InvalidRequest`.
+        """
+        planner.check_sku(sku, "/sku")
+        for location in locations:
+            planner.check_location(location, "/location")
+        if not 1 <= days <= limits.MAX_ATP_DAYS:
+            raise InvalidRequest("?days", f"a whole number from 1 to {limits.MAX_ATP_DAYS}")
+        is_chosen = bool(locations)
+        if pool is not None or channel is not None:
+            is_chosen, locations = True, await self._locations_of(pool, channel)
+        now_ms, positions, supplies = await self._read_supplies(sku)
+        if not positions:
+            raise SkuNotFound(f"SKU {sku}: no location stocks it")
+        stocked = {position.location for position in positions}
+        if any(location not in stocked for location in locations):
+            existing = {location.id for location in await self.locations()}
+            for location in locations:
+                if location not in existing:
+                    raise LocationNotFound(f"there is no location {location}")
+        today = datetime.fromtimestamp(now_ms // 1000, UTC).date()
+        totals = [0] * days
+        for position in positions:
+            if not is_chosen or position.location in locations:
+                own = project(position, supplies.get(position.location, ()), today, days)
+                totals = [total + max(0, atp) for total, atp in zip(totals, own, strict=True)]
+        return [DayAtp(today + timedelta(day), atp) for day, atp in enumerate(totals)]
+
+    async def _locations_of(self, pool: str | None, channel: str | None) -> Sequence[str]:
+        """The locations of a pool, or of all pools of a channel."""
+        settings = await self.settings.current()
+        if pool is not None:
+            if pool not in settings.pools:
+                settings = await self.settings.latest()
+            if pool not in settings.pools:
+                raise PoolNotFound(f"there is no pool {pool[:64]}")
+            return settings.locations_of_pool(pool)
+        assert channel is not None
+        if channel not in settings.channels:
+            settings = await self.settings.latest()
+        if channel not in settings.channels:
+            raise ChannelNotFound(f"there is no channel {channel[:64]}")
+        return settings.locations_of_channel(channel)
+
+    async def _read_supplies(self, sku: str) -> tuple[int, list[Position], dict[str, list[Supply]]]:
+        """The time, and a SKU's positions with what each expects, as of one moment."""
+        commands = self.dataset.commands[partition_of(sku, self._partitions)]
+        now_ms, epoch, seq, answer = await commands.supplies(sku, swept=False)
+        if answer == _OVERDUE:
+            # A server that refuses writes still answers, with lapsed holds counted as held.
+            with suppress(Unavailable, Unconfirmed):
+                await sweep_all(commands)
+            now_ms, epoch, seq, answer = await commands.supplies(sku, swept=True)
+        cards, inbound = answer
+        positions = [position for card in cards for position in read_positions(card, f"{epoch}.{seq}")]
+        places = {
+            place[1:-1].decode(): packed for place, packed in zip(inbound[::2], inbound[1::2], strict=True)
+        }
+        return now_ms, positions, {place: unpack_supplies(packed) for place, packed in places.items()}
+
+
+# -------------------------------------------------------------------- rules
+
+
+def receive(document: InboundDocument, quantity: int, *, close: bool) -> InboundDocument:
+    """Units came. Raises what refuses it."""
+    if document.state is InboundState.CANCELLED:
+        raise AlreadyCancelled("the inbound order was cancelled")
+    if document.state is InboundState.CLOSED:
+        raise AlreadyClosed("the inbound order is closed")
+    received = document.received + quantity
+    left = 0 if close else max(0, document.quantity - received)
+    state = InboundState.EXPECTED
+    if received >= document.quantity:
+        state = InboundState.RECEIVED
+    elif close:
+        state = InboundState.CLOSED
+    supplies = (_expect(document, left, quantity),) if document.state is InboundState.EXPECTED else ()
+    return replace(
+        document,
+        step=document.step + 1,
+        state=state,
+        received=received,
+        outbox=Outbox(supplies, (Moving(document.sku, document.location, quantity),)),
+    )
+
+
+def cancel(document: InboundDocument) -> InboundDocument | None:
+    """No more will come. Raises `AlreadyClosed`."""
+    if document.state is InboundState.RECEIVED:
+        raise AlreadyClosed("all of the inbound order was received")
+    if document.state is not InboundState.EXPECTED:
+        return None
+    return replace(
+        document,
+        step=document.step + 1,
+        state=InboundState.CLOSED if document.received else InboundState.CANCELLED,
+        outbox=Outbox((_expect(document, 0, 0),)),
+    )
+
+
+def project(position: Position, supplies: Sequence[Supply], today: date, days: int) -> list[int]:
+    """What a position can promise for today and each day that follows; below zero where more is promised
+    than will be there. Who was promised of what is inbound gets what comes first.
+    """
+    if position.backorder_limit >= UNLIMITED:
+        return [limits.MAX_QUANTITY] * days
+    comes, promised = [0] * days, position.preordered
+    for supply in supplies:
+        own = min(promised, supply.quantity)
+        promised -= own
+        day = (datetime.fromtimestamp(supply.expected_ms // 1000, UTC).date() - today).days
+        if day < days:
+            comes[max(0, day)] += supply.quantity - own
+    level, projected = free_units(position), []
+    for units in comes:
+        level += units
+        projected.append(level)
+    for day in reversed(range(days - 1)):
+        projected[day] = min(projected[day], projected[day + 1])
+    return projected
+
+
+def free_units(position: Position) -> int:
+    """Units that are there and nobody was promised, or how many are missing."""
+    promised = position.held + position.allocated - position.preordered
+    withheld = position.unsellable + position.safety_stock + position.fenced
+    return position.on_hand - promised - withheld
+
+
+def _expect(document: InboundDocument, left: int, came: int) -> SupplyChange:
+    return SupplyChange(document.sku, document.location, left, came, document.expected_ms, document.kind)
+
+
+def _inbound_of(name: Name, document: Document | None) -> InboundDocument:
+    if not isinstance(document, InboundDocument):
+        raise _not_found(name.public)
+    return document
+
+
+def _as_inbound(name: Name, document: InboundDocument, *, replayed: bool = False) -> Inbound:
+    return Inbound(
+        name.public,
+        document.state,
+        document.sku,
+        document.location,
+        document.quantity,
+        document.received,
+        document.kind,
+        document.expected_ms,
+        document.reference,
+        document.created_ms,
+        replayed,
+    )
+
+
+def _not_found(inbound: str) -> InboundNotFound:
+    return InboundNotFound(f"there is no inbound order {inbound[:64]}")
