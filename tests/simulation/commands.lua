@@ -277,13 +277,51 @@ local function range_by_rank(zset, from, to, with_scores)
   return found
 end
 
+-- Whether a member lies behind (1), before (-1) or on a bound of a range of members.
+local function compare_to_bound(member, bound)
+  if bound == '-' then
+    return 1
+  elseif bound == '+' then
+    return -1
+  end
+  local sign, text = string.sub(bound, 1, 1), string.sub(bound, 2)
+  if sign ~= '[' and sign ~= '(' then
+    fail('ERR min or max not valid string range item')
+  end
+  return member < text and -1 or member > text and 1 or (sign == '[' and 0 or nil)
+end
+
+local function range_by_member(zset, from, to, offset, count, is_backwards)
+  local found = {}
+  if is_backwards then
+    from, to = to, from
+  end
+  local order = zset and zset.order or {}
+  for n = 1, #order do
+    local entry = order[is_backwards and #order + 1 - n or n]
+    local low, high = compare_to_bound(entry[2], from), compare_to_bound(entry[2], to)
+    if low and high and low >= 0 and high <= 0 then
+      if offset > 0 then
+        offset = offset - 1
+      elseif count ~= 0 then
+        found[#found + 1], count = entry[2], count - 1
+      end
+    end
+  end
+  return found
+end
+
 local function read_range_options(a, by_score)
-  local with_scores, offset, count = false, 0, -1
+  local with_scores, offset, count, by_member, is_backwards = false, 0, -1, false, false
   local i = 4
   while a[i] do
     local word = upper(a[i])
     if word == 'BYSCORE' then
       by_score = true
+    elseif word == 'BYLEX' then
+      by_member = true
+    elseif word == 'REV' then
+      is_backwards = true
     elseif word == 'WITHSCORES' then
       with_scores = true
     elseif word == 'LIMIT' and a[i + 2] then
@@ -294,13 +332,17 @@ local function read_range_options(a, by_score)
     end
     i = i + 1
   end
-  return by_score, with_scores, offset, count
+  return by_score, with_scores, offset, count, by_member, is_backwards
 end
 
 function commands.ZRANGE(a)
-  local by_score, with_scores, offset, count = read_range_options(a, false)
+  local by_score, with_scores, offset, count, by_member, is_backwards = read_range_options(a, false)
   local zset = find(a[1], 'zset')
-  if by_score then
+  if by_member then
+    return range_by_member(zset, a[2], a[3], offset, count, is_backwards)
+  elseif is_backwards then
+    fail('ERR syntax error')
+  elseif by_score then
     return range_by_score(zset, a[2], a[3], offset, count, with_scores)
   elseif count ~= -1 then
     fail('ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX')

@@ -215,6 +215,11 @@ class SimulatedTopology:
         for pair in (await self.read_hash(key)).items():
             yield pair
 
+    async def scan_sorted(self, key: str) -> AsyncIterator[tuple[bytes, float]]:
+        found = await self._ask(self.machines.of(key), "ZRANGE", key, 0, -1, "WITHSCORES")
+        for member, score in zip(found[::2], found[1::2], strict=True):
+            yield member, float(score)
+
     async def read_stream(
         self, key: str, after: str, count: int, *, until: str = "+"
     ) -> list[tuple[str, bytes]]:

@@ -46,9 +46,91 @@ function redis.register_function(registered)
 end
 
 -- While a library loads it sees little; a running function sees the libraries too, and no global is set.
+-- Reads the forms of msgpack that settings have: enough of the library that servers give to scripts.
+local cmsgpack = {}
+
+local function read_size(text, at, bytes)
+  local size = 0
+  for i = at, at + bytes - 1 do
+    size = size * 256 + string.byte(text, i)
+  end
+  return size, at + bytes
+end
+
+local function read_float(text, at)
+  local b = { string.byte(text, at, at + 7) }
+  local sign, exponent = b[1] >= 128 and -1 or 1, b[1] % 128 * 16 + math.floor(b[2] / 16)
+  local fraction = b[2] % 16
+  for i = 3, 8 do
+    fraction = fraction * 256 + b[i]
+  end
+  if exponent == 0 then
+    return sign * math.ldexp(fraction, -1074), at + 8
+  end
+  return sign * math.ldexp(1 + fraction / 2 ^ 52, exponent - 1023), at + 8
+end
+
+local read_value
+
+local function read_many(text, at, count, is_map)
+  local found, key, value = {}, nil, nil
+  for i = 1, count do
+    key = i
+    if is_map then
+      key, at = read_value(text, at)
+    end
+    value, at = read_value(text, at)
+    found[key] = value
+  end
+  return found, at
+end
+
+function read_value(text, at)
+  local kind, size = string.byte(text, at), nil
+  at = at + 1
+  if kind < 128 then
+    return kind, at
+  elseif kind < 144 then
+    return read_many(text, at, kind - 128, true)
+  elseif kind < 160 then
+    return read_many(text, at, kind - 144, false)
+  elseif kind < 192 or kind >= 217 and kind <= 219 then
+    size = kind - 160
+    if kind >= 192 then
+      size, at = read_size(text, at, 2 ^ (kind - 217))
+    end
+    return string.sub(text, at, at + size - 1), at + size
+  elseif kind == 192 then
+    return nil, at
+  elseif kind == 194 or kind == 195 then
+    return kind == 195, at
+  elseif kind == 203 then
+    return read_float(text, at)
+  elseif kind >= 204 and kind <= 207 then
+    return read_size(text, at, 2 ^ (kind - 204))
+  elseif kind >= 208 and kind <= 211 then
+    local bytes = 2 ^ (kind - 208)
+    size, at = read_size(text, at, bytes)
+    return size >= 2 ^ (8 * bytes - 1) and size - 2 ^ (8 * bytes) or size, at
+  elseif kind == 220 or kind == 221 then
+    size, at = read_size(text, at, 2 ^ (kind - 219))
+    return read_many(text, at, size, false)
+  elseif kind == 222 or kind == 223 then
+    size, at = read_size(text, at, 2 ^ (kind - 221))
+    return read_many(text, at, size, true)
+  elseif kind >= 224 then
+    return kind - 256, at
+  end
+  error('a form of msgpack that is not simulated: ' .. kind)
+end
+
+function cmsgpack.unpack(text)
+  return (read_value(text, 1))
+end
+
 local function open_libraries(globals)
   globals.redis.call = redis.call
-  for name, library in pairs({ struct = struct, string = string, math = math, table = table }) do
+  for name, library in pairs({ struct = struct, cmsgpack = cmsgpack, string = string, math = math, table = table }) do
     rawset(globals, name, library)
   end
 end

@@ -220,11 +220,41 @@ end
 
 local packers, unpackers = remember(make_pack), remember(make_unpack)
 
+-- Big-endian integers: each is a little-endian one turned round.
+local function pack_big(text, ...)
+  local parts, values = {}, { ... }
+  for letter, digits in string.gmatch(sub(text, 2), '([iIH])(%d*)') do
+    parts[#parts + 1] = string.reverse(packers['<' .. letter .. digits](values[#parts + 1]))
+  end
+  return table.concat(parts)
+end
+
+local function unpack_big(text, s, at)
+  local values = {}
+  at = at or 1
+  for letter, digits in string.gmatch(sub(text, 2), '([iIH])(%d*)') do
+    local size = letter == 'H' and 2 or tonumber(digits)
+    if at + size - 1 > #s then
+      error('data string too short')
+    end
+    values[#values + 1] = unpackers['<' .. letter .. digits](string.reverse(sub(s, at, at + size - 1)), 1)
+    at = at + size
+  end
+  values[#values + 1] = at
+  return unpack(values)
+end
+
 return {
   pack = function(text, ...)
+    if sub(text, 1, 1) == '>' then
+      return pack_big(text, ...)
+    end
     return packers[text](...)
   end,
   unpack = function(text, s, at)
+    if sub(text, 1, 1) == '>' then
+      return unpack_big(text, s, at)
+    end
     return unpackers[text](s, at)
   end,
 }

@@ -66,7 +66,7 @@ def break_scripts(file: str, right: str, wrong: str) -> Library:
         # Ids are forgotten; within a call alone; a fact's are.
         ("reserve", "remembered[id] or priors[i - 1]", "nil"),
         ("reserve", "remembered[id] or priors[i - 1]", "priors[i - 1]"),
-        ("movement", "local prior = remembered[id]", "local prior = nil"),
+        ("facts", "local prior = remembered[id]", "local prior = nil"),
         # One unit too many, in the usual case and in the general one; one too few.
         ("reserve", "most >= held and room", "most >= held - 1 and room"),
         ("card", "return free >= quantity", "return free >= quantity - 1"),
