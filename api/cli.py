@@ -9,14 +9,17 @@ from typing import Annotated
 
 import typer
 
+from api import limit_options
+from api.cli_keys import keys
+from api.limits import Limits
 from api.options import (
     EPILOG,
+    ApiKey,
     BaseUrl,
     DataDir,
     DataFile,
     Format,
     Json,
-    Key,
     Progress,
     RedisUrl,
     Replicas,
@@ -76,7 +79,9 @@ def serve(
     *,
     host: Annotated[
         str | None,
-        typer.Option(help="The address to listen on; loopback only, for now.", show_default="127.0.0.1"),
+        typer.Option(
+            help="The address to listen on; loopback only with --auth off.", show_default="127.0.0.1"
+        ),
     ] = None,
     port: Annotated[
         int | None, typer.Option(help="The port; 0 takes a free one.", show_default="8080")
@@ -99,6 +104,18 @@ def serve(
         int | None,
         typer.Option(help="Partitions of a new data set; an old one keeps its own.", show_default="1"),
     ] = None,
+    max_body_bytes: limit_options.MaxBodyBytes = None,
+    max_head_bytes: limit_options.MaxHeadBytes = None,
+    max_connections: limit_options.MaxConnections = None,
+    head_seconds: limit_options.HeadSeconds = None,
+    body_seconds: limit_options.BodySeconds = None,
+    unread_seconds: limit_options.UnreadSeconds = None,
+    idle_seconds: limit_options.IdleSeconds = None,
+    min_bytes_per_second: limit_options.MinBytesPerSecond = None,
+    max_arriving_bytes: limit_options.MaxArrivingBytes = None,
+    max_unread_bytes: limit_options.MaxUnreadBytes = None,
+    requests_per_second: limit_options.RequestsPerSecond = None,
+    request_burst: limit_options.RequestBurst = None,
 ) -> None:
     """Serve the API, with its background workers and, where no URL is given, a server of its own.
 
@@ -119,8 +136,23 @@ def serve(
         auth=auth,
         partitions=partitions,
     )
+    limits = told(
+        Limits,
+        max_body_bytes=max_body_bytes,
+        max_head_bytes=max_head_bytes,
+        max_connections=max_connections,
+        head_seconds=head_seconds,
+        body_seconds=body_seconds,
+        unread_seconds=unread_seconds,
+        idle_seconds=idle_seconds,
+        min_bytes_per_second=min_bytes_per_second,
+        max_arriving_bytes=max_arriving_bytes,
+        max_unread_bytes=max_unread_bytes,
+        requests_per_second=requests_per_second,
+        request_burst=request_burst,
+    )
     configure_logging("supervisor")
-    raise typer.Exit(run(settings))
+    raise typer.Exit(run(settings, limits))
 
 
 @app.command(epilog=EPILOG)
@@ -141,6 +173,7 @@ load = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(load, name="load")
+app.add_typer(keys, name="keys")
 
 
 @load.command(epilog=EPILOG)
@@ -149,13 +182,13 @@ def stock(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load movements: columns sku, location, quantity and optionally kind, id, reason and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("stock", file, settings))
 
 
@@ -165,13 +198,13 @@ def locations(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load locations: columns id, kind and optionally name, lat, lon, priority and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("locations", file, settings))
 
 
@@ -181,13 +214,13 @@ def pools(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load pools: columns id and locations."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("pools", file, settings))
 
 
@@ -197,13 +230,13 @@ def channels(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load channels: columns id, pools and, in JSON Lines, buffer."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("channels", file, settings))
 
 
@@ -213,13 +246,13 @@ def items(
     *,
     file_format: Format = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     progress: Progress = None,
 ) -> None:
     """Load items: columns sku and optionally name, unit, gtins and others."""
     from api.commands.clients import load_file  # noqa: PLC0415 - start-up time
 
-    settings = told(LoadSettings, file_format=file_format, url=url, key=key, progress=progress)
+    settings = told(LoadSettings, file_format=file_format, url=url, api_key=api_key, progress=progress)
     raise typer.Exit(load_file("items", file, settings))
 
 
@@ -328,11 +361,11 @@ def repartition(
 
 
 @app.command(epilog=EPILOG)
-def demo(*, url: BaseUrl = None, key: Key = None) -> None:
+def demo(*, url: BaseUrl = None, api_key: ApiKey = None) -> None:
     """Load a small demo stock and print a position worth asking for."""
     from api.commands.clients import demo as run  # noqa: PLC0415 - start-up time
 
-    raise typer.Exit(run(told(ClientSettings, url=url, key=key)))
+    raise typer.Exit(run(told(ClientSettings, url=url, api_key=api_key)))
 
 
 @app.command(epilog=EPILOG)
@@ -345,7 +378,7 @@ def replay(
         typer.Option(help="Times faster than the baskets came; without it as fast as the clients go."),
     ] = None,
     url: BaseUrl = None,
-    key: Key = None,
+    api_key: ApiKey = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of every random choice.", show_default="8451")
     ] = None,
@@ -377,7 +410,7 @@ def replay(
         clients=clients,
         speed=speed,
         url=url,
-        key=key,
+        api_key=api_key,
         seed=seed,
         scarcity=scarcity,
         source=source,

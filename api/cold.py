@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from time import time
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -12,6 +13,8 @@ from starlette.routing import Route as StarletteRoute
 
 from api.admission import Admission
 from api.counts_exchange import CountsExchange
+from api.exposition import ServiceFacts
+from api.gate import Gate
 from api.metrics import HttpMetrics, WorkerCounts, worker_counts
 from api.problems import ProblemError
 from api.readiness import Readiness
@@ -20,6 +23,7 @@ from api.routes.documentation import Documentation
 from api.routes.exchange import ProblemRoute, Route, asked, problem_response
 from api.routes.finding import Finding
 from api.routes.health import Health
+from api.routes.keys import Keys
 from api.routes.metrics import Metrics
 from api.routes.movements import Movements
 from api.routes.nearby import Nearby
@@ -31,24 +35,43 @@ from api.routes.stock import Stock
 from api.routes.supply import Supply
 from api.routes.transfers import Transfers
 from api.run_directory import RUN_DIRECTORY_VARIABLE
+from api.watch import Watch
 from engine import Inventory
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
 
 def create_cold_app(
-    inventory: Inventory, http_metrics: HttpMetrics, admission: Admission, *, durability: str, worker: int
+    inventory: Inventory,
+    http_metrics: HttpMetrics,
+    admission: Admission,
+    watch: Watch,
+    gate: Gate,
+    *,
+    durability: str,
+    worker: int,
 ) -> FastAPI:
     """The cold application of one worker. Its lifespan is entered before it serves."""
 
     def own_counts() -> WorkerCounts:
         return worker_counts(
-            str(worker), http_metrics, inventory.metrics, admission, is_connected=inventory.is_connected
+            str(worker),
+            http_metrics,
+            inventory.metrics,
+            admission,
+            watch,
+            is_connected=inventory.is_connected,
+            is_ready=not readiness.reasons(),
+            started_at=started_at,
         )
 
+    started_at = time()
     directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
     exchange = CountsExchange(Path(directory) if directory else None, f"worker-{worker}", own_counts)
     readiness = Readiness(inventory, durability)
+
+    def facts() -> ServiceFacts:
+        return ServiceFacts(version("bincard"), inventory.dataset.partitions, durability)
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
@@ -79,14 +102,19 @@ def create_cold_app(
         *Finding(inventory).routes(),
         *Transfers(inventory).routes(),
         *Supply(inventory).routes(),
+        *Keys(inventory, gate).routes(),
         *Health(readiness, durability=durability, worker=worker).routes(),
-        *Metrics(exchange).routes(),
-        *Documentation(version("bincard")).routes(),
+        *Metrics(exchange, facts).routes(),
+        *Documentation(version("bincard"), asks_keys=gate.asks_keys).routes(),
     ]
     for route in routes:
         app.add_api_route(route.path, route.handler, methods=list(route.methods), response_model=None)
     app.add_exception_handler(HTTPException, _answer_unrouted)
     app.state.readiness = readiness
+    app.state.limits = watch.limits
+    app.state.gate = gate
+    app.state.served = [(route.path, method) for route in routes for method in route.methods]
+    """Path and method of each route."""
     return app
 
 

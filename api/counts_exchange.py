@@ -17,7 +17,7 @@ from api.metrics import WorkerCounts
 
 log = getLogger("bincard.metrics")
 
-ANSWER_TIMEOUT_SECONDS = 0.2
+ANSWER_TIMEOUT_SECONDS = 0.5
 _decode = msgspec.json.Decoder(WorkerCounts).decode
 
 

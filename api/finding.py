@@ -5,6 +5,7 @@ from urllib.parse import parse_qs
 
 from msgspec import Struct
 
+from api.access import Access
 from api.codec import encode, format_time, reservation_answer
 from api.schemas import ExplanationAnswer, HolderAnswer
 from engine import InvalidRequest, Inventory, State, Status
@@ -78,10 +79,11 @@ def read_text(name: str, text: str) -> str:
     return text
 
 
-async def list_reservations(inventory: Inventory, query: bytes) -> bytes:
-    """A page of reservations as the query asks for it."""
+async def list_reservations(inventory: Inventory, query: bytes, access: Access) -> bytes:
+    """A page of reservations as the query asks for it, of those that the caller may see."""
     given = read_values(query, *_FILTERS, "limit", "cursor")
     limit = read_limit(given)
+    access.check_location(given.get("location"))
     for name in ("owner", "reference"):
         read_text(name, given.get(name, ""))
     state = None
@@ -102,7 +104,7 @@ async def list_reservations(inventory: Inventory, query: bytes) -> bytes:
         )
     except InvalidRequest as error:
         raise as_of_query(error) from error
-    items = [reservation_answer(reservation) for reservation in page.items]
+    items = [reservation_answer(one) for one in page.items if not access.is_restricted or access.sees(one)]
     return encode({"items": items, "next_cursor": page.next_cursor})
 
 

@@ -11,13 +11,19 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
-from api.admission import Admission, Rank
+from api.access import blurred
+from api.access_table import UNNAMED, rule_of
+from api.admission import Admission, Rank, operations_of
 from api.codec import encode
+from api.gate import Gate
 from api.hot import Answer, Handler, Headers, Hot, Request, tier_header
+from api.limits import DEFAULT
 from api.metrics import HttpMetrics
 from api.problems import ProblemError, as_logged_problem
+from api.quota import Quota, network_of
 from api.readiness import Readiness
 from api.refusing import UNREAD
+from api.watch import Watch
 from engine.errors import (
     BincardError,
     OutcomeError,
@@ -28,6 +34,8 @@ from engine.errors import (
 )
 
 log = getLogger("bincard.http")
+changes = getLogger("bincard.changes")
+"""Who changed what the ledger tells without a caller."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,12 +43,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""5,000 movements with every field at its longest are about 5 MB."""
 MAX_REQUEST_ID_LENGTH = 128
 FIRST_PROBLEM = 400
 READ_BY_POST = "/v1/availability/query"
 PROBLEM_TYPE = (b"content-type", b"application/problem+json")
+_NOTHING: Headers = []
 _ACCEPTABLE = (b"application/json", b"application/*", b"*/*", b"application/problem+json")
 
 
@@ -48,13 +55,25 @@ class Front:
     """The application of one worker."""
 
     def __init__(
-        self, hot: Hot, cold: App, metrics: HttpMetrics, readiness: Readiness, admission: Admission
+        self,
+        hot: Hot,
+        cold: App,
+        metrics: HttpMetrics,
+        readiness: Readiness,
+        admission: Admission,
+        watch: Watch,
+        quota: Quota | None,
+        gate: Gate,
     ) -> None:
         self._hot = hot
         self._cold = cold
         self.metrics = metrics
         self._readiness = readiness
         self._admission = admission
+        self._watch = watch
+        self._most_bytes = watch.limits.max_body_bytes
+        self._quota = quota
+        self._gate = gate
         self._tier = tier_header(readiness.durability)
         self._prefix = token_hex(4)
         self._numbers = count(1)
@@ -68,17 +87,19 @@ class Front:
         path = scope["raw_path"].decode("ascii", "replace")
         request = Request(scope["method"], path, scope["query_string"], as_headers(scope["headers"]))
         request.request_id = self.request_id(request.headers)
+        if scope.get("client"):
+            request.peer = network_of(scope["client"][0])
         found = self.find(path)
         if found is None:
             await self._pass_on(scope, receive, send, request, started)
             return
         route, handlers = found
         try:
-            request.body = await read_body(receive)
+            request.body = await read_body(receive, self._most_bytes)
         except ProblemError as error:
             status, body, headers = problem_answer(error, request)
         else:
-            status, body, headers = await self.answer(request, handlers)
+            status, body, headers = await self.answer(request, route, handlers)
         headers = [*headers, (b"x-request-id", request.request_id.encode())]
         if status != 304:  # noqa: PLR2004 - Not Modified has no body
             headers.append((b"content-length", b"%d" % len(body)))
@@ -90,8 +111,9 @@ class Front:
         """The hot route of a path and its handlers by method."""
         return self._hot.find(path)
 
-    async def answer(self, request: Request, handlers: dict[str, Handler]) -> Answer:
+    async def answer(self, request: Request, route: str, handlers: dict[str, Handler]) -> Answer:
         """Answers a hot request, whatever happens."""
+        told: Headers = _NOTHING
         try:
             handler = handlers.get("GET" if request.method == "HEAD" else request.method)
             if handler is None:
@@ -99,12 +121,28 @@ class Front:
                 raise ProblemError(
                     "method_not_allowed", f"{request.path} takes {allowed}", headers={"Allow": allowed}
                 )
+            if self._quota is not None:
+                told = self._charge(self._quota, request, len(request.body))
+            self._gate.admit(request, route)
             if self._readiness.unfit:
                 self._check_may_write(request)
             check_media_types(request.method, request.headers)
+            if told:
+                status, body, headers = await handler(request)
+                return status, body, [*headers, *told]
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
-            return problem_answer(error, request)
+            status, body, headers = problem_answer(blurred(error, request.access), request)
+            return status, body, [*headers, *told]
+
+    def _charge(self, quota: Quota, request: Request, body_bytes: int) -> Headers:
+        """Counts a request against what its caller may ask; a batch by its bytes. Raises `quota_exceeded`."""
+        try:
+            access = self._gate.caller_of(request)
+            return quota.charge(access.caller or request.peer, operations_of(body_bytes), access.rate)
+        except ProblemError:
+            self._watch.count("rate")
+            raise
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request: Request, started: float
@@ -113,6 +151,7 @@ class Front:
         in it is one segment; routes decode their parameters.
         """
         seen = {"status": 500}
+        told: Headers = _NOTHING
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -120,6 +159,7 @@ class Front:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request.request_id.encode()),
+                    *told,
                 ]
                 if request.method not in {"GET", "HEAD"} and message["status"] < FIRST_PROBLEM:
                     message["headers"].append(self._tier)
@@ -128,9 +168,12 @@ class Front:
         scope["path"] = request.path
         scope.setdefault("state", {})["request"] = request
         try:
+            if self._quota is not None and request.path.startswith("/v1/"):
+                declared = request.headers.get(b"content-length", b"0")
+                told = self._charge(self._quota, request, int(declared) if declared.isdigit() else 0)
             self._check_may_write(request)
             self._check_may_read(request)
-        except Unavailable as error:
+        except (Unavailable, ProblemError) as error:
             status, body, headers = problem_answer(error, request)
             headers.append((b"content-length", b"%d" % len(body)))
             await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
@@ -140,6 +183,13 @@ class Front:
         route = scope.get("route")
         template = getattr(route, "path", "unmatched")
         self.metrics.observe(request.method, template, seen["status"], perf_counter() - started)
+        if request.access.caller and seen["status"] < FIRST_PROBLEM:
+            self._tell_who(request, template)
+
+    def _tell_who(self, request: Request, route: str) -> None:
+        """The ledger has no place for who changed settings and keys: the log has."""
+        if request.method not in {"GET", "HEAD"} and rule_of(route, request.method).scopes <= UNNAMED:
+            changes.info("key %s: %s %s", request.access.caller, request.method, request.path)
 
     def _check_may_write(self, request: Request) -> None:
         """Raises `Unavailable` where a request would change what the server may not keep."""
@@ -193,14 +243,14 @@ def check_media_types(method: str, headers: Mapping[bytes, bytes]) -> None:
             raise ProblemError("unsupported_media_type", "send the body as application/json")
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, most_bytes: int = DEFAULT.max_body_bytes) -> bytes:
     """The whole body. Raises `payload_too_large`, and `malformed_request` where the caller went away
     before all of it was here: half a body may well ask for more than the whole one does.
     """
     message = await receive()
     check_is_body(message)
     body: bytes = message.get("body", b"")
-    if not message.get("more_body") and len(body) <= MAX_BODY_BYTES:
+    if not message.get("more_body") and len(body) <= most_bytes:
         return body
     parts, size = [body], len(body)
     while message.get("more_body"):
@@ -208,10 +258,10 @@ async def read_body(receive: Receive) -> bytes:
         check_is_body(message)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
+        if size > most_bytes:
             break
-    if size > MAX_BODY_BYTES:
-        raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
+    if size > most_bytes:
+        raise ProblemError("payload_too_large", f"a body has at the most {most_bytes} bytes")
     return b"".join(parts)
 
 
@@ -219,12 +269,6 @@ def check_is_body(message: Message) -> None:
     """Raises `malformed_request` where no more of the body will come."""
     if message["type"] == "http.disconnect":
         raise ProblemError("malformed_request", "the connection was closed before the body was complete")
-
-
-def too_large(request: Request) -> Answer:
-    """The answer to a body beyond the limit."""
-    problem = ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
-    return problem_answer(problem, request)
 
 
 def problem_answer(error: Exception, request: Request) -> Answer:

@@ -13,7 +13,10 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, unquote
 
 import msgspec
+from msgspec.structs import replace
 
+from api.access import OPEN, Access, Scope, blurred
+from api.access_table import OF_OPERATION
 from api.codec import (
     Result,
     availability_parts,
@@ -34,6 +37,17 @@ from api.finding import (
     list_reservations,
     read_number,
     read_text,
+)
+from api.narrowing import (
+    blurred_availability,
+    check_reservation,
+    check_seen,
+    check_supply,
+    narrow_choice,
+    narrowed,
+    own_places,
+    refuse_explanation,
+    unknown_sku,
 )
 from api.problems import ProblemError, as_logged_problem
 from api.promises import promised_answer, wants_promises
@@ -62,7 +76,7 @@ def tier_header(durability: str) -> tuple[bytes, bytes]:
 class Request:
     """What a handler needs to know."""
 
-    __slots__ = ("body", "headers", "method", "path", "query", "request_id")
+    __slots__ = ("access", "body", "headers", "method", "path", "peer", "query", "request_id")
 
     def __init__(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
         self.method = method
@@ -72,6 +86,10 @@ class Request:
         self.headers = headers
         self.body = b""
         self.request_id = ""
+        self.peer = ""
+        """The address, or the network, that it came from."""
+        self.access = OPEN
+        """Who calls, once `gate.py` has let the request in."""
 
     def key(self) -> str | None:
         """The idempotency key, without the quotes that it may come in."""
@@ -114,6 +132,12 @@ class Hot:
             "cancel": self.cancel,
         }
 
+    def routes(self) -> list[tuple[str, str]]:
+        """Template and method of each hot route."""
+        steps = [f"/v1/reservations/{{id}}/{verb}" for verb in self._verbs]
+        found = [self.find(path) for path in (*_TEMPLATES, *steps)]
+        return [(route[0], method) for route in found if route is not None for method in route[1]]
+
     def find(self, path: str) -> tuple[str, dict[str, Handler]] | None:
         """The route that a path belongs to, and its handler for each method; None if it is not hot."""
         if path.startswith("/v1/reservations"):
@@ -146,7 +170,9 @@ class Hot:
         key = request.key()
         if key is None:
             raise ProblemError("idempotency_key_missing", MISSING_KEY)
-        body = decode_reserve(request.body)
+        body, access = decode_reserve(request.body), request.access
+        if access.is_restricted:
+            body = await narrow_choice(self._inventory, access, body)
         if self._inventory.settings.peek() is None:
             await self._look_at_settings()
         if is_plain(self._inventory, body):
@@ -159,14 +185,15 @@ class Hot:
                     reference=body.reference,
                     channel=body.channel,
                     metadata=body.metadata,
+                    caller=access.caller,
                 )
             except SkuNotFound:
                 # A kit that this process has not heard of.
                 if not await self._inventory.has_kits(line.sku for line in body.lines):
                     raise
-                reservation = await reserve_by_rules(self._inventory, key, body)
+                reservation = await reserve_by_rules(self._inventory, key, body, access.caller)
         else:
-            reservation = await reserve_by_rules(self._inventory, key, body)
+            reservation = await reserve_by_rules(self._inventory, key, body, access.caller)
         location = (b"location", b"/v1/reservations/" + reservation.id.encode())
         headers = [*(self._replayed if reservation.replayed else self._done), location]
         if body.from_inbound:
@@ -175,38 +202,44 @@ class Hot:
 
     async def reservation(self, request: Request) -> Answer:
         is_wanted = bool(request.query) and wants_promises(request.query)
-        found = await self._inventory.reservation(_reservation_of(request))
+        found = check_seen(request.access, await self._inventory.reservation(_reservation_of(request)))
         if is_wanted:
             return 200, encode(await promised_answer(self._inventory, found)), PLAIN
         return 200, encode(reservation_answer(found)), PLAIN
 
     async def reservations(self, request: Request) -> Answer:
-        return 200, await list_reservations(self._inventory, request.query), PLAIN
+        return 200, await list_reservations(self._inventory, request.query, request.access), PLAIN
 
     async def commit(self, request: Request) -> Answer:
-        return self._resolved(await self._commit(_reservation_of(request), request.body, request.key()))
+        reservation = _reservation_of(request)
+        return self._resolved(await self._commit(request.access, reservation, request.body, request.key()))
 
     async def release(self, request: Request) -> Answer:
-        chosen = self._choose("release", _reservation_of(request), request.body, request.key())
+        chosen = self._choose(
+            request.access, "release", _reservation_of(request), request.body, request.key()
+        )
         return self._resolved(await chosen)
 
     async def fulfil(self, request: Request) -> Answer:
-        chosen = self._choose("fulfil", _reservation_of(request), request.body, request.key())
+        chosen = self._choose(request.access, "fulfil", _reservation_of(request), request.body, request.key())
         return self._resolved(await chosen)
 
     async def cancel(self, request: Request) -> Answer:
-        chosen = self._choose("cancel", _reservation_of(request), request.body, request.key())
+        chosen = self._choose(request.access, "cancel", _reservation_of(request), request.body, request.key())
         return self._resolved(await chosen)
 
     async def extend(self, request: Request) -> Answer:
-        return self._resolved(await self._extend(_reservation_of(request), request.body, request.key()))
+        reservation = _reservation_of(request)
+        return self._resolved(await self._extend(request.access, reservation, request.body, request.key()))
 
     def _resolved(self, reservation: Reservation) -> Answer:
         headers = self._replayed if reservation.replayed else self._done
         return 200, encode(reservation_answer(reservation)), headers
 
-    async def _commit(self, reservation: str, raw: bytes, key: str | None) -> Reservation:
+    async def _commit(self, access: Access, reservation: str, raw: bytes, key: str | None) -> Reservation:
         body = decode_commit(raw or b"{}")
+        if access.is_restricted:
+            await check_reservation(self._inventory, access, reservation)
         return await self._inventory.commit(
             reservation,
             lines=_partial(body.lines, key),
@@ -215,20 +248,31 @@ class Hot:
             if_expired=body.if_expired,
             reference=body.reference,
             op_id=key,
+            caller=access.caller,
         )
 
     async def _choose(
-        self, verb: Literal["release", "fulfil", "cancel"], reservation: str, raw: bytes, key: str | None
+        self,
+        access: Access,
+        verb: Literal["release", "fulfil", "cancel"],
+        reservation: str,
+        raw: bytes,
+        key: str | None,
     ) -> Reservation:
         lines = _partial(decode_choice(raw or b"{}").lines, key)
+        if access.is_restricted:
+            await check_reservation(self._inventory, access, reservation)
         if verb == "release":
-            return await self._inventory.release(reservation, lines=lines, op_id=key)
+            return await self._inventory.release(reservation, lines=lines, op_id=key, caller=access.caller)
         if verb == "fulfil":
-            return await self._inventory.fulfil(reservation, lines=lines, op_id=key)
-        return await self._inventory.cancel(reservation, lines=lines, op_id=key)
+            return await self._inventory.fulfil(reservation, lines=lines, op_id=key, caller=access.caller)
+        return await self._inventory.cancel(reservation, lines=lines, op_id=key, caller=access.caller)
 
-    async def _extend(self, reservation: str, raw: bytes, key: str | None) -> Reservation:
-        return await self._inventory.extend(reservation, decode_extend(raw or b"{}").ttl_seconds, op_id=key)
+    async def _extend(self, access: Access, reservation: str, raw: bytes, key: str | None) -> Reservation:
+        ttl_seconds = decode_extend(raw or b"{}").ttl_seconds
+        if access.is_restricted:
+            await check_reservation(self._inventory, access, reservation)
+        return await self._inventory.extend(reservation, ttl_seconds, op_id=key, caller=access.caller)
 
     # ---------------------------------------------------------------- batch
 
@@ -259,9 +303,15 @@ class Hot:
             await self._look_at_settings()
         found: list[tuple[int, Reservation | Exception]] = []
         asked, indexes, by_rules = [], [], []
+        access = request.access
+        may_reserve = Scope.RESERVATION_CREATE in access.scopes
         for index, key, body in wanted:
             try:
+                if not may_reserve:
+                    access.require(OF_OPERATION["reserve"].scopes)
                 own_key, own_body = _read_reserve(key, body)
+                if access.is_restricted:
+                    own_body = await narrow_choice(self._inventory, access, own_body)
             except Exception as error:  # noqa: BLE001 - each operation ends with a result of its own
                 found.append((index, error))
                 continue
@@ -269,11 +319,13 @@ class Hot:
                 asked.append(_as_request(own_body, own_key))
                 indexes.append(index)
             else:
-                by_rules.append((index, reserve_by_rules(self._inventory, own_key, own_body)))
+                by_rules.append((index, reserve_by_rules(self._inventory, own_key, own_body, access.caller)))
         sourced = asyncio.gather(*(waiting for _, waiting in by_rules), return_exceptions=True)
         if asked:
             try:
-                answers: Sequence[Reservation | Exception] = await self._inventory.reserve_many(asked)
+                answers: Sequence[Reservation | Exception] = await self._inventory.reserve_many(
+                    asked, caller=access.caller
+                )
             except Exception as error:  # noqa: BLE001 - same
                 answers = [error] * len(asked)
             found.extend(zip(indexes, answers, strict=True))
@@ -294,22 +346,23 @@ class Hot:
     async def _run(self, index: int, operation: OperationBody, request: Request) -> Result:
         """One operation of a batch, as if it had come alone."""
         try:
+            request.access.require(OF_OPERATION[operation.op].scopes)
             key = None if operation.key is None else read_key(operation.key)
-            reservation = await self._run_operation(operation, key)
+            reservation = await self._run_operation(request.access, operation, key)
         except Exception as error:  # noqa: BLE001 - each operation ends with a result of its own
             return _refused(index, error, request)
         return Result(index, 200, reservation_answer(reservation), reservation.replayed)
 
-    async def _run_operation(self, operation: OperationBody, key: str | None) -> Reservation:
+    async def _run_operation(self, access: Access, operation: OperationBody, key: str | None) -> Reservation:
         if operation.id is None:
             raise InvalidRequest("/id", "name the reservation")
         raw = b"" if operation.body is None else encode(operation.body)
         if operation.op == "commit":
-            return await self._commit(operation.id, raw, key)
+            return await self._commit(access, operation.id, raw, key)
         if operation.op == "extend":
-            return await self._extend(operation.id, raw, key)
+            return await self._extend(access, operation.id, raw, key)
         assert operation.op != "reserve"
-        return await self._choose(operation.op, operation.id, raw, key)
+        return await self._choose(access, operation.op, operation.id, raw, key)
 
     async def _look_at_settings(self) -> None:
         """Rules are read from settings no older than a second. Where the server cannot be asked, the request
@@ -321,20 +374,31 @@ class Hot:
     # ---------------------------------------------------------------- availability
 
     async def availability(self, request: Request) -> Answer:
-        sku = segment(request.path[17:])
+        sku, access = segment(request.path[17:]), request.access
         asked = _read_query(request.query) if request.query else _EVERYWHERE
+        named = asked.locations
+        if access.is_restricted:
+            asked = await self._narrow_read(access, asked)
+        if asked.explain:
+            refuse_explanation(access)
         if self._inventory.settings.peek() is None:
             await self._look_at_settings()
         by_rules = self._rules_of(sku, asked.channel, asked.pool)
         try:
-            found, fits = await self._look_up(sku, asked, by_rules)
-        except SkuNotFound:
+            found, fits = await self._look_up(sku, asked, by_rules, access)
+        except SkuNotFound as error:
             # A kit that this process has not heard of.
             if by_rules is not None or not await self._inventory.has_kits((sku,)):
-                raise
-            found, fits = await self._look_up(sku, asked, Rules(everywhere=True))
+                raise unknown_sku(sku) if access.is_restricted else error from None
+            found, fits = await self._look_up(sku, asked, Rules(everywhere=True), access)
+        if access.is_restricted or access.is_banded:
+            assert isinstance(found, Availability), "reasons are refused"
+            found = blurred_availability(narrowed(sku, found, access, named), access)
         head, tail = availability_parts(sku, found.available, found.status, found.locations)
         extra = b""
+        if asked.quantity is not None and access.is_banded:
+            rooms = [found.available] if by_rules else [place.available for place in found.locations]
+            fits = max(rooms, default=0) >= asked.quantity
         if asked.quantity is not None and fits is None:
             fits = any(place.available >= asked.quantity for place in found.locations)
             if not fits:
@@ -352,14 +416,24 @@ class Hot:
         body = b"".join((head, b',"version":"', found.version.encode(), b'","locations":', tail, extra, b"}"))
         return 200, body, [JSON_TYPE, (b"etag", tag)]
 
+    async def _narrow_read(self, access: Access, asked: "_Asked") -> "_Asked":
+        """What a restricted caller asks: about its places, to its channel."""
+        channel = access.channel_of(asked.channel, "?channel")
+        if asked.pool is not None or channel is not None:
+            settings = await self._inventory.settings.current()
+            check_supply(access, settings, channel, asked.pool, is_whole=False)
+        return replace(asked, channel=channel, locations=own_places(access, asked.locations))
+
     async def _look_up(
-        self, sku: str, asked: "_Asked", rules: Rules | None
+        self, sku: str, asked: "_Asked", rules: Rules | None, access: Access
     ) -> tuple[Availability | ExplainedAvailability, bool | None]:
         """What is available, by rules where there are some; whether the quantity fits, where they tell."""
         inventory, locations = self._inventory, asked.locations
         if rules is None:
             if not asked.explain:
-                return await inventory.availability(sku, locations=locations, owner=asked.owner), None
+                # Of a restricted caller's places those that stock the SKU are chosen from all.
+                places = () if access.locations is not None else locations
+                return await inventory.availability(sku, locations=places, owner=asked.owner), None
             explaining = explained_availability(inventory, sku, locations, asked.owner)
             return await asyncio.get_running_loop().create_task(explaining), None
         if asked.explain:
@@ -380,7 +454,7 @@ class Hot:
     async def query(self, request: Request) -> Answer:
         body = decode_query(request.body)
         try:
-            found = await self._availability_of(body)
+            found = await self._availability_of(body, request.access)
         except InvalidRequest as error:
             bad = next((index for index, sku in enumerate(body.skus) if not sku.isprintable()), 0)
             raise InvalidRequest(f"/skus/{bad}", error.remedy) from error
@@ -398,29 +472,44 @@ class Hot:
             items.append(item)
         return 200, encode({"items": items}), PLAIN
 
-    async def _availability_of(self, body: QueryBody) -> Sequence[Availability | None]:
-        """The availability of many SKUs, each by the rules that hold for it."""
+    async def _availability_of(self, body: QueryBody, access: Access) -> Sequence[Availability | None]:
+        """The availability of many SKUs, each by the rules that hold for it, as the caller may see it."""
+        if not (access.is_restricted or access.is_banded):
+            return await self._read_many(body.skus, body.locations, body.channel, body.pool)
+        asked = await self._narrow_read(access, _Asked(body.locations, channel=body.channel, pool=body.pool))
+        # Places are chosen from all: a location that does not stock a SKU knows nothing of it.
+        found = await self._read_many(body.skus, (), asked.channel, asked.pool)
+        told: list[Availability | None] = []
+        for sku, one in zip(body.skus, found, strict=True):
+            try:
+                own = None if one is None else narrowed(sku, one, access, body.locations)
+            except SkuNotFound:
+                own = None
+            told.append(None if own is None else blurred_availability(own, access))
+        return told
+
+    async def _read_many(
+        self, skus: Sequence[str], locations: Sequence[str], channel: str | None, pool: str | None
+    ) -> Sequence[Availability | None]:
         if self._inventory.settings.peek() is None:
             await self._look_at_settings()
-        rules = [self._rules_of(sku, body.channel, body.pool) for sku in body.skus]
-        plain = [sku for sku, one in zip(body.skus, rules, strict=True) if one is None]
-        plainly = iter(
-            await self._inventory.availability_of(plain, locations=body.locations) if plain else ()
-        )
+        rules = [self._rules_of(sku, channel, pool) for sku in skus]
+        plain = [sku for sku, one in zip(skus, rules, strict=True) if one is None]
+        plainly = iter(await self._inventory.availability_of(plain, locations=locations) if plain else ())
         by_rules = iter(
             await asyncio.gather(
                 *(
-                    self._availability_by(sku, one, body.locations)
-                    for sku, one in zip(body.skus, rules, strict=True)
+                    self._availability_by(sku, one, locations)
+                    for sku, one in zip(skus, rules, strict=True)
                     if one is not None
                 )
             )
         )
         found = [next(plainly if one is None else by_rules) for one in rules]
-        unknown = {sku for sku, one, told in zip(body.skus, rules, found, strict=True) if not (one or told)}
+        unknown = {sku for sku, one, told in zip(skus, rules, found, strict=True) if not (one or told)}
         if unknown and await self._inventory.has_kits(unknown):
             # Kits that this process had not heard of; now it has.
-            return await self._availability_of(body)
+            return await self._read_many(skus, locations, channel, pool)
         return found
 
     async def _availability_by(self, sku: str, rules: Rules, locations: Sequence[str]) -> Availability | None:
@@ -448,6 +537,14 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 _EVERYWHERE = _Asked()
+_TEMPLATES = (
+    "/v1/reservations",
+    "/v1/reservations/batch",
+    "/v1/reservations/{id}",
+    "/v1/availability/{sku}",
+    "/v1/availability/query",
+)
+"""Paths that lead to each hot route but the steps of reservations."""
 QUANTITY_DIGITS = 10
 _PARAMETERS = frozenset({"channel", "pool", "location", "quantity", "explain", "owner"})
 _FLAGS = {"true": True, "false": False}
@@ -535,7 +632,7 @@ def _read_reserve(key: str | None, body: ReserveBody | dict[str, Any] | None) ->
 
 def _refused(index: int, error: Exception, request: Request) -> Result:
     """The result of an operation that was refused, or failed."""
-    problem = as_logged_problem(error, request.request_id)
+    problem = as_logged_problem(blurred(error, request.access), request.request_id)
     document = problem.document(f"{request.path}#{index}", request.request_id)
     return Result(index, problem.status, document)
 

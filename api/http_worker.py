@@ -14,7 +14,8 @@ NOTICE_SECONDS = 1.0
 """How long a worker that must stop still lets new connections in, and tells all that it will stop."""
 DRAIN_SECONDS = 20
 """How long requests under way may take to finish after that."""
-KEEP_ALIVE_SECONDS = 75
+HEADERS = [("x-content-type-options", "nosniff"), ("cache-control", "no-store")]
+"""Of every answer: it is what it says it is, and nobody keeps it for others."""
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
 
     from api.app import create_app  # noqa: PLC0415 - same
     from api.draining import DrainingServer  # noqa: PLC0415 - same
+    from api.limits import limits_of_environment  # noqa: PLC0415 - same
     from api.protocol import HotProtocol  # noqa: PLC0415 - same
 
     app = create_app(
@@ -34,6 +36,7 @@ def main() -> None:
         replicas=int(os.environ.get("BINCARD_REPLICAS", "1")),
         auth=os.environ["BINCARD_AUTH"],
         worker=worker,
+        limits=limits_of_environment(),
     )
     config = uvicorn.Config(
         app,
@@ -47,7 +50,7 @@ def main() -> None:
         # The address in forwarded headers is nothing that we use, hence nothing to be deceived by.
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        headers=HEADERS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     with socket.socket(fileno=int(os.environ["BINCARD_LISTEN_FD"])) as listener:

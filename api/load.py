@@ -38,6 +38,8 @@ PATIENCE_S = 10.0
 TIMEOUT_S = 30.0
 LINES_PER_REQUEST = 1000
 LISTED_ERRORS = 1000
+_NO_TEXT = "\N{REPLACEMENT CHARACTER}"
+"""Stands for bytes that are no UTF-8."""
 _LISTS = frozenset({"capabilities", "gtins", "locations", "pools"})
 _FIELD = re.compile(r"field `(\w+)`|at `(?:key in )?\$\.(\w+)")
 
@@ -318,23 +320,35 @@ def _read(
                 if line.strip():
                     try:
                         yield number, msgspec.json.decode(line, type=dict[str, object])
-                    except msgspec.DecodeError as bad:
+                    except (msgspec.DecodeError, UnicodeError, RecursionError) as bad:
                         yield number, msgspec.ValidationError(f"not a JSON object: {bad}")
         return
-    with path.open(encoding="utf-8-sig", newline="") as text:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as text:
         table = csv.DictReader(text)
-        for cells in table:
-            if None in cells:
-                yield table.line_num, msgspec.ValidationError("more cells than the header names")
+        while True:
+            try:
+                cells = next(table)
+            except StopIteration:
+                return
+            except csv.Error as bad:
+                yield table.line_num, msgspec.ValidationError(f"not a line of CSV: {bad}")
+                if table.line_num <= 1:
+                    return
                 continue
-            yield (
-                table.line_num,
-                {
-                    name.strip(): cell.split(";") if name.strip() in _LISTS else cell.strip()
-                    for name, cell in cells.items()
-                    if cell and cell.strip()
-                },
-            )
+            yield table.line_num, _fields(cells)
+
+
+def _fields(cells: dict[str, str]) -> dict[str, object] | msgspec.ValidationError:
+    """What a line of CSV says, or why it says nothing."""
+    if None in cells:
+        return msgspec.ValidationError("more cells than the header names")
+    if any(_NO_TEXT in name + (cell or "") for name, cell in cells.items()):
+        return msgspec.ValidationError("not UTF-8")
+    return {
+        name.strip(): cell.split(";") if name.strip() in _LISTS else cell.strip()
+        for name, cell in cells.items()
+        if cell and cell.strip()
+    }
 
 
 def _remedy(bad: msgspec.ValidationError, row: type[Row]) -> tuple[str, str]:

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from msgspec import Struct, field
 
 from api.admission import Admission
-from engine.metrics import EngineMetrics
+from api.watch import Watch
+from engine.figures import ShopFigures
+from engine.metrics import DURATION_BUCKETS, Durations, EngineMetrics
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds in seconds."""
@@ -60,6 +62,21 @@ class OperationCount(Struct, frozen=True):
     count: int
 
 
+class DurationCounts(Struct, frozen=True):
+    """How long something took; `buckets` as those of routes."""
+
+    buckets: list[int]
+    seconds: float
+
+
+class Gauges(Struct, frozen=True):
+    """What the process of background workers found out, and how old that is by now, in seconds."""
+
+    figures: ShopFigures
+    clock_differences: dict[str, float] = field(default_factory=dict)
+    """By how many seconds each server's clock is ahead of this machine's."""
+
+
 class WorkerCounts(Struct, frozen=True):
     """All that one process has counted since it started. It travels between workers as JSON."""
 
@@ -75,6 +92,20 @@ class WorkerCounts(Struct, frozen=True):
     """Refused requests by rank; none of a process that admits nobody."""
     under_way: int = 0
     limit: int = 0
+    reached: dict[str, int] = field(default_factory=dict)
+    """How often each limit of callers was reached."""
+    is_ready: bool | None = None
+    """None of a process that answers no requests."""
+    durations: dict[str, DurationCounts] = field(default_factory=dict)
+    """Of script calls, by verb."""
+    confirmations: DurationCounts | None = None
+    """How long answers waited for replicas; None where none ever did."""
+    unconfirmed: int = 0
+    lost_units: dict[str, int] = field(default_factory=dict)
+    """By channel."""
+    gauges: Gauges | None = None
+    started_at: float = 0.0
+    """By this machine's clock, in seconds since 1970."""
 
 
 def worker_counts(
@@ -82,10 +113,15 @@ def worker_counts(
     http: HttpMetrics,
     engine: EngineMetrics,
     admission: Admission | None = None,
+    watch: Watch | None = None,
     *,
     is_connected: bool,
+    is_ready: bool | None = None,
+    gauges: Gauges | None = None,
+    started_at: float = 0.0,
 ) -> WorkerCounts:
     """What a process has counted by now."""
+    lane = engine.lane
     return WorkerCounts(
         worker,
         is_connected,
@@ -94,12 +130,26 @@ def worker_counts(
             for (method, route, status), found in http.routes.items()
         ],
         [OperationCount(verb, outcome, count) for (verb, outcome), count in engine.operations.items()],
-        engine.lane.calls,
-        engine.lane.requests,
-        list(engine.lane.call_counts),
-        engine.lane.stalls,
-        *((list(admission.shed), admission.under_way, admission.limit) if admission is not None else ()),
+        lane.calls,
+        lane.requests,
+        list(lane.call_counts),
+        lane.stalls,
+        [] if admission is None else list(admission.shed),
+        0 if admission is None else admission.under_way,
+        0 if admission is None else admission.limit,
+        dict(watch.reached) if watch is not None else {},
+        is_ready=is_ready,
+        durations={verb: _durations(found) for verb, found in lane.durations.items()},
+        confirmations=_durations(lane.confirmations) if any(lane.confirmations.counts) else None,
+        unconfirmed=lane.unconfirmed,
+        lost_units=dict(engine.lost_units),
+        gauges=gauges,
+        started_at=started_at,
     )
+
+
+def _durations(found: Durations) -> DurationCounts:
+    return DurationCounts(list(found.counts), found.seconds)
 
 
 def sum_routes(workers: Iterable[WorkerCounts]) -> list[RouteCounts]:
@@ -121,6 +171,14 @@ def sum_operations(workers: Iterable[WorkerCounts]) -> list[OperationCount]:
             key = (counts.verb, counts.outcome)
             sums[key] = sums.get(key, 0) + counts.count
     return [OperationCount(*key, count) for key, count in sorted(sums.items())]
+
+
+def sum_durations(found: Iterable[DurationCounts]) -> DurationCounts:
+    """Several histograms of durations in one."""
+    buckets, seconds = [0] * (len(DURATION_BUCKETS) + 1), 0.0
+    for one in found:
+        buckets, seconds = add_buckets(buckets, one.buckets), seconds + one.seconds
+    return DurationCounts(buckets, seconds)
 
 
 def add_buckets(left: list[int], right: list[int]) -> list[int]:

@@ -44,7 +44,13 @@ BaseUrl = Annotated[
     str | None,
     typer.Option("--url", help="The running Bincard to talk to.", show_default="http://127.0.0.1:8080"),
 ]
-Key = Annotated[str | None, typer.Option("--key", help="The API key, where the server asks for one.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        help="The API key, where one is asked for; rather in BINCARD_API_KEY, as arguments can be seen.",
+    ),
+]
 Progress = Annotated[
     bool | None,
     typer.Option("--progress/--no-progress", help="Show progress on a terminal.", show_default="progress"),

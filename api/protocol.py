@@ -8,29 +8,35 @@ concerns connections (keep-alive, pipelining, draining), stays uvicorn's.
 from collections.abc import Coroutine
 from logging import getLogger
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from api.admission import NOBODY, kind_of, operations_of
-from api.front import MAX_BODY_BYTES, as_headers, problem_answer, too_large
-from api.hot import Answer, Handler, Headers, Request
+from api.breaches import breach_of, too_large
+from api.front import as_headers, problem_answer
+from api.hot import Handler, Headers, Request
+from api.limited import LimitedProtocol
+from api.limits import MOST_PIPELINED
 from api.problems import ProblemError
 from api.refusing import UNREAD, refuse_unread
 from engine.errors import Overloaded
-
-if TYPE_CHECKING:
-    from api.app import Application
 
 log = getLogger("bincard.http")
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_UPGRADE = (b"upgrade", b"http2-settings")
+PART_BYTES = 65_536
 MOST_UNREAD_BYTES = 65_536
 """What is taken from a connection whose request waits to be let in."""
 LAST_WORD_SECONDS = 1.0
 """How long a connection that is one too many is kept, for its request to come and be refused."""
+_GARBLED = ProblemError("malformed_request", "this is no HTTP/1.1")
+
+
+class _ReachedError(Exception):
+    """Ends the parser's work at a limit."""
 
 
 class _NoEvent:
@@ -47,17 +53,18 @@ class HotCycle:
     """One hot request and its answer. To uvicorn it looks like one of its own cycles."""
 
     __slots__ = (
-        "body",
         "disconnected",
+        "fault",
         "handlers",
-        "is_garbled",
         "is_refused",
         "keep_alive",
         "more_body",
+        "parts",
         "protocol",
         "request",
         "response_complete",
         "route",
+        "size",
         "started",
         "steps",
     )
@@ -77,9 +84,12 @@ class HotCycle:
         self.route = route
         self.handlers = handlers
         self.keep_alive = keep_alive
-        self.body = bytearray()
+        self.parts: list[bytearray] = []
+        """The body. One that grows in one piece would leave holes of nine times its size in the heap."""
+        self.size = 0
         self.more_body = True
-        self.is_garbled = False
+        self.fault: Exception | None = None
+        """What keeps it from being read, and is its answer."""
         self.is_refused = False
         self.response_complete = False
         self.disconnected = False
@@ -113,20 +123,20 @@ class HotCycle:
         """Answers the request. Its whole body is here."""
         protocol, request = self.protocol, self.request
         front = protocol.application.front
-        if self.is_garbled:
-            status, body, headers = _garbled(request)
-            self.keep_alive = False
-        elif len(self.body) > MAX_BODY_BYTES:
-            status, body, headers = too_large(request)
+        if self.size > protocol.limits.max_body_bytes and self.fault is None:
+            self.fault = too_large(protocol.limits)
+            protocol.watch.count("body_bytes")
+        if self.fault is not None:
+            status, body, headers = problem_answer(self.fault, request)
             self.keep_alive = False
         elif self.is_refused:
             status, body, headers = problem_answer(Overloaded(UNREAD), request)
         else:
-            request.body = bytes(self.body)
+            request.body = b"".join(self.parts)
             admission, operations = protocol.application.admission, operations_of(len(request.body))
             admission.enter(operations)
             try:
-                status, body, headers = await front.answer(request, self.handlers)
+                status, body, headers = await front.answer(request, self.route, self.handlers)
             finally:
                 admission.leave(operations)
         front.metrics.observe(request.method, self.route, status, perf_counter() - self.started)
@@ -135,34 +145,30 @@ class HotCycle:
             if protocol.flow.write_paused:
                 # Who does not read its answers gets no more of them: what comes meanwhile waits behind us.
                 await protocol.flow.drain()
-            if not self.keep_alive:
+            if self.fault is not None:
+                protocol.linger()
+            elif not self.keep_alive:
                 protocol.transport.close()
         self.response_complete = True
         protocol.on_response_complete()
 
 
-def _garbled(request: Request) -> Answer:
-    """The answer to what is no HTTP."""
-    return problem_answer(ProblemError("malformed_request", "this is no HTTP/1.1"), request)
-
-
-class HotProtocol(HttpToolsProtocol):
+class HotProtocol(LimitedProtocol):
     """uvicorn's HTTP protocol for our application."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's arguments, passed on
         super().__init__(*args, **kwargs)
-        self.application = cast("Application", self.config.app)
         self._starts_when_complete = False
-        self._reads_head = False
         self._begins_again = False
         self._default_headers: object = None
         self._default_bytes = b""
         self.kind = NOBODY
-        self.waits = False
+        self._size = 0
+        """Of what is being read."""
+        self._fault: Exception | None = None
         self._unread = b""
         self._refuses = False
         self._is_one_too_many = False
-        self._idle_since = 0.0
 
     # ---------------------------------------------------------------- who is let in
 
@@ -170,6 +176,7 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self.application.most_connections:
             self._is_one_too_many = True
+            self.watch.count("connections")
             self.loop.call_later(LAST_WORD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
@@ -179,6 +186,9 @@ class HotProtocol(HttpToolsProtocol):
             if len(self._unread) > MOST_UNREAD_BYTES:
                 self.flow.pause_reading()
             return
+        if self.lingers:
+            self.drop(len(data))
+            return
         if self._is_one_too_many:
             self._refuse_connection()
             return
@@ -186,6 +196,7 @@ class HotProtocol(HttpToolsProtocol):
             kind = kind_of(data)
             if kind is not None and not admission.has_room(kind.rank):
                 self.kind, self._unread = kind, data
+                self.idle_since = 0.0
                 if admission.refuses(kind.rank):
                     self.turn_away(0.0)
                 else:
@@ -219,51 +230,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.transport.write(refusal)
         self.application.front.metrics.observe(self.kind.method, self.kind.route, 503, seconds)
-        self._grow_idle()
-
-    # ---------------------------------------------------------------- idle connections
-
-    def on_response_complete(self) -> None:
-        """As uvicorn does it, without a timer for each answer: setting and unsetting one goes through those
-        of all connections.
-        """
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self._grow_idle()
-
-    def _grow_idle(self) -> None:
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_again_in(self.timeout_keep_alive)
-
-    def _look_again_in(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = 0.0
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Closes what is idle for so long; who waits is not. Who is busy gets a timer with the answer."""
-        self.timeout_keep_alive_task = None
-        if self.waits or not self._idle_since:
-            return
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._look_again_in(left)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.waits = False
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
-        super().connection_lost(exc)
+        self.idle_since = self.watch.now
 
     def _refuse_connection(self) -> None:
         """Answers what is one connection too many, whatever it asks, and closes it."""
@@ -279,23 +246,28 @@ class HotProtocol(HttpToolsProtocol):
     # ---------------------------------------------------------------- reading
 
     def _read(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._size = self._received + len(data)
         while True:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 if not self._begins_again:
                     # CONNECT: what follows would be another protocol, which nobody speaks here.
-                    self._refuse_the_rest()
+                    self._refuse_the_rest(_GARBLED)
                     return
                 self._begins_again = False
                 data = self._head_without_upgrade() + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             except httptools.HttpParserError:
-                self._refuse_the_rest()
+                self._refuse_the_rest(self._fault or _GARBLED)
                 return
             else:
+                cycle: Any = self.cycle
+                if self._reads_head or (cycle is not None and cycle.more_body):
+                    self.note_part(len(data))
+                elif self._part_since:
+                    self.note_whole()
                 return
 
     def _head_without_upgrade(self) -> bytes:
@@ -317,15 +289,19 @@ class HotProtocol(HttpToolsProtocol):
             lines.append(b"%b: %b" % (name, kept))
         return b"\r\n".join([*lines, b"", b""])
 
-    def _refuse_the_rest(self) -> None:
-        """Nothing more can be read. What came whole before is answered first, and ends the connection:
+    def refuse(self, limit: str) -> None:
+        self.watch.count(limit)
+        self._refuse_the_rest(breach_of(limit, self.limits))
+
+    def _refuse_the_rest(self, fault: Exception) -> None:
+        """Nothing more can be read, or is. What came whole before is answered first, and ends the connection:
         nobody may take a refusal for its answer.
         """
         cycle: Any = self.cycle
         if self.transport.is_closing():
             return
         if cycle is None or (cycle.response_complete and not cycle.more_body):
-            self._end_garbled(self._stand_in(None))
+            self._end(self._stand_in(None), fault)
         elif cycle.response_complete:
             # It was answered before its body was here; this is the rest of it.
             self.transport.close()
@@ -333,22 +309,23 @@ class HotProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             cycle.keep_alive = False
         elif type(cycle) is HotCycle:
-            self._end_garbled(cycle)
+            self._end(cycle, fault)
         elif self.pipeline and self.pipeline[0][0] is cycle:
             ours = self._stand_in(cycle)
             self.pipeline[0] = (ours, self.app)
-            self._end_garbled(ours)
+            self._end(ours, fault)
         elif cycle.response_started:
             self.transport.close()
         else:
             # To the application its caller went away.
             cycle.disconnected = True
             cycle.message_event.set()
-            self._end_garbled(self._stand_in(cycle))
+            self._end(self._stand_in(cycle), fault)
 
-    def _end_garbled(self, cycle: Any) -> None:  # noqa: ANN401 - uvicorn knows it as one of its own
-        """Answers a request of which the rest cannot be read, when its turn comes."""
-        cycle.is_garbled = True
+    def _end(self, cycle: Any, fault: Exception) -> None:  # noqa: ANN401 - uvicorn knows it as one of its own
+        """Answers a request of which the rest is not read, when its turn comes."""
+        cycle.fault = fault
+        cycle.parts.clear()
         cycle.more_body = False
         if self.pipeline and self.pipeline[0][0] is cycle:
             self.flow.pause_reading()
@@ -369,12 +346,25 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._reads_head = True
+        self.idle_since = 0.0
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reads_head:
+            # After the body they are trailers, which nobody here asks for.
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._reads_head = False
+        reached = self.reached_by_head(self._size)
+        if self.pipeline and len(self.pipeline) >= MOST_PIPELINED:
+            reached = "pipelined"
+        if reached is not None:
+            self.watch.count(reached)
+            self._fault = breach_of(reached, self.limits)
+            raise _ReachedError
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._begins_again = True
             return
@@ -387,6 +377,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         request = Request(self.parser.get_method().decode("ascii"), path, query, as_headers(self.headers))
         request.request_id = front.request_id(request.headers)
+        request.peer = self.peer
         keep_alive = (
             self.parser.get_http_version() != "1.0"
             and self.parser.should_keep_alive()
@@ -397,7 +388,11 @@ class HotProtocol(HttpToolsProtocol):
         cycle.is_refused = self._refuses
         self.cycle = cycle
         if self.expect_100_continue:
-            self.transport.write(_CONTINUE)
+            declared = request.headers.get(b"content-length", b"0")
+            if declared.isdigit() and int(declared) > self.limits.max_body_bytes:
+                self.loop.call_soon(self.refuse, "body_bytes")
+            else:
+                self.transport.write(_CONTINUE)
         if before is None or before.response_complete:
             self._starts_when_complete = True
         else:
@@ -423,9 +418,15 @@ class HotProtocol(HttpToolsProtocol):
         cycle: object = self.cycle
         if type(cycle) is not HotCycle:
             super().on_body(body)
-        elif len(cycle.body) <= MAX_BODY_BYTES:
-            # What comes beyond the limit is read and dropped, so that the sender can read our answer.
-            cycle.body += body
+        elif cycle.size <= self.limits.max_body_bytes:
+            cycle.size += len(body)
+            if cycle.parts and len(cycle.parts[-1]) < PART_BYTES:
+                cycle.parts[-1] += body
+            else:
+                cycle.parts.append(bytearray(body))
+
+    def body_size(self, cycle: Any) -> int:  # noqa: ANN401 - either kind of cycle
+        return cycle.size if type(cycle) is HotCycle else super().body_size(cycle)
 
     def on_message_complete(self) -> None:
         if self._begins_again:

@@ -12,14 +12,20 @@ REMEDIES: Mapping[str, str] = {
         "same when you repeat one. Only it tells a repeat from a second order."
     ),
     "idempotency_key_invalid": "Choose a key of 1 to 255 visible ASCII characters, bare or in double quotes.",
-    "unauthenticated": "Send Authorization: Bearer with a key that is valid.",
-    "forbidden": "Use a key with the scope that this needs.",
+    "unauthenticated": "Send Authorization: Bearer with a key that is whole, not expired and not revoked.",
+    "forbidden": (
+        "Use a key with a scope that this needs. Some routes are closed to keys that are restricted to "
+        "locations or channels."
+    ),
     "not_found": "Check the address; /openapi.json lists all of them.",
     "pool_not_found": "Name a pool that exists, or the locations themselves.",
     "method_not_allowed": "Use one of the methods that the Allow header lists.",
     "not_acceptable": "Accept application/json.",
     "request_timeout": "Send the request again with the same key.",
     "payload_too_large": "Split the request.",
+    "uri_too_long": "Ask for less at once, or with a body: POST /v1/availability/query.",
+    "headers_too_large": "Send fewer and shorter headers.",
+    "quota_exceeded": "Wait for `Retry-After` seconds, then send it again with the same key.",
     "unsupported_media_type": "Send the body with Content-Type: application/json.",
     "invalid_request": (
         "Correct what `errors` lists: `pointer` leads to the field (a name after `?` is a parameter of "
@@ -53,6 +59,7 @@ REMEDIES: Mapping[str, str] = {
     "exceeds_open_quantity": "`excess` names the positions, and how many units are still open there.",
     "quantity_out_of_range": "A count beyond 10^15 units is taken for a mistake. Check the quantity.",
     "channel_not_found": "Name a channel that exists, or create it first.",
+    "key_not_found": "Check the id. A key that reaches further than your own is not shown to you.",
     "item_not_found": "An item has settings once they were saved; a SKU can be stocked without.",
     "location_in_use": "Take it out of its pools. Once it was stocked it stays: set it inactive instead.",
     "pool_in_use": "Take the pool out of its channels first.",

@@ -17,6 +17,8 @@ from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_type_h
 
 import msgspec
 
+from api.limits import Limits
+
 CONFIG_VARIABLE = "BINCARD_CONFIG"
 CONFIG_FILE = "bincard.toml"
 PREFIX = "BINCARD_"
@@ -27,6 +29,7 @@ _OPTIONS = {"json_file": "--json", "file_format": "--format", "from_url": "--fro
 
 Durability = Literal["none", "local", "replicated"]
 Auth = Literal["off", "keys"]
+Quantities = Literal["exact", "banded"]
 Source = Literal["auto", "real", "generator"]
 FileFormat = Literal["csv", "jsonl"]
 
@@ -74,12 +77,10 @@ class ServeSettings(StorageSettings, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuses what does not go together. Raises `SettingsError`."""
-        if self.auth == "keys":
-            raise SettingsError("--auth keys: this release has no API keys yet; use --auth off on 127.0.0.1")
-        if not is_loopback(self.host):
+        if self.auth == "off" and not is_loopback(self.host):
             raise SettingsError(
-                f"--host {self.host}: without API keys, which this release does not have yet, anyone who "
-                "reaches that address could change the stock; use 127.0.0.1, ::1 or localhost"
+                f"--host {self.host}: with --auth off anyone who reaches that address could change the "
+                "stock; use --auth keys, or 127.0.0.1, ::1 or localhost"
             )
         if self.durability == "replicated" and self.redis_url is None:
             raise SettingsError(
@@ -92,6 +93,20 @@ class BooksSettings(StorageSettings, frozen=True, kw_only=True):
     """What the commands are told that look into the stored books."""
 
     json: Switch = False
+
+
+class KeySettings(BooksSettings, frozen=True, kw_only=True):
+    """What `bincard keys create` and `bincard keys rotate` are told. Lists are separated by commas."""
+
+    scope: Annotated[str, msgspec.Meta(description="scopes, as availability:read,stock:read")] | None = None
+    location: Annotated[str, msgspec.Meta(description="ids of locations")] | None = None
+    channel: Annotated[str, msgspec.Meta(description="ids of channels")] | None = None
+    quantities: Annotated[Quantities, msgspec.Meta(description="exact or banded")] = "exact"
+    expires_at: Annotated[str, msgspec.Meta(description="a time, as 2027-01-01T00:00:00Z")] | None = None
+    key_requests_per_second: (
+        Annotated[int, msgspec.Meta(description="a whole number from 1 on", ge=1)] | None
+    ) = None
+    grace_seconds: Annotated[int, msgspec.Meta(description="whole seconds, zero or more", ge=0)] = 0
 
 
 class RepartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +136,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the commands are told that talk to a running server."""
 
     url: Url = "http://127.0.0.1:8080"
-    key: Annotated[str, msgspec.Meta(description="an API key")] | None = None
+    api_key: Annotated[str, msgspec.Meta(description="an API key")] | None = None
     progress: Switch = True
 
 
@@ -145,7 +160,16 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
     json_file: File | None = None
 
 
-ALL = (ServeSettings, CheckSettings, RepartitionSettings, DoctorSettings, LoadSettings, ReplaySettings)
+ALL = (
+    ServeSettings,
+    Limits,
+    CheckSettings,
+    KeySettings,
+    RepartitionSettings,
+    DoctorSettings,
+    LoadSettings,
+    ReplaySettings,
+)
 Told = TypeVar("Told", bound=msgspec.Struct)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from api.access import Access
 from api.schemas import PlanAnswer, PlanBody, PlannedLineAnswer, PlannedPlaceAnswer, ReserveBody, WantedBody
 from engine import Inventory, Reservation
 from engine.sourcing_plan import Rules, SourcingPlan, Strategy, Wanted
@@ -18,7 +19,7 @@ def is_plain(inventory: Inventory, body: ReserveBody) -> bool:
     )
 
 
-async def reserve(inventory: Inventory, key: str, body: ReserveBody) -> Reservation:
+async def reserve(inventory: Inventory, key: str, body: ReserveBody, caller: str) -> Reservation:
     """A reserve by rules."""
     return await inventory.source(
         key,
@@ -28,6 +29,7 @@ async def reserve(inventory: Inventory, key: str, body: ReserveBody) -> Reservat
         owner=body.owner,
         reference=body.reference,
         metadata=body.metadata,
+        caller=caller,
     )
 
 
@@ -51,7 +53,7 @@ def rules_of(body: ReserveBody | PlanBody) -> Rules:
     )
 
 
-def plan_answer(plan: SourcingPlan) -> PlanAnswer:
+def plan_answer(plan: SourcingPlan, access: Access) -> PlanAnswer:
     """A plan as HTTP answers it."""
     lines = [
         PlannedLineAnswer(
@@ -59,7 +61,9 @@ def plan_answer(plan: SourcingPlan) -> PlanAnswer:
             line.quantity,
             line.taken,
             [
-                PlannedPlaceAnswer(one.location, one.taken, one.room, one.reason, one.distance_km)
+                PlannedPlaceAnswer(
+                    one.location, one.taken, access.shown(one.room), one.reason, one.distance_km
+                )
                 for one in line.candidates
             ],
         )

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from api.child import Child
 from api.http_worker import DRAIN_SECONDS, NOTICE_SECONDS
+from api.limits import DEFAULT, Limits
 from api.listen import base_url, bind, listen
 from api.run_directory import RUN_DIRECTORY_VARIABLE, run_directory
 from api.settings import ServeSettings
@@ -54,13 +55,14 @@ class _StopAsked(BaseException):
     """A signal asks for the end while the start blocks. No `Exception`: nothing may swallow it."""
 
 
-def serve(settings: ServeSettings) -> int:
+def serve(settings: ServeSettings, limits: Limits = DEFAULT) -> int:
     """Serves until a signal asks for the end; the exit status.
 
     Raises `SettingsError`, `PortTakenError`, `EmbeddedServerError`, `StorageUnavailable`, `ServeError`.
     """
     settings.check()
-    log.warning("authentication is off: every program on this machine can change the stock")
+    if settings.auth == "off":
+        log.warning("authentication is off: every program on this machine can change the stock")
     server: EmbeddedServer | None = None
     with bind(settings.host, settings.port) as listener, run_directory() as directory, _signals_raise():
         try:
@@ -68,7 +70,7 @@ def serve(settings: ServeSettings) -> int:
                 server = EmbeddedServer.start(settings.data_dir, durability=_embedded_tier(settings))
         except _StopAsked:
             return 0
-        supervisor = Supervisor(settings, listener, server, directory)
+        supervisor = Supervisor(settings, limits, listener, server, directory)
         try:
             asyncio.run(supervisor.run())
         except _StopAsked:
@@ -82,10 +84,16 @@ class Supervisor:
     """The processes of one `bincard serve`, from the start of the workers to the end of the drain."""
 
     def __init__(
-        self, settings: ServeSettings, listener: socket, server: EmbeddedServer | None, directory: Path
+        self,
+        settings: ServeSettings,
+        limits: Limits,
+        listener: socket,
+        server: EmbeddedServer | None,
+        directory: Path,
     ) -> None:
         """`directory` is where the workers meet."""
         self._settings = settings
+        self._limits = limits
         self._directory = directory
         self._listener = listener
         self._server = server
@@ -150,6 +158,7 @@ class Supervisor:
             "BINCARD_REPLICAS": str(settings.replicas),
             "BINCARD_AUTH": settings.auth,
             RUN_DIRECTORY_VARIABLE: str(self._directory),
+            **self._limits.as_variables(),
         }
         for worker in range(settings.workers):
             variables = {**common, "BINCARD_WORKER": str(worker), "BINCARD_LISTEN_FD": str(descriptor)}

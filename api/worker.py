@@ -9,15 +9,17 @@ import sys
 from contextlib import suppress
 from logging import getLogger
 from pathlib import Path
+from time import monotonic, time
 
 from api.counts_exchange import CountsExchange
 from api.lifeline import bind_to_parent
 from api.logs import configure_logging
-from api.metrics import HttpMetrics, WorkerCounts, worker_counts
+from api.metrics import Gauges, HttpMetrics, WorkerCounts, worker_counts
 from api.run_directory import RUN_DIRECTORY_VARIABLE
 from engine import Inventory, Unavailable, connect
 from engine.errors import DatasetUnfit
-from engine.workers import Host, Indexer, Inheritor, Sweeper
+from engine.figures import ShopFigures
+from engine.workers import Bookkeeper, Host, Indexer, Inheritor, Stocktaker, Surveyor, Sweeper
 
 log = getLogger("bincard.workers")
 
@@ -38,8 +40,9 @@ async def work(url: str, run_directory: Path | None = None) -> None:
     inventory = await _connect(url, stopping)
     if inventory is None:
         return
-    host = Host([Sweeper(inventory), Indexer(inventory), Inheritor(inventory)])
-    exchange = _offer_counts(inventory, run_directory)
+    readers = Surveyor(inventory), Bookkeeper(inventory), Stocktaker(inventory)
+    host = Host([Sweeper(inventory), Indexer(inventory), Inheritor(inventory), *readers])
+    exchange = _offer_counts(inventory, run_directory, *readers)
     await exchange.open()
     try:
         running = loop.create_task(host.run())
@@ -51,11 +54,28 @@ async def work(url: str, run_directory: Path | None = None) -> None:
         await inventory.close()
 
 
-def _offer_counts(inventory: Inventory, run_directory: Path | None) -> CountsExchange:
-    none_answered = HttpMetrics()
+def _offer_counts(
+    inventory: Inventory,
+    run_directory: Path | None,
+    surveyor: Surveyor,
+    bookkeeper: Bookkeeper,
+    stocktaker: Stocktaker,
+) -> CountsExchange:
+    none_answered, started_at = HttpMetrics(), time()
 
     def own_counts() -> WorkerCounts:
-        return worker_counts(NAME, none_answered, inventory.metrics, is_connected=inventory.is_connected)
+        now = monotonic()
+        figures = ShopFigures(now, surveyor.figures, stocktaker.counts, bookkeeper.counts())
+        servers = () if figures.store is None else figures.store.servers
+        differences = {one.name: one.clock_ms / 1000 + now - one.read_at - time() for one in servers}
+        return worker_counts(
+            NAME,
+            none_answered,
+            inventory.metrics,
+            is_connected=inventory.is_connected,
+            gauges=Gauges(figures, differences),
+            started_at=started_at,
+        )
 
     return CountsExchange(run_directory, NAME, own_counts)
 

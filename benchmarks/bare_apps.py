@@ -15,7 +15,6 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from api.http_worker import KEEP_ALIVE_SECONDS
 from api.listen import BACKLOG
 
 Message = MutableMapping[str, Any]
@@ -78,7 +77,7 @@ async def serve(application: object) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=75,
         )
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         await uvicorn.Server(config).serve(sockets=[listener])

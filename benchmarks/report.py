@@ -23,11 +23,13 @@ TITLES = {
     "http_api": "Over HTTP, closed loop",
     "open_model": "Over HTTP, at fixed rates",
     "overload": "More than can be done",
+    "crowd": "A thousand clients over all verbs",
+    "hostile": "Attackers beside good clients",
     "scale": "What size costs",
     "partitions": "What partitions cost",
     "peers": "Beside its peers",
 }
-HEADLINES = {"canonical": 2, "partitions": 4, "peers": 12}
+HEADLINES = {"canonical": 2, "crowd": 0, "partitions": 4, "peers": 12}
 """Where figures have no targets: how many of the first ones the README shows."""
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }

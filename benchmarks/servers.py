@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -18,7 +19,11 @@ from msgspec import Struct
 from redis import Redis
 from redis.exceptions import RedisError
 
+from api.access import Scope
+from api.keyring import POLL_SECONDS
 from benchmarks.measure import ROOT, BenchmarkError, children_of
+from engine import connect
+from engine.api_keys import Wish
 from engine.topology.embedded import DEFAULT_SETTINGS, EmbeddedServerError, find_running
 from engine.topology.embedded_binary import ServerBinary, find_server_binary, inspect_server_binary
 
@@ -98,17 +103,19 @@ class Served(Struct, frozen=True):
     store_pid: int = 0
     store_name: str = ""
     store_url: str = ""
+    key: str = ""
+    """What every request has to send, where it asks for keys."""
 
 
 @contextmanager
-def api(wanted: str | None = None) -> Iterator[Served]:
+def api(wanted: str | None = None, *, auth: Literal["off", "keys"] = "off") -> Iterator[Served]:
     """`bincard serve` with one worker, durability local and metrics, on an embedded store.
 
     Its log is not rewritten by itself: a second of that falls into one turn of several, or into none.
     """
     program = find_program(wanted)
     with tempfile.TemporaryDirectory(prefix="bincard-bench-") as directory, ExitStack() as stack:
-        words = ["serve", "--workers", "1", "--port", "0", "--durability", "local"]
+        words = ["serve", "--workers", "1", "--port", "0", "--durability", "local", "--auth", auth]
         environment = {"PATH": "/usr/bin:/bin", "BINCARD_REDIS_SERVER": str(program.path)}
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-c", "from api.cli import main; main()", *words, "--data-dir", directory],
@@ -128,7 +135,25 @@ def api(wanted: str | None = None) -> Iterator[Served]:
         store_url = find_running(Path(directory).resolve()) or ""
         with Redis.from_url(store_url) as client:
             client.config_set("auto-aof-rewrite-percentage", "0")
-        yield Served(address, workers[0], stores[0], f"{program.family} {program.version}", store_url)
+        name = f"{program.family} {program.version}"
+        key = _make_key(store_url) if auth == "keys" else ""
+        yield Served(address, workers[0], stores[0], name, store_url, key)
+
+
+def _make_key(url: str) -> str:
+    """A key for everything, which the workers know in a moment."""
+
+    async def make() -> str:
+        inventory = await connect(url, create=False)
+        try:
+            made = await inventory.create_key("bench", Wish("bench", tuple(Scope)))
+        finally:
+            await inventory.close()
+        return made.text or ""
+
+    key = asyncio.run(make())
+    time.sleep(2 * POLL_SECONDS)
+    return key
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -109,7 +110,12 @@ def _run(
     words = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{TIMEOUT_SECONDS}s"]
     words += ["-s", str(SCRIPTS / f"{script}.lua"), served.url + path, "--", *arguments]
     done = subprocess.run(  # noqa: S603 - a known program
-        [find_wrk(), *words], capture_output=True, text=True, check=False
+        [find_wrk(), *words],
+        # Not an argument: everybody can see those.
+        env={**os.environ, "BINCARD_API_KEY": served.key} if served.key else None,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if done.returncode != 0 or len(lines) != 1:

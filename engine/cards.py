@@ -198,6 +198,20 @@ def read_rooms(card: bytes) -> list[tuple[str, int, int]]:
     return found
 
 
+def read_shortfalls(card: bytes) -> dict[str, int]:
+    """The locations of a card that promised more than they have or may owe, and how many units more."""
+    locations, counters, stride = read_counters(card)
+    found = {}
+    for index, location in enumerate(locations):
+        on_hand, held, allocated, unsellable, *policy = counters[index * stride : (index + 1) * stride]
+        room = on_hand - held - allocated - unsellable
+        if policy:
+            room += policy[1] + policy[_PREORDERED]
+        if room < 0 and held + allocated > 0:
+            found[location] = min(-room, held + allocated)
+    return found
+
+
 def show(free: int, backorder_limit: int, low_stock: int, expected: int) -> tuple[int, Status]:
     """What is shown of a place with so many units that are free, and so many expected that nobody was
     promised: how many are available, and the status.

@@ -6,7 +6,7 @@ from time import monotonic
 from engine import planner, rearranging
 from engine.commands import Replan, Reply
 from engine.errors import InvalidRequest, Refused, SpansPartitions
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint
+from engine.ids import NO_FINGERPRINT, fingerprint, unremembered
 from engine.keys import partition_of
 from engine.lifecycle import OPEN_STATES
 from engine.outcomes import Outcome
@@ -92,7 +92,7 @@ class Changes(Reservations):
         then once more. With `is_short` the positions that lose committed units are to be counted.
         """
         partition, name = self._route(reservation)
-        operation, mark = NO_OPERATION, bytes(FINGERPRINT_SIZE)
+        operation, mark = unremembered(caller), NO_FINGERPRINT
         if op_id is not None:
             operation = self._ids.of_request(caller, op_id)
             mark = fingerprint(b"\0".join((verb.encode(), name, content)))
@@ -141,7 +141,7 @@ class Changes(Reservations):
         self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
     ) -> Reservation | None:
         """What became of a change; None where it must be worked out anew. Raises the refusal."""
-        if asked.operation is NO_OPERATION or self._partitions == 1:
+        if asked.fingerprint is NO_FINGERPRINT or self._partitions == 1:
             return await self._replanned(verb, reservation, asked, change, partition)
         async with self.baskets.bound(asked.operation, asked.fingerprint, partition):
             done = await self._replanned(verb, reservation, asked, change, partition)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from engine import keys, limits
 from engine.cards import place_of
 from engine.cluster_link import HotLink
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, OPERATION_ID_SIZE
+from engine.ids import FINGERPRINT_SIZE, NO_FINGERPRINT, NO_OPERATION, OPERATION_ID_SIZE
 from engine.lane import Answer, Home, Script, bulk, encode_known
 from engine.pace import Watch
 from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION, encode_version
@@ -64,7 +64,7 @@ class Replan(Struct, frozen=True, gc=False):
     units: Sequence[tuple[int, int, int, int]]
     rest: bytes
     operation: bytes = NO_OPERATION
-    fingerprint: bytes = bytes(FINGERPRINT_SIZE)
+    fingerprint: bytes = NO_FINGERPRINT
     is_short: bool = False
     """Whether the positions that lose committed units are to be counted."""
 
@@ -89,7 +89,13 @@ class Commands:
         log, stock = keys.log(partition), keys.stock(partition)
         locations, stocked = keys.locations(partition), keys.stocked(partition)
         moves, history = keys.moves(partition), str(limits.HISTORY_SECONDS * 1000)
-        settings = (locations, keys.pools(partition), keys.channels(partition), keys.items(partition))
+        settings = (
+            locations,
+            keys.pools(partition),
+            keys.channels(partition),
+            keys.items(partition),
+            keys.api_keys(partition),
+        )
         named, changes = keys.named(partition), keys.changes(partition)
         defaults, inheriting = keys.defaults(partition), keys.inheriting(partition)
         inbound, documents = keys.inbound(partition), keys.documents(partition)
@@ -109,6 +115,7 @@ class Commands:
                 priority=priority,
                 home=self._home,
                 is_confirmed=verb not in UNCONFIRMED,
+                verb=verb,
             )
 
         self._reserve = script("reserve", effects, RESERVE, retention)
@@ -210,7 +217,7 @@ class Commands:
         *,
         known: int = UNKNOWN_REVISION,
         operation: bytes = NO_OPERATION,
-        fingerprint: bytes = bytes(FINGERPRINT_SIZE),
+        fingerprint: bytes = NO_FINGERPRINT,
         positions: int = 1,
     ) -> Answered:
         """`lua/commit.lua`, `release`, `extend`, `fulfil`, `cancel`. `known` is the revision of the record
@@ -290,7 +297,7 @@ class Commands:
         return self._submit(self._carry, bulk(operation + when + record), positions)
 
     def expire(self, limit: int) -> Answered:
-        """`lua/expire.lua`: `[count, more, repairs]`."""
+        """`lua/expire.lua`: `[count, more, repairs]`; how far the clock went back, where no skew says so."""
         horizon = 0 if self.watch is None else self.watch.horizon()
         argument = limit.to_bytes(2, "little") + (horizon.to_bytes(6, "little") if horizon else b"")
         return self._submit(self._expire, bulk(argument), limits.CALL_POSITIONS)
@@ -347,7 +354,8 @@ class Commands:
 
     def save_setting(self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0) -> Answered:
         """`lua/save_setting.lua`: `[seq, number]`. Empty settings delete. With `to` it is a copy of what
-        partition 0 decided, which leads from the number `at` to the number `to`.
+        partition 0 decided, which leads from the number `at` to the number `to`; with `at` alone a decision
+        that is made only if the settings still have that number.
         """
         packed = name.encode()
         numbers = at.to_bytes(6, "little") + to.to_bytes(6, "little")
@@ -432,7 +440,7 @@ class Commands:
         version: int,
         is_pending: bool,
         operation: bytes = NO_OPERATION,
-        fingerprint: bytes = bytes(FINGERPRINT_SIZE),
+        fingerprint: bytes = NO_FINGERPRINT,
     ) -> Answered:
         """`lua/save_document.lua`; `version` is the one to be replaced, 0 for none."""
         head = document + operation + fingerprint + version.to_bytes(4, "little") + bytes((is_pending,))
@@ -457,7 +465,7 @@ def _pack_position(sku: str, location: str) -> bytes:
 
 
 _IDS_SIZE = OPERATION_ID_SIZE + FINGERPRINT_SIZE
-_NO_IDS = NO_OPERATION + bytes(FINGERPRINT_SIZE)
+_NO_IDS = NO_OPERATION + NO_FINGERPRINT
 
 
 @lru_cache(maxsize=65_536)

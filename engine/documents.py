@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from engine import keys, limits
 from engine.commands import Reply
 from engine.errors import IdempotencyMismatch, Overloaded, Refused
-from engine.ids import NO_OPERATION, fingerprint
+from engine.ids import NO_OPERATION, fingerprint, is_remembered
 from engine.outcomes import Outcome
 from engine.refusals import plain_refusal
 from engine.reservations import Reservations
@@ -234,7 +234,7 @@ class Documents(Reservations, ABC):
         """
         bound = (
             nullcontext()
-            if operation == NO_OPERATION
+            if not is_remembered(operation)
             else self.baskets.bound(operation, mark, name.partition)
         )
         async with bound:

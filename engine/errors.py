@@ -7,8 +7,8 @@ BincardError
 │   ├── IdempotencyMismatch
 │   ├── NotFound
 │   │   └── ReservationNotFound · LocationNotFound · PoolNotFound · ChannelNotFound · ItemNotFound ·
-│   │       PolicyNotFound · FenceNotFound · SkuNotFound · NotStocked · TransferNotFound ·
-│   │       InboundNotFound
+│   │       KeyNotFound · PolicyNotFound · FenceNotFound · SkuNotFound · NotStocked ·
+│   │       TransferNotFound · InboundNotFound
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
 │   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
@@ -93,6 +93,10 @@ class ItemNotFound(NotFound):
     outcome = Outcome.ITEM_NOT_FOUND
 
 
+class KeyNotFound(NotFound):
+    outcome = Outcome.KEY_NOT_FOUND
+
+
 class SkuNotFound(NotFound):
     outcome = Outcome.SKU_NOT_FOUND
 
@@ -157,6 +161,12 @@ class InsufficientStock(Refused):
     def __init__(self, detail: str, shortages: Sequence[Shortage], *, version: str | None = None) -> None:
         super().__init__(detail, version=version)
         self.shortages = shortages
+
+    @property
+    def lost_units(self) -> int:
+        """What was asked for at all short positions: several lines may name one."""
+        asked = {(shortage.sku, shortage.location): shortage.requested for shortage in self.shortages}
+        return sum(asked.values())
 
 
 class QuantityOutOfRange(Refused):
@@ -249,6 +259,7 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         PoolNotFound,
         ChannelNotFound,
         ItemNotFound,
+        KeyNotFound,
         SkuNotFound,
         NotStocked,
         PolicyNotFound,

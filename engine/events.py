@@ -113,8 +113,8 @@ class PartHeld(Reserved, frozen=True, gc=False):
 class Resolved(_OfReservation, frozen=True, gc=False):
     """What became of a reservation's units: `tail` is the record's new progress and head, `deltas` the
     changes of held, allocated and on_hand of each position of `plan`; there are none where all units of the
-    plan went together. `operation` is `NO_OPERATION` where none was named; `detail` is empty unless the
-    step changed that part of the record.
+    plan went together. `operation` names at the most the caller where none was chosen; `detail` is empty
+    unless the step changed that part of the record.
     """
 
     operation: bytes
@@ -211,7 +211,7 @@ class Followed(Resolved, frozen=True, gc=False):
 
 class Replanned(_OfReservation, frozen=True, gc=False):
     """A reservation has other lines, or its caller's part says something else. `record` is what it is from
-    then on; `operation` is `NO_OPERATION` where none was named.
+    then on; `operation` names at the most the caller where none was chosen.
     """
 
     operation: bytes
@@ -320,7 +320,7 @@ class Supplied(Event, frozen=True, gc=False):
 
 class DocumentSaved(Event, frozen=True, gc=False):
     """A step of a transfer or an inbound order; `is_pending` while its effects on positions are to follow.
-    `operation` is `NO_OPERATION` where none was named.
+    `operation` names at the most the caller where none was chosen.
     """
 
     id: bytes

@@ -43,6 +43,13 @@ CHUNK_BYTES: Final = 1 << 22
 NOT_RECORDED: Final = frozenset(
     {
         "close",
+        # What proves a key is nowhere but in the one answer that shows it.
+        "api_key",
+        "api_keys",
+        "create_key",
+        "revoke_key",
+        "rotate_key",
+        "server_time",
         # Each of these is made of others, which are recorded: documents, supplies and facts.
         "atp",
         "cancel_inbound",

@@ -9,11 +9,16 @@ without the data set's secret.
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from binascii import crc_hqx
+from functools import lru_cache
 from hashlib import blake2b
 
 OPERATION_ID_SIZE = 12
 FINGERPRINT_SIZE = 8
 NO_OPERATION = bytes(OPERATION_ID_SIZE)
+NO_FINGERPRINT = bytes(FINGERPRINT_SIZE)
+"""Of a step that is not to be remembered."""
+MARK = slice(2, 5)
+"""Where an operation id has its caller: apart from what chooses its keeper and what its parts change."""
 RESERVATION_PREFIX = "r_"
 TRANSFER_PREFIX, INBOUND_PREFIX = "t_", "i_"
 _TEXT_LENGTH = 22
@@ -33,13 +38,13 @@ class OperationIds:
         """The operation id of a request's idempotency key. Cost: about a microsecond."""
         digest = self._requests.copy()
         digest.update(f"{caller}\0{key}".encode())
-        return digest.digest()
+        return _marked(digest.digest(), caller) if caller > " " else digest.digest()
 
     def of_movement(self, caller: str, key: str) -> bytes:
         """The operation id of a movement. Apart from requests: an order number may well be both."""
         digest = self._movements.copy()
         digest.update(f"{caller}\0{key}".encode())
-        return digest.digest()
+        return _marked(digest.digest(), caller) if caller > " " else digest.digest()
 
     def mark_of_page(self, asked: bytes) -> bytes:
         """What tells a cursor that we gave out from any other: of what it is a page, and where that ended."""
@@ -58,6 +63,36 @@ class OperationIds:
         digest = self._openings.copy()
         digest.update(f"{epoch}\0{sku}\0{location}\0{step}".encode())
         return digest.digest()
+
+
+@lru_cache(maxsize=4096)
+def caller_mark(caller: str) -> bytes:
+    """What an operation id has of its caller: 3 bytes, never zeros. Callers of our own, whose names begin
+    with a control character, leave none.
+    """
+    mark = blake2b(caller.encode(), digest_size=3, person=b"caller").digest()
+    return mark if any(mark) else b"\0\0\1"
+
+
+def mark_of(operation: bytes) -> bytes:
+    """What an operation id says of its caller; of one without a caller it says nothing."""
+    return operation[MARK]
+
+
+def unremembered(caller: str) -> bytes:
+    """What stands in the place of an operation id where the caller chose none: it names the caller, and is
+    not remembered.
+    """
+    return _marked(NO_OPERATION, caller) if caller > " " else NO_OPERATION
+
+
+def is_remembered(operation: bytes) -> bool:
+    """Whether an operation id of an event was chosen by the caller, and so is remembered."""
+    return any(operation[MARK.stop :])
+
+
+def _marked(operation: bytes, caller: str) -> bytes:
+    return operation[: MARK.start] + caller_mark(caller) + operation[MARK.stop :]
 
 
 def part_id(operation: bytes, route: int) -> bytes:

@@ -14,6 +14,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from engine import limits, planner
+from engine.api_keys import ApiKeys
 from engine.cards import read_availability, read_positions, read_rooms
 from engine.commands import Answered, Commands
 from engine.dataset import Dataset
@@ -46,7 +47,7 @@ ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQueue):
+class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQueue, ApiKeys):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:stock` | hash | SKU → its card: counters of its positions, and who holds claims on them |
 | | | line feed, location, `=`, SKU → fences of the position |
 | `inv:{p}:wanted` | hash | line feed, location, `=`, SKU → since when the position is to be counted, in ms |
-| `inv:{p}:locations`, `pools`, `channels`, `items` | hash | id → settings; the same in every partition |
+| `inv:{p}:locations`, `pools`, `channels`, `items`, `keys` | hash | id → settings; everywhere the same |
 | `inv:{p}:named` | hash | class, line feed, id → who names it: ids, each with a line feed behind it |
 | `inv:{p}:changes` | zset | class, line feed, id → the number of settings with which it changed last |
 | `inv:{p}:stocked` | hash | location id → how many positions are there |
@@ -86,6 +86,10 @@ def channels(partition: int) -> str:
 
 def items(partition: int) -> str:
     return f"inv:{{{partition}}}:items"
+
+
+def api_keys(partition: int) -> str:
+    return f"inv:{{{partition}}}:keys"
 
 
 def named(partition: int) -> str:

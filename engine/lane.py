@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from logging import getLogger
+from time import perf_counter
 from typing import Any, cast
 
 import hiredis
@@ -90,7 +91,7 @@ class Script:
     answers waits for replicas where it `is_confirmed` and the lane knows how many.
     """
 
-    __slots__ = ("first_key", "home", "is_confirmed", "parts", "prefix", "priority")
+    __slots__ = ("first_key", "home", "is_confirmed", "parts", "prefix", "priority", "verb")
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class Script:
         priority: int,
         home: Home | None = None,
         is_confirmed: bool = False,
+        verb: str = "",
     ) -> None:
         words = ["FCALL", function, str(len(keys)), *keys, *arguments]
         self.prefix = b"".join([bulk(word.encode()) for word in words])
@@ -109,6 +111,7 @@ class Script:
         self.priority = priority
         self.home = home or Home()
         self.is_confirmed = is_confirmed
+        self.verb = verb
 
 
 def encode_known(home: Home, now: float) -> bytes:
@@ -131,6 +134,7 @@ class _Call:
         "positions",
         "reloaded",
         "script",
+        "sent_at",
         "take_overs",
         "taken_over",
         "tries",
@@ -143,6 +147,7 @@ class _Call:
         self.counts: list[int] = []
         """For each future how many answers it gets as a list; 0 for one answer by itself."""
         self.positions = 0
+        self.sent_at = 0.0
         self.is_last = False
         self.reloaded = False
         self.tries = self.take_overs = 0
@@ -308,9 +313,13 @@ class Lane(asyncio.Protocol):
         if not self._under_way:
             self._sent_at = self._loop.time()
         self._under_way.extend(calls)
+        now = perf_counter()
         for call in calls:
+            call.sent_at = now
             self._metrics.call_requests(len(call.arguments))
         confirmation = self._confirm(calls, words) if self._replicas else None
+        if confirmation is not None:
+            confirmation.sent_at = now
         (confirmation or calls[-1]).is_last = True
         assert self._transport is not None
         self._transport.write(b"".join(words))
@@ -402,6 +411,8 @@ class Lane(asyncio.Protocol):
     def _take_reply(self, reply: Answer) -> None:
         call = self._under_way.popleft()
         self._sent_at = self._loop.time()
+        if type(call) is not _Confirmation:
+            self._metrics.call_took(call.script.verb, perf_counter() - call.sent_at)
         if type(call) is _Confirmation:
             if not call.is_written:
                 call.is_written = True
@@ -442,10 +453,12 @@ class Lane(asyncio.Protocol):
             at += count or 1
 
     def _take_confirmation(self, confirmation: _Confirmation, reply: Answer) -> None:
+        self._metrics.confirmations.observe(perf_counter() - confirmation.sent_at)
         if not confirmation.refusal and type(reply) is int and reply >= self._replicas:
             for call, answer in confirmation.held:
                 self._deliver(call, answer)
             return
+        self._metrics.unconfirmed += 1
         self._waiting -= sum(len(call.arguments) for call, _ in confirmation.held)
         told = confirmation.refusal or str(reply)
         if confirmation.refusal or type(reply) is not int:

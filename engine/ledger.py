@@ -29,7 +29,7 @@ from engine.events import (
     Resolved,
     Version,
 )
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, basket_id, fingerprint, reservation_id
+from engine.ids import FINGERPRINT_SIZE, basket_id, fingerprint, is_remembered, reservation_id
 from engine.keys import route_of
 from engine.ledger_counters import Counters
 from engine.ledger_facts import Effect, FactBooks
@@ -403,7 +403,7 @@ class Replay:
 
     def _save_document(self, event: events.DocumentSaved) -> None:
         subject = f"document {event.id.hex()}"
-        if event.operation != NO_OPERATION:
+        if is_remembered(event.operation):
             self._claim(event.operation, event, MOVEMENT_KIND + event.content, subject)
         fault = self.expected.save(event)
         if fault is not None:
@@ -630,7 +630,7 @@ class Replay:
         """What a step answered is remembered under its operation id; where the lines may change, with the
         lines and the caller's part as they were then.
         """
-        if operation != NO_OPERATION:
+        if is_remembered(operation):
             lines = promise.plan + promise.detail if promise.detail else b""
             content = OPERATION_KIND + bytes((verb,)) + event.id + lines + tail
             self._claim(operation, event, content, "operation")

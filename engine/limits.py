@@ -26,7 +26,7 @@ MAX_OPERATION_ID_LENGTH = 255
 MAX_MOVEMENTS = 5000
 MAX_COUNTS = 5000
 
-HISTORY_SECONDS = 90 * 86_400
+HISTORY_SECONDS = 30 * 86_400
 """How long movements of a position stay in its history. A count that is older cannot be judged any more."""
 
 TRIM_POSITIONS = 200

@@ -73,6 +73,7 @@ class Outcome(StrEnum):
     POOL_NOT_FOUND = "pool_not_found"
     CHANNEL_NOT_FOUND = "channel_not_found"
     ITEM_NOT_FOUND = "item_not_found"
+    KEY_NOT_FOUND = "key_not_found"
     SKU_NOT_FOUND = "sku_not_found"
     NOT_STOCKED = "not_stocked"
     POLICY_NOT_FOUND = "policy_not_found"
@@ -115,6 +116,7 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.POOL_NOT_FOUND: Retry.NEVER,
     Outcome.CHANNEL_NOT_FOUND: Retry.NEVER,
     Outcome.ITEM_NOT_FOUND: Retry.NEVER,
+    Outcome.KEY_NOT_FOUND: Retry.NEVER,
     Outcome.SKU_NOT_FOUND: Retry.NEVER,
     Outcome.NOT_STOCKED: Retry.NEVER,
     Outcome.POLICY_NOT_FOUND: Retry.NEVER,

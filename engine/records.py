@@ -232,7 +232,11 @@ def decode_terms(raw: bytes) -> tuple[Terms, int]:
 
 
 def decode_tail(raw: bytes) -> Head:
-    """The head, with the progress before it, that a record or an answer ends with."""
+    """The head, with the progress before it, that a record or an answer ends with. Raises `ValueError` or
+    `IndexError` where it is none.
+    """
+    if len(raw) < HEAD_SIZE:
+        raise ValueError("it is too short for the head of a record")
     (
         created_seq,
         changed_seq,

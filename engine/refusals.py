@@ -30,6 +30,7 @@ _DETAILS: dict[Outcome, str] = {
     Outcome.POOL_NOT_FOUND: "there is no such pool",
     Outcome.CHANNEL_NOT_FOUND: "there is no such channel",
     Outcome.ITEM_NOT_FOUND: "nothing was set for this item",
+    Outcome.KEY_NOT_FOUND: "there is no such key",
     Outcome.NOT_STOCKED: "the location does not stock it",
     Outcome.POLICY_NOT_FOUND: "there is no policy",
     Outcome.FENCE_NOT_FOUND: "there is no such fence",

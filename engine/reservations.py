@@ -13,8 +13,21 @@ from engine import limits, planner, refusals
 from engine.baskets import Baskets, Sought
 from engine.commands import Answered, AnsweredMany, Reply, Resolution
 from engine.dataset import Dataset
-from engine.errors import BincardError, IdempotencyMismatch, InvalidRequest, Refused, ReservationNotFound
-from engine.ids import FINGERPRINT_SIZE, NO_OPERATION, fingerprint, parse_reservation_id, reservation_id
+from engine.errors import (
+    BincardError,
+    IdempotencyMismatch,
+    InsufficientStock,
+    InvalidRequest,
+    Refused,
+    ReservationNotFound,
+)
+from engine.ids import (
+    NO_FINGERPRINT,
+    fingerprint,
+    parse_reservation_id,
+    reservation_id,
+    unremembered,
+)
 from engine.lane import Answer
 from engine.outcomes import Outcome
 from engine.places import Places
@@ -304,7 +317,7 @@ class Reservations(Places):
     async def _reserve_basket(self, asked: Asked) -> Reservation:
         found = await self.baskets.seek(Sought(asked.partition, asked.operation, asked.argument, asked.plan))
         if found.record is None:
-            raise await self._refusal("reserve", found.reply, asked.plan, asked.detail.lines)
+            raise await self._no_reserve(found.reply, asked)
         public_id = reservation_id(asked.plan.route, asked.operation)
         self.metrics.count("reserve", Outcome.HELD if found.is_new else Outcome.REPLAYED)
         return planner.first_reservation(public_id, found.record, replayed=not found.is_new)
@@ -339,7 +352,17 @@ class Reservations(Places):
             self.metrics.count("reserve", Outcome.REPLAYED)
             public_id = reservation_id(asked.plan.route, asked.operation)
             return planner.first_reservation(public_id, decode_record(reply.answer[1]), replayed=True)
-        raise await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
+        raise await self._no_reserve(reply, asked)
+
+    async def _no_reserve(self, reply: Reply, asked: Asked) -> Refused:
+        """The exception for a refused reserve; what was not there is noted as demand that was lost."""
+        refusal = await self._refusal("reserve", reply, asked.plan, asked.detail.lines)
+        self._note_loss(refusal, asked.detail.channel)
+        return refusal
+
+    def _note_loss(self, refusal: Refused, channel: str | None) -> None:
+        if isinstance(refusal, InsufficientStock):
+            self.metrics.lose(channel, refusal.lost_units)
 
     async def _make_way(self, asked: Asked) -> Reservation:
         """Holds lines that fit only if others move: see `engine.sourcing`."""
@@ -382,7 +405,7 @@ class Reservations(Places):
             if reference is not None:
                 following = _refer(known.detail, (known.revision + 1) % UNKNOWN_REVISION, reference)
                 rest = planner.pack_detail(following)
-            operation, mark = NO_OPERATION, _NO_MARK
+            operation, mark = unremembered(caller), NO_FINGERPRINT
             if op_id is not None:
                 operation = self._ids.of_request(caller, op_id)
                 told = b"" if reference is None else b"\1" + reference.encode()
@@ -403,7 +426,7 @@ class Reservations(Places):
             known = done
 
     async def _take_bound_step(self, step: _Step, following: Detail | None) -> Reservation | Known:
-        if step.operation is NO_OPERATION or self._partitions == 1:
+        if step.mark is NO_FINGERPRINT or self._partitions == 1:
             return await self._take_step(step, following)
         partition = step.known.partition
         async with self.baskets.bound(step.operation, step.mark, partition):
@@ -658,7 +681,6 @@ _NO_ANSWER = ReservationNotFound("not asked")
 _ALL = planner.encode_choice(())
 _ANY_CHOICE = ((0, 1),)
 """Of a record whose revision nobody has seen: answered where it is a repeat, else found to be out of date."""
-_NO_MARK = bytes(FINGERPRINT_SIZE)
 _OVERDUE, _STALE, _FLOATING = [b"overdue"], [b"stale"], [b"floating"]
 _REPEATS = {b"replayed", b"repeated"}
 _SUCCESS: dict[str, Outcome] = {

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from engine import limits, planner
 from engine.errors import InvalidRequest
 from engine.setting_forms import Setting, SettingClass, class_of, id_of
-from engine.types import Buffer, Capability, Channel, Component, Item, Location, PolicyDefaults, Pool
+from engine.types import ApiKey, Buffer, Capability, Channel, Component, Item, Location, PolicyDefaults, Pool
 
 GTIN_LENGTHS = (8, 12, 13, 14)
 _GLN = compile_pattern(r"[0-9]{13}")
@@ -39,6 +39,8 @@ def checked(setting: _Saved) -> _Saved:
         case Channel():
             _check_buffer(setting.buffer)
             kept = replace(setting, pools=_checked_ids(setting.pools, "/pools"))
+        case ApiKey():
+            kept = setting
         case _:
             kept = _checked_item(setting)
     return cast("_Saved", kept)

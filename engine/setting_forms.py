@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from engine import keys
 from engine.outcomes import Outcome
-from engine.types import Channel, Item, Location, Pool
+from engine.types import ApiKey, Channel, Item, Location, Pool
 
-Setting = Location | Pool | Channel | Item
+Setting = Location | Pool | Channel | Item | ApiKey
 
 
 class SettingClass(IntEnum):
@@ -23,6 +23,7 @@ class SettingClass(IntEnum):
     POOL = 2
     CHANNEL = 3
     ITEM = 4
+    KEY = 5
 
 
 class Form(Struct, frozen=True):
@@ -42,6 +43,7 @@ FORMS: dict[SettingClass, Form] = {
         "channel", keys.channels, Channel, Outcome.CHANNEL_NOT_FOUND, SettingClass.POOL
     ),
     SettingClass.ITEM: Form("item", keys.items, Item, Outcome.ITEM_NOT_FOUND, SettingClass.ITEM),
+    SettingClass.KEY: Form("key", keys.api_keys, ApiKey, Outcome.KEY_NOT_FOUND, None),
 }
 _encode = msgspec.msgpack.Encoder().encode
 _decode = {form.type: msgspec.msgpack.Decoder(form.type).decode for form in FORMS.values()}

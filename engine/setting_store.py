@@ -57,11 +57,21 @@ class SettingStore:
         something that it names.
         """
         setting = checked(setting)
+        await self._save(setting, 0)
+        return setting
+
+    async def save_since(self, setting: Setting, number: int) -> bool:
+        """The same, unless settings have changed since a number that they had, which is not 0; whether."""
+        return await self._save(checked(setting), number)
+
+    async def _save(self, setting: Setting, at: int) -> bool:
         kind, name, packed = class_of(setting), id_of(setting), encode_setting(setting)
-        reply = Reply(*await self._commands[0].save_setting(kind, name, packed))
+        reply = Reply(*await self._commands[0].save_setting(kind, name, packed, at=at))
+        if reply.word == Outcome.STALE:
+            return False
         self._raise_refusal(reply, kind, name, setting)
         await self._copy(reply, kind, name, packed)
-        return setting
+        return True
 
     async def delete(self, kind: SettingClass, name: str) -> None:
         """Deletes a setting. Raises `NotFound`, `SettingInUse`."""

@@ -12,13 +12,16 @@ from typing import cast
 
 from engine import keys
 from engine.cards import UNLIMITED
+from engine.errors import StorageUnavailable
 from engine.nearby import Grid
 from engine.setting_forms import FORMS, Setting, SettingClass, decode_setting, split_field
 from engine.topology import Topology
-from engine.types import Channel, Item, Location, PolicyDefaults, Pool
+from engine.types import ApiKey, Channel, Item, Location, PolicyDefaults, Pool
 
 FRESH_SECONDS = 1.0
 """How long a snapshot is taken for the newest without asking."""
+REFRESH_SECONDS = 1.0
+"""How long one waits for a newer one."""
 FEW_CHANGES = 1000
 """So many are read one by one; where there are more, everything is read."""
 _NO_DEFAULTS = PolicyDefaults()
@@ -40,6 +43,7 @@ class Settings:
         self.pools = cast("Mapping[str, Pool]", stored[SettingClass.POOL])
         self.channels = cast("Mapping[str, Channel]", stored[SettingClass.CHANNEL])
         self.items = cast("Mapping[str, Item]", stored[SettingClass.ITEM])
+        self.api_keys = cast("Mapping[str, ApiKey]", stored[SettingClass.KEY])
 
     def locations_of_pool(self, pool: str) -> Sequence[str]:
         """The locations of a pool, those of the lowest priority number first, else as the pool names them."""
@@ -164,10 +168,20 @@ class SettingsView:
 
     def _begin_refresh(self) -> asyncio.Task[Settings]:
         # A task of its own: the client needs one, and a caller may step us without (`api/protocol.py`).
-        task = asyncio.get_running_loop().create_task(self._refresh())
+        task = asyncio.get_running_loop().create_task(self._refresh_in_time())
         # All who asked may have given up when it fails.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
+
+    async def _refresh_in_time(self) -> Settings:
+        """Who has settings already does not wait for a server that hangs."""
+        if self._known is None:
+            return await self._refresh()
+        try:
+            async with asyncio.timeout(REFRESH_SECONDS):
+                return await self._refresh()
+        except TimeoutError as late:
+            raise StorageUnavailable("the server does not tell its settings") from late
 
     async def _refresh(self) -> Settings:
         began, known = monotonic(), self._known

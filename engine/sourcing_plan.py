@@ -1,6 +1,7 @@
 """What a request for sourcing is made of, what scripts tell of it, and the choice over several partitions."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -292,16 +293,40 @@ def refuse(reply: Reply, groups: Sequence[Group], names: Sequence[str], rules: R
             return IdempotencyMismatch("this operation id was used before, with other content")
         case Outcome.INSUFFICIENT_STOCK:
             told = reply.answer[2:]
-            shortages = [
-                Shortage(index, names[index], groups[index].location, asked, available)
+            found = {
+                index: (available, asked)
                 for index, available, asked in zip(told[::3], told[1::3], told[2::3], strict=True)
-            ]
-            return short(shortages, version)
+            }
+            lines = [(name, group.location, group.sets) for name, group in zip(names, groups, strict=True)]
+            return short(short_lines(found, lines), version)
         case _:
             pass
     index = reply.answer[2]
     where = f" at {groups[index].location}" if groups[index].location else ""
     return REFUSAL_ERRORS[word](f"{names[index]}{where}", version=version)
+
+
+def short_lines(
+    found: Mapping[int, tuple[int, int]], lines: Sequence[tuple[str, str | None, int]]
+) -> list[Shortage]:
+    """Every short line of a request: `found` has what is available and was asked by index, `lines` SKU,
+    location and units. Lines of one position are short together, as in a plain reserve.
+    """
+    wanted, rooms = Counter[tuple[str, str]](), dict[tuple[str, str], int]()
+    for index, (sku, location, units) in enumerate(lines):
+        if location is not None:
+            wanted[sku, location] += units
+            if index in found:
+                rooms.setdefault((sku, location), found[index][0])
+    shortages = []
+    for index, (sku, location, _) in enumerate(lines):
+        if location is not None and (sku, location) in rooms:
+            place = sku, location
+            shortages.append(Shortage(index, sku, location, wanted[place], rooms[place]))
+        elif index in found:
+            available, asked = found[index]
+            shortages.append(Shortage(index, sku, None, asked, available))
+    return shortages
 
 
 def short(shortages: Sequence[Shortage], version: str | None) -> InsufficientStock:

@@ -23,7 +23,14 @@ from engine.errors import (
     Unavailable,
     Unconfirmed,
 )
-from engine.ids import INBOUND_PREFIX, NO_OPERATION, document_id, fingerprint, parse_document_id
+from engine.ids import (
+    INBOUND_PREFIX,
+    NO_FINGERPRINT,
+    document_id,
+    fingerprint,
+    parse_document_id,
+    unremembered,
+)
 from engine.keys import partition_of, route_of
 from engine.supplies import unpack_supplies
 from engine.sweep import sweep_all
@@ -126,8 +133,10 @@ class Supplies(Documents):
     async def cancel_inbound(self, inbound: str, *, op_id: str | None = None, caller: str = "") -> Inbound:
         """What did not come will not. Raises `InboundNotFound`, `AlreadyClosed`, `IdempotencyMismatch`."""
         name = self._inbound_name(inbound)
-        operation = NO_OPERATION if op_id is None else self._ids.of_request(caller, op_id)
-        mark = fingerprint(_encode(("cancel_inbound", inbound)))
+        operation, mark = unremembered(caller), NO_FINGERPRINT
+        if op_id is not None:
+            operation = self._ids.of_request(caller, op_id)
+            mark = fingerprint(_encode(("cancel_inbound", inbound)))
 
         def decide(document: Document | None, _: int) -> Document | None:
             return cancel(_inbound_of(name, document))
@@ -153,7 +162,7 @@ class Supplies(Documents):
     def _inbound_name(self, inbound: str) -> Name:
         routed = parse_document_id(INBOUND_PREFIX, inbound)
         if routed is None:
-            raise _not_found(inbound)
+            raise not_found(inbound)
         return Name(routed[0] % self._partitions, routed[1], inbound)
 
     # ---------------------------------------------------------------- available to promise
@@ -307,7 +316,7 @@ def _expect(document: InboundDocument, left: int, came: int) -> SupplyChange:
 
 def _inbound_of(name: Name, document: Document | None) -> InboundDocument:
     if not isinstance(document, InboundDocument):
-        raise _not_found(name.public)
+        raise not_found(name.public)
     return document
 
 
@@ -327,5 +336,5 @@ def _as_inbound(name: Name, document: InboundDocument, *, replayed: bool = False
     )
 
 
-def _not_found(inbound: str) -> InboundNotFound:
+def not_found(inbound: str) -> InboundNotFound:
     return InboundNotFound(f"there is no inbound order {inbound[:64]}")

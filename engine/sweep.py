@@ -35,10 +35,13 @@ async def sweep(commands: Commands, *, memories: bool = False) -> Swept:
     if watch is not None and watch.skew is None:
         watch.skew = (await commands.pace(0))[3][0]
     sent_at = 0.0 if watch is None else watch.read()
-    now_ms, _, _, (count, more, repairs) = await commands.expire(limits.SWEEP_IDS)
+    now_ms, _, _, (count, more, repairs, *behind) = await commands.expire(limits.SWEEP_IDS)
     # Where another sweep has forgotten the skew meanwhile, the answer is no beginning for its watch.
-    if watch is not None and watch.skew is not None and (step := watch.compare(now_ms, sent_at)):
-        await _set_right(commands, watch, step, (now_ms, sent_at))
+    if watch is not None and watch.skew is not None:
+        # A clock that went back shows in the answer alone: engine time goes on all the same.
+        step = watch.compare(now_ms, sent_at) or -sum(behind)
+        if step:
+            await _set_right(commands, watch, step, (now_ms, sent_at))
     if watch is not None and more and not watch.is_trusted:
         # What is due by the clock alone waits for a watch; so do we, and ask not too often.
         await asyncio.sleep(PROBATION_PAUSE_SECONDS)
@@ -49,9 +52,9 @@ async def _set_right(commands: Commands, watch: Watch, step: int, seen: tuple[in
     """The server's clock made a step: engine time shall not. `seen` is the answer that showed it."""
     known = watch.skew
     assert known is not None
-    ahead, least = (step, 0) if step > 0 else (0, watch.horizon())
+    least = watch.horizon()
     sent_at = watch.read()
-    now_ms, _, _, (skew, is_ours) = await commands.pace(known, ahead=ahead, least=least)
+    now_ms, _, _, (skew, is_ours) = await commands.pace(known, ahead=max(step, 0), least=least)
     if is_ours:
         log.warning("the server's clock made a step of %+d ms; engine time does not", skew - known)
         watch.skew = skew
@@ -59,7 +62,7 @@ async def _set_right(commands: Commands, watch: Watch, step: int, seen: tuple[in
             watch.follow(now_ms, sent_at)
     elif skew != watch.skew:
         watch.forget()
-    elif skew == known and least:
+    elif step < 0 and least:
         # The clock came back by itself, and engine time had stood still: it shall go on from there, or holds
         # of these moments are short. To a watch that goes on from there the next answer is a step ahead.
         watch.follow(*seen)

@@ -11,7 +11,14 @@ from msgspec.structs import replace
 from engine import limits, planner
 from engine.documents import Document, Documents, Moving, Name, Outbox, SupplyChange, take_over
 from engine.errors import AlreadyCancelled, AlreadyClosed, InvalidRequest, NotShipped, TransferNotFound
-from engine.ids import NO_OPERATION, TRANSFER_PREFIX, document_id, fingerprint, parse_document_id
+from engine.ids import (
+    NO_FINGERPRINT,
+    TRANSFER_PREFIX,
+    document_id,
+    fingerprint,
+    parse_document_id,
+    unremembered,
+)
 from engine.keys import route_of
 from engine.types import Goods, SupplyKind, Transfer, TransferLine, TransferState
 
@@ -148,8 +155,10 @@ class Transfers(Documents):
         content: object = None,
     ) -> Transfer:
         name, (op_id, caller) = self._transfer_name(transfer), asked
-        operation = NO_OPERATION if op_id is None else self._ids.of_request(caller, op_id)
-        mark = fingerprint(_encode((verb, transfer, content)))
+        operation, mark = unremembered(caller), NO_FINGERPRINT
+        if op_id is not None:
+            operation = self._ids.of_request(caller, op_id)
+            mark = fingerprint(_encode((verb, transfer, content)))
 
         def step(document: Document | None, now_ms: int) -> Document | None:
             return decide(_transfer_of(name, document), now_ms)
@@ -160,7 +169,7 @@ class Transfers(Documents):
     def _transfer_name(self, transfer: str) -> Name:
         routed = parse_document_id(TRANSFER_PREFIX, transfer)
         if routed is None:
-            raise _not_found(transfer)
+            raise not_found(transfer)
         return Name(routed[0] % self._partitions, routed[1], transfer)
 
 
@@ -266,7 +275,7 @@ def _sum_goods(lines: Sequence[Goods]) -> dict[str, int]:
 
 def _transfer_of(name: Name, document: Document | None) -> TransferDocument:
     if not isinstance(document, TransferDocument):
-        raise _not_found(name.public)
+        raise not_found(name.public)
     return document
 
 
@@ -285,5 +294,5 @@ def _as_transfer(name: Name, document: TransferDocument, *, replayed: bool = Fal
     )
 
 
-def _not_found(transfer: str) -> TransferNotFound:
+def not_found(transfer: str) -> TransferNotFound:
     return TransferNotFound(f"there is no transfer {transfer[:64]}")

@@ -386,6 +386,38 @@ class Channel(Struct, frozen=True):
     buffer: Buffer | None = None
 
 
+class KeySecret(Struct, frozen=True):
+    """One of the texts that prove a key: only its hash is known."""
+
+    digest: bytes
+    """SHA-256 of the whole text."""
+    made_ms: int
+    made_by: bytes
+    """The operation id of the request that made it."""
+    ends_ms: int | None = None
+
+
+class ApiKey(Struct, frozen=True):
+    """Who may call, and what that one may do. None as locations or channels: all."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    locations: tuple[str, ...] | None
+    channels: tuple[str, ...] | None
+    is_banded: bool
+    """Whether quantities are shown rounded."""
+    created_ms: int
+    expires_ms: int | None
+    secrets: tuple[KeySecret, ...]
+    """The newest last."""
+    content: bytes
+    """The fingerprint of the request that made the key."""
+    revoked_ms: int | None = None
+    requests_per_second: int | None = None
+    """How often it may call in the long run; None: as often as everybody."""
+
+
 class Component(Struct, frozen=True):
     """A part of a kit, and how many of it one kit takes."""
 

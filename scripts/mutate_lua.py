@@ -3,48 +3,91 @@
 
 `python scripts/mutate_lua.py reserve lib/batch` mutates these files, no names all of them. Each mutant is a
 copy of the code with one place changed: a comparison flipped, a constant shifted, a call dropped, a
-condition negated. `--tests` adds tests to those of tests/lua; a verb's own tests run first. Mutants
-that no test can tell from the original stand in tests/lua/equivalent_mutants.toml, each with its reason.
+condition negated. The tests that know a file best run first, then those of tests/lua that call it, then what
+`TESTS_OF` names and `--tests` adds. Mutants that no test can tell from the original stand in
+tests/lua/equivalent_mutants.toml, each with its reason, below the results of the last run over all files.
 Exit status 1 when others survive.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import Queue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from _bootstrap import ROOT, environment, venv_program
+from _bootstrap import ROOT, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 LUA = Path("engine") / "lua"
+ASKS, TELLS = "BINCARD_MUTANT_ASKS", "BINCARD_MUTANT_TELLS"
 EQUIVALENT = ROOT / "tests" / "lua" / "equivalent_mutants.toml"
 COPIED = ("engine", "scripts", "tests", "pyproject.toml")
-# The tests that know an include best; a verb's own are named after it.
+# The tests that know a file best, besides the one that is named after it; those of tests/lua stand first.
+_SETTINGS = ("settings/test_view.py", "settings/test_defaults.py", "settings/test_copies.py", "settings")
+_SUPPLY = ("supply/test_inbound.py", "supply/test_transfers.py", "supply")
+_SOURCING = (
+    "lua/test_choosing.py",
+    "lua/test_source.py",
+    "lua/test_preorders.py",
+    "sourcing/test_strategies.py",
+    "sourcing/test_preorders.py",
+    "sourcing",
+)
+_FACTS = ("lua/test_late_facts.py", "lua/test_movement.py", "lua/test_record_count.py")
 TESTS_OF = {
-    "lib/claims": "claims",
-    "lib/hold": "hold_part",
-    "lib/lapse": "expire",
-    "lib/parts": "follow",
-    "lib/places": "movement",
-    "lib/resolve": "resolutions",
-    "lib/steps": "basket_steps",
+    "find_document": ("lua/test_documents.py", *_SUPPLY),
+    "index": ("finding",),
+    "inherit": _SETTINGS,
+    "lib/claims": ("lua/test_claims.py",),
+    "lib/clock": ("lua/test_clock.py", "lua/test_pace.py"),
+    "lib/defaults": (
+        "lua/test_save_policy.py",
+        "lua/test_inherit.py",
+        "lua/test_save_setting.py",
+        *_SETTINGS,
+    ),
+    "lib/facts": (*_FACTS, "lua/test_trim_and_opening.py", "stateful/test_order_of_facts.py"),
+    "lib/hold": ("lua/test_hold_part.py",),
+    "lib/lapse": ("lua/test_expire.py",),
+    "lib/parts": ("lua/test_follow.py",),
+    "lib/places": ("lua/test_movement.py",),
+    "lib/replan": ("lua/test_replan.py", "changes", *_SOURCING),
+    "lib/resolve": ("lua/test_resolutions.py",),
+    "lib/floating": _SOURCING,
+    "lib/rooms": _SOURCING,
+    "lib/sourcing": _SOURCING,
+    "lib/steps": ("lua/test_basket_steps.py",),
+    "lib/terms": ("lua/test_terms.py", "lua/test_save_fence.py", *_SOURCING, "changes"),
+    "movement": (*_FACTS, "stateful/test_order_of_facts.py"),
+    "opening": ("lua/test_trim_and_opening.py", "repartition/test_repartition.py"),
+    "outbox": ("lua/test_documents.py", *_SUPPLY),
+    "plan": _SOURCING,
+    "record_count": (*_FACTS, "stateful/test_order_of_facts.py"),
+    "replan": ("changes",),
+    "save_document": ("lua/test_documents.py", *_SUPPLY),
+    "save_fence": _SOURCING,
+    "save_policy": _SETTINGS,
+    "save_setting": _SETTINGS,
+    "source": (*_SOURCING, "changes"),
+    "supplies": ("lua/test_supply.py", *_SUPPLY),
+    "supply": _SUPPLY,
+    "trim": ("lua/test_trim_and_opening.py", "repartition/test_repartition.py"),
 }
-# A mutant may loop for ever; the server then never answers.
-TIMEOUT_SECONDS = 30
 FLIPPED = {
     "==": ("~=",),
     "~=": ("==",),
@@ -70,11 +113,14 @@ class Mutant(NamedTuple):
     line: int
     before: str
     after: str
+    nth: int = 1
+    """Which of the lines of its file that read alike."""
 
     @property
     def name(self) -> str:
         """How the list of equivalent mutants names it: by text, so that moved lines keep their names."""
-        return f"{self.file}: {self.before.strip()} => {self.after.strip()}"
+        which = f" ({self.nth})" if self.nth > 1 else ""
+        return f"{self.file}: {self.before.strip()} => {self.after.strip()}{which}"
 
 
 def main() -> int:
@@ -85,6 +131,8 @@ def main() -> int:
     parser.add_argument("--server", default="valkey", help="the server to test on")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)))
     parser.add_argument("--sample", type=int, help="run only so many, evenly picked")
+    parser.add_argument("--quick", action="store_true", help="no other tests than those of tests/lua")
+    parser.add_argument("--only", type=Path, help="run only those whose names are lines of this file")
     parser.add_argument("--list", action="store_true", help="print the mutants and run none")
     options = parser.parse_args()
     names = options.files or sorted(
@@ -92,6 +140,10 @@ def main() -> int:
     )
     equivalent = read_equivalent()
     mutants = [mutant for name in names for mutant in mutants_of(name)]
+    unknown = {name for name in equivalent if name.partition(": ")[0] in names}
+    unknown -= {mutant.name for mutant in mutants}
+    if unknown:
+        sys.exit("\n".join([f"{EQUIVALENT.name} names what is no mutant any more:", *sorted(unknown)]))
     told = [mutant for mutant in mutants if mutant.name in equivalent]
     mutants = [mutant for mutant in mutants if mutant.name not in equivalent]
     if options.list:
@@ -99,13 +151,27 @@ def main() -> int:
             print(f"{mutant.file}:{mutant.line}\n  - {mutant.before.strip()}\n  + {mutant.after.strip()}")
         print(f"{len(mutants)} mutants, and {len(told)} equivalent ones")
         return 0
+    if options.only:
+        chosen = set(options.only.read_text(encoding="utf-8").splitlines())
+        mutants = [mutant for mutant in mutants if mutant.name in chosen]
     if options.sample:
         mutants = mutants[:: max(1, len(mutants) // options.sample)]
-    survivors = run_all(mutants, options.tests, options.server, options.jobs)
+    tests = {
+        name: [
+            path
+            for path in tests_of(name, options.tests)
+            if not options.quick or path.startswith("tests/lua")
+        ]
+        for name in names
+    }
+    survivors = run_all(mutants, tests, options.server, options.jobs)
     for mutant in survivors:
         print(
             f"SURVIVED {mutant.file}:{mutant.line}\n  - {mutant.before.strip()}\n  + {mutant.after.strip()}"
         )
+    for name in names:
+        counts = [sum(one.file == name for one in each) for each in (mutants, survivors, told)]
+        print(f"{name}: {counts[0] - counts[1]} killed, {counts[1]} survived, {counts[2]} equivalent")
     print(f"{len(mutants) - len(survivors)} killed, {len(survivors)} survived, {len(told)} equivalent")
     return 1 if survivors else 0
 
@@ -124,14 +190,16 @@ def read_equivalent() -> set[str]:
 def mutants_of(name: str) -> Iterator[Mutant]:
     """Every mutant of a file, each once."""
     lines = (ROOT / LUA / f"{name}.lua").read_text(encoding="utf-8").splitlines()
+    seen = Counter[str]()
     for number, line in enumerate(lines, 1):
         code, _, _ = line.partition("--")
         code = code.rstrip()
+        seen[code.strip()] += 1
         if not code or code.lstrip().startswith(("local function", "function", "return function")):
             continue
         for changed in dict.fromkeys(changes_of(code)):
             if changed != code:
-                yield Mutant(name, number, code, changed)
+                yield Mutant(name, number, code, changed, seen[code.strip()])
 
 
 def changes_of(code: str) -> Iterator[str]:
@@ -172,34 +240,34 @@ def drops(code: str) -> Iterator[str]:
         yield re.sub(r"math_max|math_min", lambda found: other[found[0]], code)
 
 
-def run_all(mutants: list[Mutant], tests: list[str], server: str, jobs: int) -> list[Mutant]:
-    """Those that survive; each job has a copy of the code of its own."""
+def run_all(mutants: list[Mutant], tests: Mapping[str, list[str]], server: str, jobs: int) -> list[Mutant]:
+    """Those that survive the tests of their files; each job has a copy and a test process."""
     survivors: list[Mutant] = []
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bincard-mutants-") as folder:
-        copies: Queue[Path] = Queue()
+    with tempfile.TemporaryDirectory(prefix="bincard-mutants-") as folder, ExitStack() as open_processes:
+        processes: Queue[TestProcess] = Queue()
+        paths = dict.fromkeys(path for mutant in mutants for path in tests[mutant.file])
         for job in range(jobs):
-            copies.put(copy_code(Path(folder) / str(job)))
-        first = copies.get()
-        if not passes(first, None, tests, server):
-            sys.exit("the tests fail without any mutant; nothing can be learnt")
-        copies.put(first)
+            copy = copy_code(Path(folder) / str(job))
+            processes.put(open_processes.enter_context(TestProcess(copy, [*paths], server)))
 
-        def run(mutant: Mutant) -> tuple[Mutant, bool]:
-            copy = copies.get()
+        def run(mutant: Mutant) -> tuple[Mutant, str | None]:
+            process = processes.get()
             try:
-                return mutant, passes(copy, mutant, tests, server)
+                return mutant, process.killer_of(mutant, tests[mutant.file])
             finally:
-                copies.put(copy)
+                processes.put(process)
 
         with ThreadPoolExecutor(jobs) as pool:
-            for count, (mutant, survived) in enumerate(pool.map(run, mutants), 1):
-                if survived:
+            for count, (mutant, killer) in enumerate(pool.map(run, mutants), 1):
+                if killer is None:
                     survivors.append(mutant)
-                if count % 25 == 0 or survived:
-                    word = "survived" if survived else "killed"
+                if count % 25 == 0 or killer is None:
                     seconds = time.monotonic() - began
-                    print(f"{count}/{len(mutants)} {seconds:.0f} s {word}: {mutant.name}", flush=True)
+                    print(
+                        f"{count}/{len(mutants)} {seconds:.0f} s {killer or 'SURVIVED'}: {mutant.name}",
+                        flush=True,
+                    )
     return survivors
 
 
@@ -211,54 +279,70 @@ def copy_code(folder: Path) -> Path:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder / name)
+    (folder / "tmp").mkdir()
     return folder
 
 
-def passes(copy: Path, mutant: Mutant | None, tests: list[str], server: str) -> bool:
-    """Whether the tests notice nothing."""
-    target = original = None
-    if mutant is not None:
-        target = copy / LUA / f"{mutant.file}.lua"
-        original = target.read_text(encoding="utf-8")
-        lines = original.splitlines(keepends=True)
-        lines[mutant.line - 1] = mutant.after + "\n"
-        target.write_text("".join(lines), encoding="utf-8")
-    selection = [*own_tests(mutant), "tests/lua", *tests]
-    # The fewer plugins, the sooner a mutant is dead.
-    plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
-    program = str(venv_program("python"))
-    command = [program, "-m", "pytest", "-x", "-q", *plugins, "--server", server, *selection]
-    variables = {**environment(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    running = subprocess.Popen(
-        command,
-        cwd=copy,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        output, _ = running.communicate(timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        # With its server, which may be in an endless script.
-        os.killpg(running.pid, signal.SIGKILL)
-        running.communicate()
-        return False
-    finally:
-        if target is not None and original is not None:
-            target.write_text(original, encoding="utf-8")
-    if mutant is None and running.returncode != 0:
-        print(output.decode(errors="replace"))
-    return running.returncode == 0
+class TestProcess:
+    """Tests that are collected, and wait for mutants; see tests/lua/mutant_loop.py."""
+
+    def __init__(self, copy: Path, paths: list[str], server: str) -> None:
+        self._copy = copy
+        asks, self._asking = os.pipe()
+        self._told, tells = os.pipe()
+        plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", *plugins, "-p", "tests.lua.mutant_loop"]
+        self._process = subprocess.Popen(
+            [*command, "--server", server, *paths],
+            cwd=copy,
+            env={
+                **environment(),
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                "TMPDIR": str(copy / "tmp"),
+                ASKS: str(asks),
+                TELLS: str(tells),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(asks, tells),
+        )
+        os.close(asks)
+        os.close(tells)
+        self._questions = os.fdopen(self._asking, "w")
+        self._answers = os.fdopen(self._told)
+
+    def __enter__(self) -> Self:
+        failed = self._ask({"path": None, "line": 0, "after": "", "file": "", "tests": []})
+        if failed is not None:
+            sys.exit(f"{failed} fails without any mutant; nothing can be learnt")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._questions.close()
+        self._process.wait()
+
+    def killer_of(self, mutant: Mutant, tests: list[str]) -> str | None:
+        """The test that notices a mutant."""
+        path = self._copy / LUA / f"{mutant.file}.lua"
+        question = {"path": str(path), "line": mutant.line, "after": mutant.after}
+        return self._ask({**question, "file": mutant.file, "tests": tests})
+
+    def _ask(self, question: dict[str, object]) -> str | None:
+        print(json.dumps(question), file=self._questions, flush=True)
+        answer = self._answers.readline()
+        if not answer:
+            sys.exit("the test process ended")
+        killer: str | None = json.loads(answer)
+        return killer
 
 
-def own_tests(mutant: Mutant | None) -> list[str]:
+def tests_of(file: str, more: list[str]) -> list[str]:
     """The tests that know a file best come first."""
-    if mutant is None:
-        return []
-    path = f"tests/lua/test_{TESTS_OF.get(mutant.file, mutant.file)}.py"
-    return [path] if (ROOT / path).exists() else []
+    own = f"tests/lua/test_{file}.py"
+    near = [f"tests/{path}" for path in TESTS_OF.get(file, ())]
+    lua = [path for path in near if path.startswith("tests/lua")]
+    wider = [path for path in near if not path.startswith("tests/lua")]
+    return [*([own] if (ROOT / own).exists() else []), *lua, "tests/lua", *wider, *more]
 
 
 if __name__ == "__main__":

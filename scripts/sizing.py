@@ -123,7 +123,8 @@ class Shape:
 MAX_PLACES, PAGES = 32, 64
 CARD_HEAD, CLAIM, ID, EVENT_HEAD, ENTRY_BODY = 11, 12, 12, 4, 8
 RECORD_FRONT, RECORD_HEAD, BLOCK_NUMBER, MOVEMENT_RESULT, MOVEMENT_DETAIL = 30, 36, 3, 21, 12
-"""Of the stored forms: see `engine/lua/lib/card.lua` and `record.lua`."""
+MOVE_TAIL = 34
+"""Of the stored forms: see `engine/lua/lib/card.lua`, `record.lua` and `batch.lua`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,9 @@ class Costs:
 
     step_event_bytes: float
     movement_event_bytes: float
+    history_bytes: float
+    """A line of the physical history: of a movement, and of each line that is fulfilled."""
+
     reserve_us: float = 4.0
     commit_us: float = 2.5
     read_us: float = 2.0
@@ -160,8 +164,11 @@ class Costs:
         return {
             "position": self.position_bytes,
             "hold": self.hold_bytes + self.reserve_event_bytes,
-            "finished reservation": self.finished_bytes + self.events_bytes,
-            "movement and its position": self.receipt_bytes + self.movement_event_bytes + self.position_bytes,
+            "finished reservation": self.finished_bytes + self.events_bytes + self.history_bytes,
+            "movement and its position": self.receipt_bytes
+            + self.movement_event_bytes
+            + self.history_bytes
+            + self.position_bytes,
         }
 
 
@@ -173,6 +180,7 @@ def work_out(server: Server, shape: Shape | None = None) -> Costs:
     step = EVENT_HEAD + 2 * ID + plan_bytes + RECORD_HEAD + 2
     memory = 1 + 8 + MOVEMENT_RESULT
     movement = EVENT_HEAD + ID + 4 + MOVEMENT_RESULT + 7 + 3 + shape.location_bytes + 2 + shape.sku_bytes
+    moved = shape.sku_bytes + 1 + shape.location_bytes + MOVE_TAIL
     deadline = (server.text(1 + ID * shape.together) + server.member) / shape.together
     remembered = server.field(ID, record)
 
@@ -188,6 +196,7 @@ def work_out(server: Server, shape: Shape | None = None) -> Costs:
         reserve_event_bytes=event(record),
         step_event_bytes=event(step),
         movement_event_bytes=event(movement + MOVEMENT_DETAIL),
+        history_bytes=server.text(moved) + server.member,
     )
 
 
@@ -235,6 +244,8 @@ class Demand:
     retention_seconds: float = 24 * HOUR_SECONDS
     ledger_seconds: float = 24 * HOUR_SECONDS
     """How long entries stay in memory, until they are archived and trimmed."""
+    history_seconds: float = 30 * 24 * HOUR_SECONDS
+    """How long the physical history is kept (`HISTORY_SECONDS` in `engine/limits.py`)."""
     busy_share: float = 0.25
     """The mean rate over these times, as a share of the peak."""
     cores: int = 8
@@ -249,6 +260,7 @@ class Plan:
     open_bytes: float
     finished_bytes: float
     movement_bytes: float
+    history_bytes: float
     ledger_bytes: float
     ledger_bytes_a_day: float
     memory_bytes: float
@@ -270,7 +282,8 @@ def plan(demand: Demand, costs: Costs) -> Plan:
     ledger_bytes = open_holds * costs.reserve_event_bytes
     ledger_bytes += day_bytes * demand.ledger_seconds / (24 * HOUR_SECONDS)
     movement_bytes = demand.movements * (costs.receipt_bytes + costs.movement_event_bytes)
-    used = position_bytes + open_bytes + finished_bytes + movement_bytes + ledger_bytes
+    history_bytes = (demand.movements + mean * demand.history_seconds) * costs.history_bytes
+    used = position_bytes + open_bytes + finished_bytes + movement_bytes + history_bytes + ledger_bytes
     memory = used * MEMORY_HEADROOM
     reads = demand.reservations * demand.reads_each
     # To fulfil costs about as much as to commit.
@@ -283,6 +296,7 @@ def plan(demand: Demand, costs: Costs) -> Plan:
         open_bytes=open_bytes,
         finished_bytes=finished_bytes,
         movement_bytes=movement_bytes,
+        history_bytes=history_bytes,
         ledger_bytes=ledger_bytes,
         ledger_bytes_a_day=day_bytes,
         memory_bytes=memory,
@@ -360,15 +374,18 @@ def position_table(costs: Costs) -> list[str]:
 def rate_table(costs: Costs, positions: int = 1_000_000) -> list[str]:
     """Hosts, primaries and bytes by reservations per second at the peak."""
     rows = [
-        "| reservations/s | API hosts | primaries | for CPU alone | open holds | finished | ledger a day |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        (
+            "| reservations/s | API hosts | primaries | for CPU alone | open holds | finished | history "
+            "| ledger a day |"
+        ),
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for rate in RATE_STEPS:
         made = plan(Demand(positions, rate), costs)
         rows.append(
             f"| {rate:,} | {made.api_hosts} | {made.primaries} | {max(1, math.ceil(made.primary_cores))} "
             f"| {in_bytes(made.open_bytes)} | {in_bytes(made.finished_bytes)} "
-            f"| {in_bytes(made.ledger_bytes_a_day)} |"
+            f"| {in_bytes(made.history_bytes)} | {in_bytes(made.ledger_bytes_a_day)} |"
         )
     return rows
 
@@ -436,6 +453,7 @@ def describe(demand: Demand, made: Plan) -> str:
             f"  open holds           {in_bytes(made.open_bytes)}",
             f"  finished, remembered {in_bytes(made.finished_bytes)}",
             f"  movements            {in_bytes(made.movement_bytes)}",
+            f"  physical history     {in_bytes(made.history_bytes)}",
             f"  ledger               {in_bytes(made.ledger_bytes)}",
             f"  ledger a day         {in_bytes(made.ledger_bytes_a_day)}",
             f"  memory with headroom {in_bytes(made.memory_bytes)}",

@@ -30,6 +30,7 @@ TOOLS = {
     "openssl": ("openssl", "openssl"),
     "wrk": ("wrk", "wrk"),
     "postgres": ("postgresql", "postgresql"),
+    "prometheus": ("prometheus", "prometheus"),
 }
 if sys.platform.startswith("linux"):  # the fault campaign plays on Linux alone
     TOOLS |= {"strace": ("strace", "strace"), "cc": ("gcc", "gcc")}

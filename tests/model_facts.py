@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 Place = tuple[str, str]
 FACTS = frozenset(("receive", "sale", "return", "adjust", "condition", "count", "set"))
-HISTORY_MS = 90 * 86_400_000
+HISTORY_MS = 30 * 86_400_000
 SET_RANK = b"\xff" * 12
 
 

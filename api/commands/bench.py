@@ -30,6 +30,8 @@ def bench(benchmark: str, arguments: Sequence[str], checkout: Path = CHECKOUT) -
     name = benchmark.replace("-", "_")
     if name not in offered:
         raise SettingsError(f"there is no benchmark {benchmark}; there are {', '.join(offered)}")
+    if any(argument.partition("=")[0] in {"--key", "--api-key"} for argument in arguments):
+        raise SettingsError("say the key in BINCARD_API_KEY: everybody can see the arguments of a program")
     before = os.environ.get("PYTHONPATH")
     path = str(checkout) if before is None else os.pathsep.join((str(checkout), before))
     done = subprocess.run(  # noqa: S603 - our own module

@@ -23,21 +23,21 @@ Result = TypeVar("Result")
 
 def audit(settings: BooksSettings) -> int:
     """Compares the books with the replay of their ledger; 0 only if they are equal."""
-    report = _look(settings, audit_books)
+    report = look(settings, audit_books)
     if settings.json:
-        _write_json({"is_clean": report.is_clean, **msgspec.structs.asdict(report)})
+        write_json({"is_clean": report.is_clean, **msgspec.structs.asdict(report)})
     else:
-        _write(render_audit(report))
+        write(render_audit(report))
     return 0 if report.is_clean else 1
 
 
 def explain(settings: BooksSettings, sku: str, location: str | None) -> int:
     """Shows the sum behind the availability of a SKU, and who holds its units."""
-    found = _look(settings, lambda inventory: explain_sku(inventory, sku, location))
+    found = look(settings, lambda inventory: explain_sku(inventory, sku, location))
     if settings.json:
-        _write_json(found)
+        write_json(found)
     else:
-        _write(render_explanations(found))
+        write(render_explanations(found))
     return 0
 
 
@@ -45,11 +45,11 @@ def doctor(settings: DoctorSettings) -> int:
     """Compares the server with what the durability tier needs; 0 unless something forbids to serve."""
     tier = settings.durability
     replicas = settings.replicas if tier == "replicated" else 0
-    findings = _look(settings, lambda inventory: examine(inventory.dataset, tier), replicas)
+    findings = look(settings, lambda inventory: examine(inventory.dataset, tier), replicas)
     if settings.json:
-        _write_json({"is_ready": is_ready(findings), "findings": findings})
+        write_json({"is_ready": is_ready(findings), "findings": findings})
     else:
-        _write(render_findings(findings, tier))
+        write(render_findings(findings, tier))
     return 0 if is_ready(findings) else 1
 
 
@@ -92,9 +92,9 @@ def render_findings(findings: Sequence[Finding], tier: str) -> str:
     return "\n".join([*lines, f"durability {tier} {verdict}"])
 
 
-def _look(
-    settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]], replicas: int = 0
-) -> Result:
+def look(settings: BooksSettings, ask: Callable[[Inventory], Awaitable[Result]], replicas: int = 0) -> Result:
+    """What is asked of the stored books that the settings name."""
+
     async def go(url: str) -> Result:
         inventory = await connect(url, create=False, replicas=replicas)
         try:
@@ -106,9 +106,11 @@ def _look(
         return run_loop(go(url))
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
+    """To the standard output."""
     sys.stdout.write(text + "\n")
 
 
-def _write_json(content: object) -> None:
-    _write(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
+def write_json(content: object) -> None:
+    """The same, as data."""
+    write(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())

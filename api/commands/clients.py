@@ -26,7 +26,7 @@ def load_file(kind: Kind, path: Path, settings: LoadSettings) -> int:
         kind,
         path,
         url=settings.url,
-        key=settings.key,
+        key=settings.api_key,
         file_format=settings.file_format,
         progress=settings.progress and sys.stderr.isatty(),
     )
@@ -36,7 +36,7 @@ def load_file(kind: Kind, path: Path, settings: LoadSettings) -> int:
 
 def demo(settings: ClientSettings) -> int:
     """Loads the demo stock; prints a position worth asking for, as a line of JSON."""
-    sample = load_demo(settings.url, settings.key)
+    sample = load_demo(settings.url, settings.api_key)
     sys.stdout.write(msgspec.json.encode(sample).decode() + "\n")
     return 0
 
@@ -51,7 +51,7 @@ def replay_baskets(settings: ReplaySettings) -> int:
             speed=settings.speed,
             seed=settings.seed,
             scarcity=settings.scarcity,
-            key=settings.key,
+            key=settings.api_key,
             survive_s=settings.survive_seconds,
             timeout_s=settings.timeout_seconds,
             source=settings.source,

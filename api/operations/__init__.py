@@ -2,6 +2,7 @@
 
 from api.operations.availability import AVAILABILITY
 from api.operations.changes import CHANGES
+from api.operations.keys import KEYS
 from api.operations.model import Operation
 from api.operations.policies import POLICIES
 from api.operations.reservations import RESERVATIONS
@@ -18,5 +19,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *POLICIES,
     *SUPPLY,
     *SETTINGS,
+    *KEYS,
     *SERVICE,
 )

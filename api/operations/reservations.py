@@ -91,6 +91,11 @@ RESERVATIONS = (
             "extend_reservation",
             "fulfil_reservation",
             "cancel_reservation",
+            "move_reservation",
+            "replace_lines",
+            "mark_ready",
+            "mark_collected",
+            "report_short",
         ),
         answer_example=HELD,
         problems=(

@@ -84,7 +84,7 @@ STOCK = (
         summary="Record what was counted",
         description=(
             "A count is true as of `counted_at`, whenever it arrives: on_hand is the newest count and what "
-            "came and went after it. An older count, and one from before the history that is kept (90 days), "
+            "came and went after it. An older count, and one from before the history that is kept (30 days), "
             "changes nothing (`ignored`). Conditions of goods are left as they are."
         ),
         key="optional",
@@ -171,7 +171,7 @@ STOCK = (
         tag="Stock",
         summary="What happened to a position, newest first",
         description=(
-            "Everything that came and went, and every count, of the last 90 days, by when it occurred. "
+            "Everything that came and went, and every count, of the last 30 days, by when it occurred. "
             "`kind` is that of the movement, `count`, `set` or `fulfil` (the goods of a reservation left)."
         ),
         parameters=(

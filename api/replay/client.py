@@ -14,6 +14,8 @@ from http import HTTPStatus
 from typing import NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
+from engine.api_keys import is_whole
+
 DEFAULT_TIMEOUT_S = 10.0
 _NO_BODY = frozenset({204, 304})
 _HEAD_END = b"\r\n\r\n"
@@ -52,6 +54,8 @@ class Target:
         if key:
             if not (key.isascii() and key.isprintable()):
                 raise ValueError("the API key holds characters that no header can carry")
+            if key.startswith("bck_") and not is_whole(key):
+                raise ValueError("the API key is not whole: it was cut off or mistyped")
             head += f"Authorization: Bearer {key}\r\n"
         self._head = head
 

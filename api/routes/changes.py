@@ -7,9 +7,11 @@ from fastapi import Request, Response
 
 from api.codec import reservation_answer
 from api.hot import MISSING_KEY
+from api.narrowing import check_reservation
 from api.problems import ProblemError
 from api.routes.exchange import (
     Route,
+    access_of,
     asked,
     check_request,
     json_response,
@@ -47,15 +49,23 @@ class Changes:
         key = required_key(request)
         body = await read_json(request, decode_move)
         moves = [Move(line.sku, line.source, line.target, line.quantity) for line in body.lines]
-        return changed(await self._inventory.move(path_value(request, "id"), moves, op_id=key))
+        access, reservation = access_of(request), path_value(request, "id")
+        await check_reservation(self._inventory, access, reservation)
+        access.check_location(*(place for move in moves for place in (move.source, move.target)))
+        return changed(await self._inventory.move(reservation, moves, op_id=key, caller=access.caller))
 
     async def replace(self, request: Request) -> Response:
         """Replaces the lines of a hold. A repeat replaces by the same: it needs no key."""
         check_request(request)
         query_values(request)
         lines = [as_line(line) for line in (await read_json(request, decode_lines)).lines]
-        reservation = path_value(request, "id")
-        return changed(await self._inventory.replace_lines(reservation, lines, op_id=asked(request).key()))
+        access, reservation = access_of(request), path_value(request, "id")
+        await check_reservation(self._inventory, access, reservation)
+        access.check_location(*(line.location for line in lines))
+        key = asked(request).key()
+        return changed(
+            await self._inventory.replace_lines(reservation, lines, op_id=key, caller=access.caller)
+        )
 
 
 def required_key(request: Request) -> str:

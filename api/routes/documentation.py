@@ -26,7 +26,6 @@ _GUARDS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
 
@@ -34,8 +33,8 @@ _GUARDS = {
 class Documentation:
     """Serves the OpenAPI document, a page that shows it, and a page for each problem."""
 
-    def __init__(self, version: str) -> None:
-        self._openapi = build_document(version)
+    def __init__(self, version: str, *, asks_keys: bool) -> None:
+        self._openapi = build_document(version, asks_keys=asks_keys)
         self._page = (FILES / "index.html").read_bytes()
         self._problem = Template((FILES / "problem.html").read_text(encoding="utf-8"))
         self._assets = {name: (FILES / name).read_bytes() for name in ASSETS}

@@ -12,10 +12,13 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from api import hot
+from api.access import Access, blurred
+from api.breaches import too_large
 from api.codec import encode
 from api.finding import read_limit as read_limit  # noqa: PLC0414 - routes find it here
 from api.finding import read_values
-from api.front import MAX_BODY_BYTES, check_media_types, problem_answer, read_body
+from api.front import check_media_types, problem_answer, read_body
+from api.limits import Limits
 from api.problems import ProblemError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -31,16 +34,20 @@ class Route(NamedTuple):
 
 
 class ProblemRoute(APIRoute):
-    """Turns what a handler raises into its problem document, as the front does for hot routes."""
+    """Asks the gate, and turns what a handler raises into its problem document, as the front does for hot
+    routes.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
+            of_front = asked(request)
             try:
+                request.app.state.gate.admit(of_front, self.path)
                 return await handle(request)
             except Exception as error:  # noqa: BLE001 - every failure is answered with its problem
-                return problem_response(error, request)
+                return problem_response(blurred(error, of_front.access), request)
 
         return answer
 
@@ -49,6 +56,11 @@ def asked(request: Request) -> hot.Request:
     """The request as the front read it."""
     found: hot.Request = request.scope["state"]["request"]
     return found
+
+
+def access_of(request: Request) -> Access:
+    """Who calls."""
+    return asked(request).access
 
 
 def check_request(request: Request) -> None:
@@ -62,9 +74,10 @@ def check_request(request: Request) -> None:
 async def read_json(request: Request, decode: Callable[[bytes], Decoded]) -> Decoded:
     """The body, decoded. Raises what makes it unusable; a length that is too much, before it is read."""
     declared = asked(request).headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise ProblemError("payload_too_large", f"a body has at the most {MAX_BODY_BYTES} bytes")
-    return decode(await read_body(request.receive))
+    limits: Limits = request.app.state.limits
+    if declared.isdigit() and int(declared) > limits.max_body_bytes:
+        raise too_large(limits)
+    return decode(await read_body(request.receive, limits.max_body_bytes))
 
 
 async def read_json_or_nothing(

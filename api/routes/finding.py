@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from fastapi import Request, Response
 
 from api.finding import as_holder, as_of_query
-from api.routes.exchange import Route, check_request, json_response, path_value, query_values, read_limit
+from api.narrowing import seen_among
+from api.routes.exchange import (
+    Route,
+    access_of,
+    check_request,
+    json_response,
+    path_value,
+    query_values,
+    read_limit,
+)
 from engine import InvalidRequest, Inventory
 from engine.holders import holder_page
 
@@ -26,6 +35,8 @@ class Finding:
         query = query_values(request, "limit", "cursor")
         limit = read_limit(query)
         sku, name = path_value(request, "sku"), path_value(request, "location")
+        access = access_of(request)
+        access.check_location(name)
         location = await self._inventory.location(name)
         try:
             page = await holder_page(
@@ -35,5 +46,6 @@ class Finding:
             if error.field == "/cursor":
                 raise as_of_query(error) from error
             raise
-        holders = [as_holder(holder) for holder in page.holders]
+        seen = await seen_among(self._inventory, access, (one.reservation for one in page.holders))
+        holders = [as_holder(holder) for holder in page.holders if holder.reservation in seen]
         return json_response(200, {"holders": holders, "next_cursor": page.next_cursor})

@@ -6,12 +6,24 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
+from msgspec.structs import replace
 
+from api.access import Access
 from api.codec import decode_counts, decode_movements
+from api.narrowing import seen_among
 from api.problems import ProblemError, as_logged_problem
-from api.routes.exchange import Route, asked, check_request, json_response, query_values, read_json
+from api.routes.exchange import (
+    Route,
+    access_of,
+    asked,
+    check_request,
+    json_response,
+    query_values,
+    read_json,
+)
 from api.schemas import CountBody, MovementAnswer, MovementBody, UncoveredAnswer
 from engine import Count, InvalidRequest, Inventory, Movement, MovementResult
+from engine.errors import NotFound, ReservationNotFound
 from engine.moves import check_count, check_movement
 
 CONCURRENT_MOVEMENTS = 512
@@ -45,7 +57,7 @@ class Movements:
         query_values(request)
         body = await read_json(request, decode_movements)
         movements = as_movements(body.movements)
-        return await _record_all(request, "movements", movements, self._inventory.record_many)
+        return await self._record_all(request, "movements", movements, self._inventory.record_many)
 
     async def count(self, request: Request) -> Response:
         """The same for counts."""
@@ -54,24 +66,58 @@ class Movements:
         body = await read_json(request, decode_counts)
         counts = [_as_count(one) for one in body.counts]
         _check_all("counts", counts, check_count)
-        return await _record_all(request, "counts", counts, self._inventory.count_many)
+        return await self._record_all(request, "counts", counts, self._inventory.count_many)
+
+    async def _record_all(
+        self, request: Request, name: str, facts: Sequence[_Fact], record: Callable[..., Awaitable[Told]]
+    ) -> Response:
+        results: list[MovementAnswer] = []
+        access = access_of(request)
+        for first in range(0, len(facts), CONCURRENT_MOVEMENTS):
+            some = facts[first : first + CONCURRENT_MOVEMENTS]
+            try:
+                found = await self._record_own(access, some, record)
+            except Exception as error:  # noqa: BLE001 - each fact ends with a result of its own
+                found = [error] * len(some)
+            results += [_told(index, name, one, request) for index, one in enumerate(found, first)]
+        return json_response(207, {"results": results})
+
+    async def _record_own(
+        self, access: Access, facts: Sequence[_Fact], record: Callable[..., Awaitable[Told]]
+    ) -> Told:
+        """Records those facts that are the caller's to tell, and shows of the rest that it is not there."""
+        if not access.is_restricted:
+            return await record(facts, caller=access.caller)
+        named = [name for fact in facts if (name := _named(fact))]
+        seen, results = (
+            await seen_among(self._inventory, access, named),
+            list[MovementResult | BaseException](),
+        )
+        for fact in facts:
+            try:
+                access.check_location(fact.location)
+                name = _named(fact)
+                if name and name not in seen:
+                    raise ReservationNotFound(f"there is no reservation {name}")
+            except NotFound as error:
+                results.append(error)
+                continue
+            results += await record([fact], caller=access.caller)
+        broken = (
+            one.reservation for told in results if isinstance(told, MovementResult) for one in told.uncovered
+        )
+        seen = await seen_among(self._inventory, access, broken)
+        return [
+            replace(told, uncovered=[one for one in told.uncovered if one.reservation in seen])
+            if isinstance(told, MovementResult)
+            else told
+            for told in results
+        ]
 
 
-async def _record_all(
-    request: Request,
-    name: str,
-    facts: Sequence[_Fact],
-    record: Callable[[Sequence[_Fact]], Awaitable[Told]],
-) -> Response:
-    results: list[MovementAnswer] = []
-    for first in range(0, len(facts), CONCURRENT_MOVEMENTS):
-        some = facts[first : first + CONCURRENT_MOVEMENTS]
-        try:
-            found = await record(some)
-        except Exception as error:  # noqa: BLE001 - each fact ends with a result of its own
-            found = [error] * len(some)
-        results += [_told(index, name, one, request) for index, one in enumerate(found, first)]
-    return json_response(207, {"results": results})
+def _named(fact: Movement | Count) -> str | None:
+    """The reservation that a fact is for."""
+    return fact.reservation if isinstance(fact, Movement) else None
 
 
 def as_movements(bodies: Sequence[MovementBody]) -> list[Movement]:

@@ -7,9 +7,11 @@ from fastapi import Request, Response
 
 from api.codec import format_time, reservation_answer
 from api.finding import as_of_query
+from api.narrowing import check_reservation
 from api.routes.changes import REPLAYED, changed, decode_lines, required_key
 from api.routes.exchange import (
     Route,
+    access_of,
     asked,
     check_request,
     json_response,
@@ -53,13 +55,20 @@ class Pickups:
     async def ready(self, request: Request) -> Response:
         """The goods wait to be collected. A repeat keeps the first moment."""
         await _read_nothing(request)
-        found = await self._inventory.mark_ready(path_value(request, "id"), op_id=asked(request).key())
+        access, reservation = access_of(request), path_value(request, "id")
+        await check_reservation(self._inventory, access, reservation)
+        found = await self._inventory.mark_ready(
+            reservation, op_id=asked(request).key(), caller=access.caller
+        )
         return json_response(200, _as_pickup(found), REPLAYED if found.replayed else None)
 
     async def collected(self, request: Request) -> Response:
         """All that is committed has left with the customer."""
         await _read_nothing(request)
-        return changed(await self._inventory.fulfil(path_value(request, "id"), op_id=asked(request).key()))
+        access, reservation = access_of(request), path_value(request, "id")
+        await check_reservation(self._inventory, access, reservation)
+        key = asked(request).key()
+        return changed(await self._inventory.fulfil(reservation, op_id=key, caller=access.caller))
 
     async def short(self, request: Request) -> Response:
         """What was not found is given back; the answer says who else has it."""
@@ -67,17 +76,21 @@ class Pickups:
         query_values(request)
         key = required_key(request)
         lines = [as_line(line) for line in (await read_json(request, decode_lines)).lines]
-        found = await self._inventory.report_short(path_value(request, "id"), lines, op_id=key)
+        access, reservation = access_of(request), path_value(request, "id")
+        await check_reservation(self._inventory, access, reservation)
+        access.check_location(*(line.location for line in lines))
+        found = await self._inventory.report_short(reservation, lines, op_id=key, caller=access.caller)
         alternatives = [
             AlternativesAnswer(
                 line.sku,
                 line.location,
                 line.quantity,
-                msgspec.convert(
-                    await self._inventory.alternatives(line.sku, line.location),
-                    list[AlternativeAnswer],
-                    from_attributes=True,
-                ),
+                [
+                    AlternativeAnswer(one.location, access.shown(one.available), one.distance_km)
+                    for one in await self._inventory.alternatives(line.sku, line.location)
+                    # They are not what a channel may sell there.
+                    if access.channels is None and access.covers((one.location,))
+                ],
             )
             for line in lines
         ]
@@ -95,13 +108,15 @@ class Pickups:
             state = PickupState(query["state"]) if "state" in query else None
         except ValueError as error:
             raise InvalidRequest("?state", f"one of {', '.join(PickupState)}") from error
+        access = access_of(request)
+        access.check_location(query["location"])
         try:
             page = await self._inventory.pickups(
                 query["location"], state=state, limit=limit, cursor=query.get("cursor")
             )
         except InvalidRequest as error:
             raise as_of_query(error) from error
-        items = [_as_pickup(reservation) for reservation in page.items]
+        items = [_as_pickup(one) for one in page.items if access.sees(one)]
         return json_response(200, PickupsAnswer(items, page.next_cursor))
 
     async def wanted(self, request: Request) -> Response:
@@ -111,7 +126,10 @@ class Pickups:
         limit, location = read_limit(query), query.get("location")
         if location is not None:
             check_location(location, "?location")
-        found = await self._inventory.counts_wanted(location=location)
+        access = access_of(request)
+        access.check_location(location)
+        wanted = await self._inventory.counts_wanted(location=location)
+        found = [one for one in wanted if access.covers((one.location,))]
         items = [WantedCountAnswer(one.sku, one.location, format_time(one.since_ms)) for one in found[:limit]]
         return json_response(200, WantedCountsAnswer(items))
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from fastapi import Request, Response
 
 from api.codec import decode_plan
-from api.routes.exchange import Route, check_request, json_response, query_values, read_json
+from api.narrowing import narrow_choice
+from api.routes.exchange import Route, access_of, check_request, json_response, query_values, read_json
 from api.sourcing import as_wanted, plan_answer, rules_of
 from engine import Inventory
 
@@ -24,6 +25,8 @@ class Plans:
         """Where a reserve would take its units from."""
         check_request(request)
         query_values(request)
-        body = await read_json(request, decode_plan)
+        body, access = await read_json(request, decode_plan), access_of(request)
+        if access.is_restricted:
+            body = await narrow_choice(self._inventory, access, body)
         found = await self._inventory.plan(as_wanted(body.lines), rules=rules_of(body))
-        return json_response(200, plan_answer(found))
+        return json_response(200, plan_answer(found, access))

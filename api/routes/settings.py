@@ -10,9 +10,11 @@ import msgspec
 from fastapi import Request, Response
 from msgspec import Struct
 
+from api.access import Access
 from api.replay.client import segment
 from api.routes.exchange import (
     Route,
+    access_of,
     check_request,
     json_response,
     path_value,
@@ -23,8 +25,9 @@ from api.routes.exchange import (
 )
 from api.schemas_settings import ChannelBody, ItemBody, LocationBody, PoolBody
 from engine import Channel, InvalidRequest, Inventory, Item, Location, Pool
-from engine.errors import Unavailable
-from engine.setting_forms import Setting, SettingClass
+from engine.errors import REFUSAL_ERRORS, Unavailable
+from engine.setting_forms import FORMS, Setting, SettingClass
+from engine.settings import Settings as Stored
 
 
 class Resource(Struct, frozen=True):
@@ -75,6 +78,9 @@ class Settings:
         after = _read_cursor(query["cursor"]) if "cursor" in query else ""
         settings = await self._inventory.settings.latest()
         ids = settings.ids(self._resource.kind)
+        access = access_of(request)
+        if access.is_restricted:
+            ids = [name for name in ids if self._is_shown(access, settings, name)]
         first = bisect_right(ids, after)
         page = ids[first : first + limit]
         cursor = _cursor(page[-1]) if len(ids) > first + limit else None
@@ -85,7 +91,14 @@ class Settings:
     async def read(self, request: Request) -> Response:
         check_request(request)
         query_values(request)
-        found = await self._call("", path_value(request, self._resource.name))
+        name, access = path_value(request, self._resource.name), access_of(request)
+        if access.is_restricted:
+            settings = await self._inventory.settings.latest()
+            if not self._is_shown(access, settings, name):
+                raise REFUSAL_ERRORS[FORMS[self._resource.kind].not_found](
+                    f"there is no {self._resource.word} {name}"
+                )
+        found = await self._call("", name)
         return tagged_response(request, found, found)
 
     async def save(self, request: Request) -> Response:
@@ -106,6 +119,18 @@ class Settings:
         check_request(request)
         await self._call("delete_", path_value(request, self._resource.name))
         return Response(status_code=204)
+
+    def _is_shown(self, access: Access, settings: Stored, name: str) -> bool:
+        """Whether a setting is about a restricted caller's locations alone. Items are about none."""
+        match settings.stored[self._resource.kind].get(name):
+            case Location():
+                return access.covers((name,))
+            case Pool(locations=locations):
+                return access.covers(locations)
+            case Channel():
+                return access.covers(settings.locations_of_channel(name))
+            case found:
+                return found is not None
 
     async def _call(self, verb: str, argument: str | Setting) -> Any:  # noqa: ANN401 - a Setting or nothing
         """Calls the inventory's method of that verb for this class of settings."""

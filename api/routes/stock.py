@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from fastapi import Request, Response
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from api.codec import decode_set, format_time
+from api.narrowing import seen_among, unknown_sku
 from api.problems import ProblemError
 from api.routes.exchange import (
     Route,
+    access_of,
     asked,
     check_request,
     entity_tag,
@@ -47,7 +48,10 @@ class Stock:
         check_request(request)
         query_values(request)
         sku = path_value(request, "sku")
-        found = await self._inventory.stock(sku)
+        access = access_of(request)
+        found = [one for one in await self._inventory.stock(sku) if access.covers((one.location,))]
+        if not found:
+            raise unknown_sku(sku)
         return json_response(200, {"sku": sku, "positions": [_as_answer(position) for position in found]})
 
     async def position(self, request: Request) -> Response:
@@ -57,6 +61,7 @@ class Stock:
         check_request(request)
         query_values(request)
         sku, name = path_value(request, "sku"), path_value(request, "location")
+        access_of(request).check_location(name)
         location = await self._inventory.location(name)
         found = await self._inventory.stock(sku, locations=(location.id,))
         if not found:
@@ -75,15 +80,28 @@ class Stock:
             )
         body = await read_json(request, decode_set)
         sku, location = path_value(request, "sku"), path_value(request, "location")
+        access = access_of(request)
+        access.check_location(location)
         expected = None if wanted.strip() == b"*" else await self._expect(sku, location, wanted)
         key = asked(request).key()
         result = await self._inventory.set_on_hand(
-            sku, location, body.quantity, expected=expected, reason=body.reason, op_id=key
+            sku,
+            location,
+            body.quantity,
+            expected=expected,
+            reason=body.reason,
+            op_id=key,
+            caller=access.caller,
         )
+        seen = await seen_among(self._inventory, access, (one.reservation for one in result.uncovered))
         (found,) = await self._inventory.stock(sku, locations=(location,))
         answer = SetAnswer(
             **asdict(_as_answer(found)),
-            uncovered=msgspec.convert(result.uncovered, list[UncoveredAnswer], from_attributes=True),
+            uncovered=[
+                UncoveredAnswer(one.reservation, one.quantity)
+                for one in result.uncovered
+                if one.reservation in seen
+            ],
         )
         headers = {"ETag": entity_tag(_counters(_as_answer(found)))}
         if result.replayed:
@@ -108,13 +126,23 @@ class Stock:
         check_request(request)
         query = query_values(request, "limit", "cursor")
         sku, name = path_value(request, "sku"), path_value(request, "location")
-        limit = read_limit(query)
+        limit, access = read_limit(query), access_of(request)
+        access.check_location(name)
         location = await self._inventory.location(name)
         if not await self._inventory.stock(sku, locations=(location.id,)):
             raise NotStocked(f"{sku} at {name}")
         page = await self._inventory.history(sku, location.id, limit=limit, cursor=query.get("cursor"))
-        movements = [_as_happening(happening) for happening in page.happenings]
+        named = [one.reservation for one in page.happenings if one.reservation is not None]
+        seen = await seen_among(self._inventory, access, named)
+        movements = [_as_happening(_without_others(one, seen)) for one in page.happenings]
         return json_response(200, {"movements": movements, "next_cursor": page.cursor})
+
+
+def _without_others(happening: Happening, seen: set[str]) -> Happening:
+    """A line of the history as somebody may see it who does not see every reservation."""
+    if happening.reservation is None or happening.reservation in seen:
+        return happening
+    return replace(happening, id=None, reservation=None, reference=None, reason=None)
 
 
 def _as_happening(happening: Happening) -> HappeningAnswer:

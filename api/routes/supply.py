@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from fastapi import Request, Response
 from msgspec.structs import replace
 
+from api.access import Access
 from api.codec import format_time
 from api.finding import read_number
+from api.narrowing import check_supply, seen_among, unknown_sku
 from api.promises import uncovered_answer
 from api.routes.exchange import (
     Route,
+    access_of,
     check_request,
     json_response,
     path_value,
@@ -32,7 +35,7 @@ from api.schemas_supply import (
 )
 from engine import InvalidRequest, Inventory, limits
 from engine.planner import check_location, check_sku
-from engine.supply import DEFAULT_ATP_DAYS
+from engine.supply import DEFAULT_ATP_DAYS, not_found
 from engine.types import Inbound, InboundState
 
 DAYS_DIGITS = 3
@@ -61,7 +64,12 @@ class Supply:
         """Units will come."""
         check_request(request)
         query_values(request)
-        key, body = required_key(request), await read_json(request, decode_inbound)
+        key, body, access = (
+            required_key(request),
+            await read_json(request, decode_inbound),
+            access_of(request),
+        )
+        access.check_location(body.location)
         made = await self._inventory.expect(
             key,
             sku=body.sku,
@@ -70,6 +78,7 @@ class Supply:
             expected_ms=int(body.expected_at.timestamp() * 1000),
             kind=body.kind,
             reference=body.reference,
+            caller=access.caller,
         )
         headers = {"Location": f"/v1/inbound/{made.id}", **replay_headers(made.replayed)}
         return json_response(201, _as_answer(made), headers)
@@ -83,35 +92,57 @@ class Supply:
             check_sku(sku, "?sku")
         if location is not None:
             check_location(location, "?location")
-        found = sort_newest_first(await self._inventory.inbounds(sku=sku, location=location))
+        access = access_of(request)
+        access.check_location(location)
+        every = await self._inventory.inbounds(sku=sku, location=location)
+        found = sort_newest_first([one for one in every if access.covers((one.location,))])
         return json_response(200, page_of(found, query, _as_answer))
 
     async def read(self, request: Request) -> Response:
         check_request(request)
         query_values(request)
-        return json_response(200, _as_answer(await self._inventory.inbound(path_value(request, "id"))))
+        return json_response(200, _as_answer(await self._find(access_of(request), path_value(request, "id"))))
 
     async def receive(self, request: Request) -> Response:
         """Units came, perhaps more than were expected."""
         check_request(request)
         query_values(request)
         key, body = required_key(request), await read_json(request, decode_receive_inbound)
+        access, inbound = access_of(request), path_value(request, "id")
+        await self._check(access, inbound)
         received = await self._inventory.receive_inbound(
-            key, path_value(request, "id"), body.quantity, close=body.close
+            key, inbound, body.quantity, close=body.close, caller=access.caller
         )
-        return await self._ended(received) if body.close else _answer(received)
+        return await self._ended(access, received) if body.close else _answer(received)
 
     async def cancel(self, request: Request) -> Response:
         """What did not come will not."""
         check_request(request)
         query_values(request)
         await read_json_or_nothing(request, decode_nothing, NoBody())
-        cancelled = await self._inventory.cancel_inbound(path_value(request, "id"), op_id=sent_key(request))
-        return await self._ended(cancelled)
+        access, inbound = access_of(request), path_value(request, "id")
+        await self._check(access, inbound)
+        cancelled = await self._inventory.cancel_inbound(
+            inbound, op_id=sent_key(request), caller=access.caller
+        )
+        return await self._ended(access, cancelled)
 
-    async def _ended(self, inbound: Inbound) -> Response:
+    async def _check(self, access: Access, inbound: str) -> None:
+        if access.is_restricted:
+            await self._find(access, inbound)
+
+    async def _find(self, access: Access, inbound: str) -> Inbound:
+        """Raises `InboundNotFound`, also where it is for a location that is none of the caller's."""
+        found = await self._inventory.inbound(inbound)
+        if not access.covers((found.location,)):
+            raise not_found(inbound)
+        return found
+
+    async def _ended(self, access: Access, inbound: Inbound) -> Response:
         """An order that brings no more, with the promises that counted on it."""
-        uncovered = await uncovered_answer(self._inventory, inbound.sku, inbound.location)
+        broken = await uncovered_answer(self._inventory, inbound.sku, inbound.location)
+        seen = await seen_among(self._inventory, access, (one.reservation for one in broken))
+        uncovered = [one for one in broken if one.reservation in seen]
         answer = replace(_as_answer(inbound), uncovered=uncovered)
         return json_response(200, answer, replay_headers(inbound.replayed))
 
@@ -127,14 +158,27 @@ class Supply:
             raise InvalidRequest(f"?{chosen[1]}", f"one of {', '.join(CHOICES)}")
         for name in chosen:
             check_location(query[name], f"?{name}")
-        found = await self._inventory.atp(
-            path_value(request, "sku"),
-            locations=[query[name] for name in chosen if name == "location"],
-            pool=query.get("pool"),
-            channel=query.get("channel"),
-            days=days,
-        )
-        return json_response(200, AtpAnswer([DayAnswer(day.date.isoformat(), day.atp) for day in found]))
+        access, sku, pool = access_of(request), path_value(request, "sku"), query.get("pool")
+        locations = [query[name] for name in chosen if name == "location"]
+        channel = query.get("channel")
+        if access.is_restricted:
+            locations = await self._narrow(access, sku, locations, pool, channel)
+        found = await self._inventory.atp(sku, locations=locations, pool=pool, channel=channel, days=days)
+        told = [DayAnswer(day.date.isoformat(), access.shown(day.atp)) for day in found]
+        return json_response(200, AtpAnswer(told))
+
+    async def _narrow(
+        self, access: Access, sku: str, locations: list[str], pool: str | None, channel: str | None
+    ) -> list[str]:
+        """The locations of a caller's projection. It goes over all of a pool or channel: these may have none
+        but the caller's.
+        """
+        access.check_location(*locations)
+        check_supply(access, await self._inventory.settings.latest(), channel, pool, is_whole=True)
+        stocked = [one.location for one in await self._inventory.stock(sku) if access.covers((one.location,))]
+        if not stocked:
+            raise unknown_sku(sku)
+        return locations if locations or pool or channel else stocked
 
 
 def _answer(inbound: Inbound) -> Response:

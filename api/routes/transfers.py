@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 
 from fastapi import Request, Response
+from msgspec.structs import replace
 
+from api.access import Access
 from api.codec import format_time
+from api.narrowing import seen_among
 from api.routes.exchange import (
     Route,
+    access_of,
     check_request,
     json_response,
     path_value,
@@ -30,7 +34,7 @@ from api.schemas_supply import (
     decode_transfer,
 )
 from engine import InvalidRequest, Inventory
-from engine.transfers import open_units
+from engine.transfers import not_found, open_units
 from engine.types import Goods, Transfer, TransferLine, TransferState
 
 ON_THE_WAY = (TransferState.SHIPPED, TransferState.RECEIVING)
@@ -58,7 +62,12 @@ class Transfers:
         """A draft: nothing has moved yet."""
         check_request(request)
         query_values(request)
-        key, body = required_key(request), await read_json(request, decode_transfer)
+        key, body, access = (
+            required_key(request),
+            await read_json(request, decode_transfer),
+            access_of(request),
+        )
+        access.check_location(body.source, body.target)
         made = await self._inventory.create_transfer(
             key,
             source=body.source,
@@ -66,26 +75,31 @@ class Transfers:
             lines=_as_goods(body.lines),
             expected_ms=None if body.expected_at is None else int(body.expected_at.timestamp() * 1000),
             reference=body.reference,
+            caller=access.caller,
         )
         headers = {"Location": f"/v1/transfers/{made.id}", **replay_headers(made.replayed)}
-        return json_response(201, _as_answer(made), headers)
+        return json_response(201, _as_answer(await self._shown(access, made)), headers)
 
     async def page(self, request: Request) -> Response:
         """The newest first. Reads all documents."""
         check_request(request)
         query = query_values(request, "state", "limit", "cursor")
-        found = sort_newest_first(await self._inventory.transfers(state=_read_state(query.get("state"))))
+        access = access_of(request)
+        every = await self._inventory.transfers(state=_read_state(query.get("state")))
+        found = sort_newest_first([one for one in every if access.covers((one.source, one.target))])
         return json_response(200, page_of(found, query, _as_answer))
 
     async def read(self, request: Request) -> Response:
         check_request(request)
         query_values(request)
-        return json_response(200, _as_answer(await self._inventory.transfer(path_value(request, "id"))))
+        found = await self._find(access_of(request), path_value(request, "id"))
+        return json_response(200, _as_answer(await self._shown(access_of(request), found)))
 
     async def ship(self, request: Request) -> Response:
         """The goods leave the source."""
-        transfer = await self._read_step(request)
-        return _answer(await self._inventory.ship_transfer(transfer, op_id=sent_key(request)))
+        transfer, access = await self._read_step(request), access_of(request)
+        done = await self._inventory.ship_transfer(transfer, op_id=sent_key(request), caller=access.caller)
+        return _answer(await self._shown(access, done))
 
     async def receive(self, request: Request) -> Response:
         """Goods came to the target; those that are named need a key, as a repeat would be more of them."""
@@ -94,21 +108,42 @@ class Transfers:
         body = await read_json_or_nothing(request, decode_receive_transfer, ReceiveTransferBody())
         lines = None if body.lines is None else _as_goods(body.lines)
         key = sent_key(request) if lines is None else required_key(request)
+        access, transfer = access_of(request), path_value(request, "id")
+        await self._check(access, transfer)
         received = await self._inventory.receive_transfer(
-            path_value(request, "id"), lines, close=body.close, op_id=key
+            transfer, lines, close=body.close, op_id=key, caller=access.caller
         )
-        return _answer(received)
+        return _answer(await self._shown(access, received))
 
     async def cancel(self, request: Request) -> Response:
         """What is on its way goes back."""
-        transfer = await self._read_step(request)
-        return _answer(await self._inventory.cancel_transfer(transfer, op_id=sent_key(request)))
+        transfer, access = await self._read_step(request), access_of(request)
+        done = await self._inventory.cancel_transfer(transfer, op_id=sent_key(request), caller=access.caller)
+        return _answer(await self._shown(access, done))
 
     async def _read_step(self, request: Request) -> str:
         check_request(request)
         query_values(request)
         await read_json_or_nothing(request, decode_nothing, NoBody())
-        return path_value(request, "id")
+        transfer = path_value(request, "id")
+        await self._check(access_of(request), transfer)
+        return transfer
+
+    async def _check(self, access: Access, transfer: str) -> None:
+        if access.is_restricted:
+            await self._find(access, transfer)
+
+    async def _find(self, access: Access, transfer: str) -> Transfer:
+        """Raises `TransferNotFound`, also where one of its ends is none of the caller's."""
+        found = await self._inventory.transfer(transfer)
+        if not access.covers((found.source, found.target)):
+            raise not_found(transfer)
+        return found
+
+    async def _shown(self, access: Access, transfer: Transfer) -> Transfer:
+        """A transfer that names those broken promises which the caller may see."""
+        seen = await seen_among(self._inventory, access, (one.reservation for one in transfer.uncovered))
+        return replace(transfer, uncovered=[one for one in transfer.uncovered if one.reservation in seen])
 
 
 def _as_goods(lines: Sequence[GoodsBody]) -> list[Goods]:

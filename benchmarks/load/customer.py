@@ -37,7 +37,7 @@ Fate = Literal["committed", "fulfilled", "released", "abandoned"]
 def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--clients", type=int, default=64, help="clients at the peak")
     parser.add_argument("--seconds", type=int, default=60, help="how long the shop is open")
-    parser.add_argument("--key", default=None, help="an API key", env_var="BINCARD_KEY", is_secret=True)
+    parser.add_argument("--key", default=None, help="an API key", env_var="BINCARD_API_KEY", is_secret=True)
 
 
 @events.init.add_listener

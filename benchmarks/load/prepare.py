@@ -52,7 +52,9 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("scenarios", nargs="*", metavar="scenario", help=f"of {', '.join(STAGES)}; all")
     options.add_argument("--url", default="http://127.0.0.1:8080")
-    options.add_argument("--key", default=os.environ.get("BINCARD_KEY"), help="an API key (BINCARD_KEY)")
+    options.add_argument(
+        "--key", default=os.environ.get("BINCARD_API_KEY"), help="an API key (BINCARD_API_KEY)"
+    )
     options.add_argument("--run", default="prepare", help="another name receives the stock once more")
     options.add_argument("--seed", type=int, default=SEED)
     chosen = options.parse_args()

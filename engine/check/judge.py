@@ -49,6 +49,7 @@ READING = frozenset(
         *("location", "locations", "pool", "pools", "channel", "channels", "item", "items"),
         *("policy", "policies", "fence", "fences", "plan", "availability_by", "alternatives"),
         *("conditions", "counts_wanted", "history", "pickups"),
+        *("availability_to", "can_reserve", "has_kits", "promises", "uncovered"),
     }
 )
 SETTINGS = {

@@ -133,10 +133,10 @@ end
 
 -- All of a held reservation, and nothing else asked: the usual commit.
 local function commit_whole(args, request, index)
-  local fulfil, _, _, count = string_byte(args, RESOLVE_ARGS_AT, CHOICE_AT)
-  if count > 0 or #args > CHOICE_AT then
+  -- Behind the number of choices stand these, and the caller's part.
+  if #args > CHOICE_AT then
     return nil
-  elseif fulfil == 1 then
+  elseif string_byte(args, RESOLVE_ARGS_AT) == 1 then
     return move_whole(request, index, VERB.COMMIT, STATE.HELD, STATE.FULFILLED, -1, 0, -1)
   end
   return move_whole(request, index, VERB.COMMIT, STATE.HELD, STATE.COMMITTED, -1, 1, 0)

@@ -45,7 +45,7 @@ end
 local function decide(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
   local answer, ids = begin_answer(#args), {}
-  local request = { retention_ms = 0, operation = NO_OPERATION, fingerprint = '', known = UNKNOWN_REVISION }
+  local request = { retention_ms = 0, operation = NO_OPERATION, fingerprint = NO_FINGERPRINT, known = UNKNOWN_REVISION }
   for i = 1, #args do
     ids[i] = string_sub(args[i], 1, OPERATION_SIZE)
   end

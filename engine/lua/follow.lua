@@ -55,7 +55,7 @@ local function follow(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5], keys[6])
   local answer, ids = begin_answer(#args - 1), {}
   local request = {
-    retention_ms = tonumber(args[1]), operation = NO_OPERATION, fingerprint = '', known = UNKNOWN_REVISION,
+    retention_ms = tonumber(args[1]), operation = NO_OPERATION, fingerprint = NO_FINGERPRINT, known = UNKNOWN_REVISION,
   }
   for i = 2, #args do
     ids[i - 1] = string_sub(args[i], 1, OPERATION_SIZE)

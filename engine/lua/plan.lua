@@ -1,7 +1,7 @@
 -- Tells what `source` would do with a request at this moment, and why, and does nothing.
 --@verb plan
 --@flags no-writes
---@include builtins state clock card claims record batch terms places sourcing
+--@include builtins state clock card claims record batch terms places rooms floating sourcing
 --@key meta inv:{p}:meta hash r
 --@key operations inv:{p}:ops hash r
 --@key due inv:{p}:due zset r
@@ -26,13 +26,13 @@ local function pack_candidate(state, group, candidate)
   local position = load_position(member.card, place)
   local policy = policy_of[position] or { 0, 0, 0, 0, 0, 0, 0, 0 }
   local taken, reason = group.taken[place] or 0, candidate.reason
-  local sets = candidate.reason and 0 or SOURCING.sets_at(group, place, state.request.rules)
+  local sets = candidate.reason and 0 or ROOMS.sets_at(group, place, state.request.rules)
   if not reason then
     reason = taken > 0 and SOURCING.CHOSEN or sets == 0 and SOURCING.OUT_OF_STOCK
       or group.left > 0 and SOURCING.TOO_LITTLE or SOURCING.NOT_NEEDED
   end
   return pack('<B', #place) .. place .. pack('<BI6I5i7i7i7i7I5', reason, math_min(sets, 1e12), taken,
-    SOURCING.free_for(position, place, member.sku, state.request.rules, 0), backorder_limit(position),
+    ROOMS.free_for(position, place, member.sku, state.request.rules, 0), backorder_limit(position),
     policy[POLICY.LOW_STOCK], policy[POLICY.INBOUND] - policy[POLICY.PREORDERED],
     candidate.km < math.huge and math_floor(candidate.km * 1000) or UNKNOWN_METRES)
 end
@@ -40,7 +40,7 @@ end
 -- The candidates of a group as they stand before anything is taken, with what is taken of each.
 local function pack_group(state, group)
   local parts = {}
-  for _, listed in ipairs({ group.candidates, group.others }) do
+  for _, listed in ipairs({ group.candidates.open, group.candidates.others }) do
     for i = 1, #listed do
       parts[#parts + 1] = pack_candidate(state, group, listed[i])
     end
@@ -53,7 +53,7 @@ local function decide_plan(state)
   if refusal and refusal[1] ~= 'insufficient_stock' then
     return refusal
   end
-  SOURCING.undo_trial(request.trial, 0)
+  ROOMS.undo_trial(request.trial, 0)
   local answer = { last_seq, refusal and 0 or 1 }
   for g = 1, #request.groups do
     answer[g + 2] = pack_group(state, request.groups[g])
@@ -72,19 +72,20 @@ local function give_back(trial, id)
   for i = 1, #places do
     local position = units.held[i] > 0 and card_index[skus[i]] and load_position(card_index[skus[i]], places[i])
     if position then
-      SOURCING.shift_trial(trial, position, places[i], skus[i], terms and terms.channel or '', -units.held[i])
+      ROOMS.shift_trial(trial, position, places[i], skus[i], terms and terms.channel or '', -units.held[i])
     end
   end
 end
 
 local function decide_own(settings, request, own)
-  local state, given_back = { settings = settings, request = request, floaters = {}, moves = {}, aside = {} }, {}
+  local state = { settings = settings, request = request, floaters = {}, moves = {}, shifted = {}, aside = {} }
+  local given_back = {}
   for i = 1, #own do
     state.aside[own[i]] = true
     give_back(given_back, own[i])
   end
   local answer = decide_plan(state)
-  SOURCING.undo_trial(given_back, 0)
+  ROOMS.undo_trial(given_back, 0)
   return answer
 end
 
@@ -101,7 +102,7 @@ local function plan(keys, args)
     load_operations(own)
   end
   read_cards()
-  local settings = SOURCING.load_settings(keys[5], keys[6], keys[7])
+  local settings = ROOMS.load_settings(keys[5], keys[6], keys[7])
   for i = 1, #args do
     answer[i + 3] = is_overdue and string_byte(args[i]) == 0 and { 'overdue' }
       or decide_own(settings, asked[i], own_of[i])

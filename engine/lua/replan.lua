@@ -64,7 +64,7 @@ local function has_same_lines(change)
 end
 
 local function decide_replan(args, request)
-  local outcome = request.operation ~= NO_OPERATION and replay_operation(VERB.REPLANNED, request)
+  local outcome = request.fingerprint ~= NO_FINGERPRINT and replay_operation(VERB.REPLANNED, request)
   if outcome then
     return outcome
   end

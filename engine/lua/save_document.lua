@@ -24,7 +24,7 @@ local outboxes -- id -> whether effects follow from what this call stored
 
 local function decide_document(request, retention_ms)
   local id, operation, fingerprint, version, is_pending = unpack_struct('<c12c12c8I4B', request)
-  local prior = operation ~= NO_OPERATION and remembered[operation]
+  local prior = fingerprint ~= NO_FINGERPRINT and remembered[operation]
   if prior then
     if string_byte(prior) == KIND.MOVEMENT and string_sub(prior, 2, 9) == fingerprint then
       return { 'replayed', string_sub(prior, 10) }
@@ -38,7 +38,7 @@ local function decide_document(request, retention_ms)
   local content = string_sub(request, DOCUMENT_CONTENT_AT)
   local saved = pack('<I4B', version + 1, is_pending) .. content
   documents_of[id], outboxes[id] = saved, is_pending == 1
-  if operation ~= NO_OPERATION then
+  if fingerprint ~= NO_FINGERPRINT then
     remember_operation(operation, pack('<Bc8', KIND.MOVEMENT, fingerprint) .. content)
     add_due('p', now_ms + retention_ms, operation)
   end

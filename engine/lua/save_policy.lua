@@ -26,7 +26,6 @@ local function find_or_make(locations, card, place)
   if not position and redis.call('HEXISTS', locations, location) == 1 then
     position = make_position(card, place)
     added_positions[location] = (added_positions[location] or 0) + 1
-    mark_changed(position)
   end
   return position
 end

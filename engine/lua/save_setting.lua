@@ -1,4 +1,4 @@
--- Writes or deletes the settings of a location, a pool, a channel or an item. Partition 0 decides, and counts its
+-- Writes or deletes the settings of a location, a pool, a channel, an item or a key. Partition 0 decides, and counts its
 -- decisions in `settings` of its meta hash. The others copy each decision, in that order: partitions with the same
 -- number have the same settings. A copy is refused only where goods of this partition stand in the way.
 --@verb save_setting
@@ -14,18 +14,22 @@
 --@key pools inv:{p}:pools hash rw
 --@key channels inv:{p}:channels hash rw
 --@key items inv:{p}:items hash rw
+--@key api_keys inv:{p}:keys hash rw
 --@key fenced inv:{p}:fenced hash r
 --@key defaults inv:{p}:defaults hash rw
 --@key inheriting inv:{p}:inheriting zset w
 --@arg request... class(B) at(I6) to(I6) id(2 + n), then its settings, none to delete: names(H) { name(2 + n) } and
---  what only the caller reads. To decide, `at` and `to` are 0; a copy leads from the number `at` to the number `to`
---@answer stale [word, seq, number]: the copy does not follow from the number that this partition is at
+--  what only the caller reads. To decide, `to` is 0, and so is `at`
+--  unless nothing may have changed since that number; a copy leads from the number `at` to the number `to`
+--@answer stale [word, seq, number]: this partition is not at the number from which the copy follows, or since
+--  which nothing may have changed
 --@answer kit_in_itself [word, seq]
 --@answer kit_too_deep [word, seq]
 --@answer location_not_found [word, seq, which of the names, or 0 for what was to be deleted]
 --@answer pool_not_found [word, seq, the same]
 --@answer channel_not_found [word, seq, the same]
 --@answer item_not_found [word, seq, the same]
+--@answer key_not_found [word, seq, the same]
 --@answer location_in_use [word, seq]: positions exist there, or a pool names it
 --@answer pool_in_use [word, seq]: a channel names it
 --@answer channel_in_use [word, seq]: it has fences
@@ -35,7 +39,7 @@
 --@event setting class(B) number(I6) id(2 + n) settings
 
 local SETTINGS_AT = 6 -- of a class's hash among the keys
-local CLASS = { LOCATION = 1, POOL = 2, CHANNEL = 3, ITEM = 4 }
+local CLASS = { LOCATION = 1, POOL = 2, CHANNEL = 3, ITEM = 4, KEY = 5 }
 local NAMED_CLASS = { [2] = 1, [3] = 2, [4] = 4 } -- class -> of which class are the names in its settings
 local EVENT_ID_AT = 14 -- of a request: id and settings
 local MOST_LEVELS = 4 -- of components in kits
@@ -121,6 +125,8 @@ local function refuse_missing(class, which)
     return { 'pool_not_found', last_seq, which }
   elseif class == CLASS.CHANNEL then
     return { 'channel_not_found', last_seq, which }
+  elseif class == CLASS.KEY then
+    return { 'key_not_found', last_seq, which }
   end
   return { 'item_not_found', last_seq, which }
 end
@@ -143,7 +149,7 @@ local function check_use(keys, class, id, is_copy)
     return { 'location_in_use', last_seq }
   elseif class == CLASS.POOL and is_named then
     return { 'pool_in_use', last_seq }
-  elseif class == CLASS.CHANNEL and redis.call('HEXISTS', keys[11], id) == 1 then
+  elseif class == CLASS.CHANNEL and redis.call('HEXISTS', keys[12], id) == 1 then
     return { 'channel_in_use', last_seq }
   elseif class == CLASS.ITEM and (is_named or redis.call('HEXISTS', keys[3], id) == 1) then
     return { 'item_in_use', last_seq }
@@ -207,7 +213,7 @@ local function change_defaults(keys, class, id, settings)
   local field, packed = class .. '\n' .. id, pack_defaults(class, settings)
   local known = new_defaults[field]
   if known == nil then
-    known = redis.call('HGET', keys[12], field)
+    known = redis.call('HGET', keys[13], field)
   end
   if packed ~= known then
     new_defaults[field] = packed
@@ -220,8 +226,8 @@ end
 local function decide_setting(keys, request)
   local class, at, to, id, cursor = unpack_struct('<BI6I6Hc0', request)
   local settings, is_copy = string_sub(request, cursor), to > 0
-  if is_copy and at ~= number_now then
-    if number_now < to then
+  if (is_copy or at > 0) and at ~= number_now then
+    if not is_copy or number_now < to then
       return { 'stale', last_seq, number_now }
     end
     return { 'unchanged', last_seq, number_now }
@@ -247,7 +253,7 @@ end
 local function save_setting(keys, args)
   begin_batch(keys[1], nil, nil, keys[2])
   number_now = tonumber(redis.call('HGET', keys[1], 'settings') or 0)
-  saved, users_changed, changed_at, new_defaults, inheriting = { {}, {}, {}, {} }, {}, {}, {}, {}
+  saved, users_changed, changed_at, new_defaults, inheriting = { {}, {}, {}, {}, {} }, {}, {}, {}, {}
   local answer = begin_answer(#args)
   for i = 1, #args do
     answer[i + 3] = decide_setting(keys, args[i])
@@ -276,13 +282,13 @@ local function save_setting(keys, args)
   end
   for field, packed in pairs(new_defaults) do
     if packed then
-      redis.call('HSET', keys[12], field, packed)
+      redis.call('HSET', keys[13], field, packed)
     else
-      redis.call('HDEL', keys[12], field)
+      redis.call('HDEL', keys[13], field)
     end
   end
   for member, number in pairs(inheriting) do
-    redis.call('ZADD', keys[13], number, member)
+    redis.call('ZADD', keys[14], number, member)
   end
   for field, number in pairs(changed_at) do
     redis.call('ZADD', keys[6], number, field)

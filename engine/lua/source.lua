@@ -1,7 +1,7 @@
 -- Holds stock for new reservations whose places are decided here: by channel, pool and strategy.
 --@verb source
 --@flags
---@include builtins state clock card claims record batch terms steps lapse places replan sourcing
+--@include builtins state clock card claims record batch terms steps lapse places replan rooms floating sourcing
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
@@ -69,7 +69,7 @@ local function rebind(move, retention_ms)
       released = 0,
     }
   end
-  local request = { operation = NO_OPERATION, fingerprint = '', retention_ms = retention_ms }
+  local request = { operation = NO_OPERATION, fingerprint = NO_FINGERPRINT, retention_ms = retention_ms }
   REPLAN.apply(REPLAN.open(move.id, raw, lines), request)
 end
 
@@ -77,7 +77,7 @@ end
 -- the record.
 local function hold_chosen(state, id, retention_ms)
   local request, blocks, plan = state.request, {}, {}
-  SOURCING.undo_trial(request.trial, 0)
+  ROOMS.undo_trial(request.trial, 0)
   -- In the order in which they were tried, no place ever has more than it holds.
   for i = 1, #state.moves do
     rebind(state.moves[i], retention_ms)
@@ -111,7 +111,7 @@ local function decide_source(args, settings, request, rest, retention_ms, reques
   if prior and not is_abandoned(prior) then
     return replay_source(prior, args)
   end
-  local state = { settings = settings, request = request, floaters = {}, moves = {} }
+  local state = { settings = settings, request = request, floaters = {}, moves = {}, shifted = {} }
   local refusal = SOURCING.decide(state)
   if refusal and refusal[1] == 'insufficient_stock' and make_room(retention_ms, requests) then
     refusal = SOURCING.decide(state)
@@ -141,7 +141,7 @@ local function source(keys, args)
   end
   load_operations(ids)
   read_cards()
-  local settings = SOURCING.load_settings(keys[6], keys[7], keys[8])
+  local settings = ROOMS.load_settings(keys[6], keys[7], keys[8])
   for i = 2, #args do
     answer[i + 2] = decide_source(args[i], settings, asked[i], rests[i], tonumber(args[1]), #args)
   end

@@ -46,7 +46,7 @@ local function take_over(keys, args)
   if (head[2] or '') ~= RUN.dataset then
     error({ err = 'OTHERDATA this is not the data set that was opened: start again' })
   end
-  local raw, skew = read_clock(0), tonumber(head[3] or 0)
+  local raw, skew = read_clock(), tonumber(head[3] or 0)
   if head[1] ~= RUN.this then
     local known, about = 0, 0
     for i = 1, #args do
@@ -54,6 +54,7 @@ local function take_over(keys, args)
       known, about = math_max(known, seen), math_max(about, time)
     end
     epoch_now, skew = next_epoch(known, head[1]), fit_skew(raw, skew, about)
+    now_ms = raw - skew
     RUN.horizons[key_of.meta] = about > 0 and about or nil
   end
   local answer = begin_answer(#args)
@@ -64,7 +65,10 @@ local function take_over(keys, args)
   redis.call('HSET', key_of.meta, 'epoch', string_format('%d', epoch_now), 'run', RUN.this)
   if skew ~= tonumber(head[3] or 0) then
     redis.call('HSET', key_of.meta, 'skew', string_format('%d', skew))
-    RUN.times[key_of.meta] = raw - skew
+  end
+  if head[1] ~= RUN.this then
+    -- What this process remembers of the books is of the time when it had them before.
+    RUN.times[key_of.meta], RUN.slips[key_of.meta] = now_ms, nil
   end
   return answer
 end

@@ -37,7 +37,7 @@ from engine.events import (
     read_events,
 )
 from engine.facts import tell_happening
-from engine.ids import NO_OPERATION, OPERATION_ID_SIZE, basket_id, part_id, reservation_id
+from engine.ids import OPERATION_ID_SIZE, basket_id, is_remembered, part_id, reservation_id
 from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
 from engine.records import (
     FINGERPRINT,
@@ -329,7 +329,7 @@ class _Reading:
                 if item.id in wanted:
                     routes[item.id] = keys.route_of(item.sku)
             elif isinstance(item, Resolved | Replanned):
-                if item.operation != NO_OPERATION:
+                if is_remembered(item.operation):
                     routes[item.operation] = item.route
             elif isinstance(item, Carried):
                 routes[item.id] = item.route

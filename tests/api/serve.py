@@ -10,16 +10,26 @@ import sys
 
 import uvicorn
 
+from api.access import Access
 from api.app import create_app
+from api.http_worker import HEADERS
 from api.lifeline import bind_to_parent
+from api.limits import limits_of_environment
 from api.protocol import HotProtocol
 
 
 def main() -> None:
     bind_to_parent()
     protocol, worker = sys.argv[1:]
-    app = create_app(redis_url=os.environ["BINCARD_REDIS_URL"], durability="none", worker=int(worker))
-    app.most_connections = int(os.environ.get("BINCARD_TEST_CONNECTIONS", app.most_connections))
+    if "BINCARD_TEST_LEAK" in os.environ:
+        Access.check_location = lambda *_: None  # type: ignore[method-assign] - the fault that a test plants
+    app = create_app(
+        redis_url=os.environ["BINCARD_REDIS_URL"],
+        durability="none",
+        auth=os.environ.get("BINCARD_AUTH", "off"),
+        worker=int(worker),
+        limits=limits_of_environment(),
+    )
     config = uvicorn.Config(
         app,
         http=HotProtocol if protocol == "hot" else "httptools",
@@ -28,6 +38,8 @@ def main() -> None:
         lifespan="on",
         log_level="warning",
         access_log=False,
+        server_header=False,
+        headers=HEADERS,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=int(os.environ.get("BINCARD_TEST_KEEP_ALIVE", "5")),
     )

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 import starlette.requests
 
-from api.front import MAX_BODY_BYTES
 from api.hot import Hot, Request
+from api.limits import DEFAULT
 from api.routes.movements import Movements
 from tests.api.service import Service, expect_problem, fresh_key
 
@@ -541,7 +541,7 @@ def test_an_address_that_leads_nowhere(service: Service, path: str) -> None:
     ("method", "path"), [("POST", RESERVE), ("POST", BATCH), ("POST", MOVE), ("PUT", PLACE)]
 )
 def test_a_body_that_is_too_large(service: Service, method: str, path: str) -> None:
-    raw = b'{"x":"' + b"x" * MAX_BODY_BYTES + b'"}'
+    raw = b'{"x":"' + b"x" * DEFAULT.max_body_bytes + b'"}'
     answer = service.ask(method, path, raw, {"Idempotency-Key": fresh_key()})
     expect_problem(answer, 413, "payload_too_large", instance=path)
 
@@ -609,6 +609,7 @@ async def test_a_fault_in_a_movement_is_logged(caplog: pytest.LogCaptureFixture)
         return {"type": "http.request", "body": raw, "more_body": False}
 
     scope = {"type": "http", "method": "POST", "headers": [], "state": {"request": request}}
+    scope["app"] = SimpleNamespace(state=SimpleNamespace(limits=DEFAULT))
     answer = await Movements(cast("Any", _Broken())).record(starlette.requests.Request(scope, receive))
     assert (answer.status_code, b"internal_error" in answer.body) == (207, True)
     (record,) = caplog.records

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from api.admission import FIRST, operations_of
+from api.limits import Limits
 from engine.limits import CALL_TIMEOUT_SECONDS
 from engine.topology.embedded import EmbeddedServer
 from tests.api.service import Answer, Service, expect_problem, fresh_key, raw_request, read_answer, running
@@ -248,7 +249,7 @@ async def test_who_goes_away_while_waiting_asks_for_nothing(
 
 async def test_one_connection_too_many(server: EmbeddedServer) -> None:
     """It gets the same refusal, whatever it asks, and is closed; the others go on."""
-    limit = {"BINCARD_TEST_CONNECTIONS": "3"}
+    limit = Limits(max_connections=3).as_variables()
     with running("hot", server.url, variables=limit) as service:
         sku, _ = service.stocked()
         read = raw_request("GET", f"/v1/availability/{sku}")

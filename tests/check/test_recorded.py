@@ -388,7 +388,7 @@ async def test_a_broken_engine_is_found(
     day: who comes when is up to the machine.
     """
     found: set[str] = set()
-    for day in range(4):
+    for day in range(12):
         path, skus = tmp_path / f"day {day}.jsonl", [f"mug {day}", f"cup {day}"]
         inventory = await open_broken(server, path, file, right, wrong)
         await stock_up(inventory, skus, 30)

@@ -167,8 +167,7 @@ def test_a_stop_during_the_start(start: Start, tmp_path: Path) -> None:
 def test_one_line_for_each_refusal(start: Start) -> None:
     """What cannot be served is refused in words, before anything is started."""
     for arguments, words in (
-        (("--host", "0.0.0.0"), "--host 0.0.0.0: without API keys"),
-        (("--auth", "keys"), "this release has no API keys yet"),
+        (("--host", "0.0.0.0"), "--host 0.0.0.0: with --auth off"),
         (("--durability", "replicated"), "the embedded server has no replicas"),
         (("--redis-url", "http://h"), "http:// is no scheme of a server"),
         (("--redis-url", "redis://h", "--data-dir", "d"), "exclude each other"),

@@ -45,6 +45,7 @@ class Crowd:
         self.processes = processes
         self.seen = Counter[str]()
         self.oversold: list[str] = []
+        self.is_busy = asyncio.Event()
 
     async def call(self, number: int) -> None:
         """Holds baskets and takes a step on each; where its process is gone it goes on with another."""
@@ -62,6 +63,8 @@ class Crowd:
         held = await self.send(random, lambda by: by.reserve(key, wanted, ttl_seconds=ttl_seconds), process)
         if held is not None:
             self.seen[f"held over {len(skus)}"] += 1
+            if self.seen.total() > CALLERS * BASKETS // 3:
+                self.is_busy.set()
             await self.resolve(random, held, wanted[:1], process)
 
     async def resolve(self, random: Random, held: Reservation, some: list[Line], process: Inventory) -> None:
@@ -155,7 +158,7 @@ async def test_a_crowd(server: Server, control: Control, is_cut: bool) -> None:
         asyncio.create_task(crowd.sweep(Sweeper(leaving))),
     ]
     callers = [asyncio.create_task(crowd.call(number)) for number in range(CALLERS)]
-    await asyncio.sleep(0.15)
+    await crowd.is_busy.wait()
     assert not all(caller.done() for caller in callers)
     crowd.processes.remove(leaving)
     helpers.pop().cancel()

@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -19,7 +20,19 @@ from engine.sourcing_plan import Group, Rules, encode_request
 NOW = 1_700_000_000_000
 RETENTION_MS = 86_400_000
 CLOCK_KEY = "test:clock"
-CLOCK = f"local function read_clock()\n  return tonumber(redis.call('GET', '{CLOCK_KEY}'))\nend\n"
+CLOCK = f"""local function read_clock()
+  local _, _, time, seed = string_find(redis.call('GET', '{CLOCK_KEY}'), '(%d+) (%d+)')
+  if seed ~= RUN.seed then
+    RUN.seed, RUN.floating = seed, {{}}
+    for _, known in pairs(RUN.settings) do
+      known.refused = {{}}
+    end
+  end
+  return tonumber(time)
+end
+"""
+"""The tests' clock. Books that are written past the functions make void what these remember of others."""
+_seeds = count()
 NO_OPERATION = bytes(12)
 UNKNOWN = 65_535
 """What a caller says who knows no revision of a reservation."""
@@ -28,7 +41,7 @@ HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = r
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
 COUNT, OPENING = 21, 22
-LOCATION, POOL, CHANNEL, ITEM = range(1, 5)
+LOCATION, POOL, CHANNEL, ITEM, KEY = range(1, 6)
 """Classes of settings."""
 PENDING_MS = 10_000
 """How long the parts of a basket may be sought."""
@@ -46,9 +59,9 @@ _PAGES = 64
 _EFFECTS = ("meta", "ops", "due", "log", "stock")
 _LEAVING = (*_EFFECTS, "moves")
 _FACTS = (*_EFFECTS, "locations", "stocked", "moves", "counts")
-HISTORY_MS = 90 * 86_400_000
+HISTORY_MS = 30 * 86_400_000
 _TOLD = (RETENTION_MS,)
-_SETTINGS = ("locations", "pools", "channels", "items")
+_SETTINGS = ("locations", "pools", "channels", "items", "keys")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     # For each verb its keys and its fixed arguments.
     "reserve": (_EFFECTS, _TOLD),
@@ -530,6 +543,7 @@ class Settings(NamedTuple):
     pools: Mapping[str, bytes] = {}
     channels: Mapping[str, bytes] = {}
     items: Mapping[str, bytes] = {}
+    keys: Mapping[str, bytes] = {}
     named: Mapping[tuple[int, str], tuple[str, ...]] = {}
     changes: Mapping[tuple[int, str], int] = {}
     defaults: Mapping[tuple[int, str], bytes] = {}
@@ -537,7 +551,7 @@ class Settings(NamedTuple):
 
     @property
     def stored(self) -> tuple[Mapping[str, bytes], ...]:
-        return self.locations, self.pools, self.channels, self.items
+        return self.locations, self.pools, self.channels, self.items, self.keys
 
 
 class PolicySaved(NamedTuple):
@@ -691,6 +705,7 @@ class Books:
     """One partition on a real server: seed it, call a verb, compare all that is stored."""
 
     epoch = 1
+    seed_number = 0
 
     def __init__(self, connection: socket.socket, library: Library, partition: int = 0) -> None:
         self._connection = connection
@@ -726,7 +741,7 @@ class Books:
 
     def turn_clock(self, now_ms: int) -> None:
         """Sets the moment at which every following script runs."""
-        self.raw("SET", CLOCK_KEY, now_ms)
+        self.raw("SET", CLOCK_KEY, f"{now_ms} {self.seed_number}")
 
     # ---------------------------------------------------------------- calls
 
@@ -740,7 +755,8 @@ class Books:
         )
         assert len(answers) == len(requests), "one answer for each request"
         assert epoch == self.epoch
-        assert now_ms == int(self.raw("GET", CLOCK_KEY))
+        # Who sets the clock right tells what the time is from then on.
+        assert verb == "pace" or now_ms == int(self.raw("GET", CLOCK_KEY).split()[0])
         assert seq == int(self.raw("HGET", self.key("meta"), "seq"))
         return answers
 
@@ -772,7 +788,7 @@ class Books:
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
-        self.epoch = epoch
+        self.epoch, self.seed_number = epoch, next(_seeds)
         state = self._state(
             seq=seq,
             epoch=epoch,
@@ -785,7 +801,10 @@ class Books:
             inbound=inbound,
             documents=documents,
         )
-        commands: list[list[str | bytes | int]] = [["FLUSHALL", "SYNC"], ["SET", CLOCK_KEY, now_ms]]
+        commands: list[list[str | bytes | int]] = [
+            ["FLUSHALL", "SYNC"],
+            ["SET", CLOCK_KEY, f"{now_ms} {self.seed_number}"],
+        ]
         for key, fields in state.items():
             flat = [word for field in fields.items() for word in field]
             commands += [["HSET", key, *flat[at : at + 512]] for at in range(0, len(flat), 512)]
@@ -865,7 +884,7 @@ class Books:
                 (kind.encode() + b"".join(names), when + BEHIND[kind]) for when, kind, names in due
             )
         if log:
-            now = int(self.raw("GET", CLOCK_KEY))
+            now = int(self.raw("GET", CLOCK_KEY).split()[0])
             wanted[self.key("log")] = [
                 (f"{epoch}-{last}", now, [pack_event(event, now) for event in events]) for last, events in log
             ]
@@ -1012,10 +1031,12 @@ def resolve(
     own: bytes = b"\0",
     *,
     operation: bytes = NO_OPERATION,
-    fingerprint: bytes = bytes(8),
+    fingerprint: bytes | None = None,
     known: int = 0,
 ) -> Request:
     """A step of a reservation; `known` is the revision that the caller has seen."""
+    if fingerprint is None:
+        fingerprint = bytes(8) if operation == NO_OPERATION else b"content1"
     return Request(verb, name + operation + fingerprint + _int(known, 2) + own)
 
 
@@ -1179,7 +1200,7 @@ def source(
     name: bytes, groups: Sequence[Group], rules: Rules = _NO_RULES, *, ttl_ms: int = 900_000
 ) -> Request:  # fmt: skip
     """A reserve whose places the script chooses."""
-    start = name + b"content1" + _int(ttl_ms, 4) + bytes(2)
+    start = name + b"content1" + _int(ttl_ms, 4) + route_of(groups[0].members[0][0])
     return Request("source", start + encode_request(groups, rules) + b"detail")
 
 
@@ -1213,9 +1234,11 @@ def save_document(
     *,
     is_pending: bool = False,
     operation: bytes = NO_OPERATION,
-    fingerprint: bytes = b"content1",
+    fingerprint: bytes | None = None,
 ) -> Request:
     """Stores a document in the place of a version."""
+    if fingerprint is None:
+        fingerprint = bytes(8) if operation == NO_OPERATION else b"content1"
     head = name + operation + fingerprint + _int(version, 4) + bytes((is_pending,))
     return Request("save_document", head + content)
 
@@ -1342,6 +1365,15 @@ def page_of(location: str) -> int:
     for byte in location.encode():
         number = (number * 31 + byte) % 65_536
     return number % _PAGES
+
+
+def places_of_pages() -> dict[int, str]:
+    """For each page of a divided SKU a location that lies on it."""
+    found: dict[int, str] = {}
+    for number in range(10_000):
+        found.setdefault(page_of(f"L{number}"), f"L{number}")
+    assert len(found) == _PAGES
+    return found
 
 
 def fields_of(sku: str, item: Card | Divided | Fences) -> dict[bytes, bytes]:

@@ -167,7 +167,7 @@ def test_a_step(
     if (LATER, "p", (OPERATION,)) in due and OBLIVION in due:
         due = due - {OBLIVION, (LATER, "p", (OPERATION,))} | {(LATER, "p", (A, OPERATION))}
     operations[A] = after
-    asked = resolve(verb, A, own, operation=operation, fingerprint=b"content1")
+    asked = resolve(verb, A, own, operation=operation)
     assert books.one(asked) == after.tail
     log = [(7, [Resolved(number, A, after, deltas, operation=operation)])]
     books.expect(seq=7, epoch=3, stock=STOCK, operations=operations, due=due, log=log)

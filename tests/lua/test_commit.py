@@ -242,6 +242,32 @@ def test_a_retake_of_what_is_gone(books: Books, due: set[tuple[int, str, tuple[b
     books.expect(stock=stock, operations={A: LAPSED}, due=due)
 
 
+def test_a_retake_of_a_line_beside_one_that_is_short(books: Books) -> None:
+    """Only what is chosen must be there; a single unit, too."""
+    stock = {"shoe": Card({"W": Position(10, 10)}), "hat": Card({"S": Position(1, 2)})}
+    books.seed(stock=stock, operations={A: LAPSED})
+    answers = [books.one(resolve("commit", A, committing((0, count), retake=1))) for count in (1, 2)]
+    assert answers == [[b"insufficient_stock", 1, 0, 0, count] for count in (1, 2)]
+    books.expect(stock=stock, operations={A: LAPSED})
+    books.seed(stock=stock | {"shoe": Card({"W": Position(10, 9)})}, operations={A: LAPSED})
+    assert isinstance(books.one(resolve("commit", A, committing((0, 1), retake=1))), bytes)
+
+
+def test_a_retake_while_very_much_has_lapsed(books: Books) -> None:
+    """More than one call gives back: it is to be tried again."""
+    names = tuple(name(1000 + number) for number in range(514))
+    one = Hold((("shoe", "W", 1),), deadline_ms=NOW - 1)
+    holds = {each: one._replace(blocks=(at // 16,)) for at, each in enumerate(names)}
+    blocks = {at: names[at * 16 : at * 16 + 16] for at in range(32)}
+    shoe = Card({"W": Position(514, 514)}, names[512:], block=32, blocks=blocks)
+    books.seed(
+        stock={"shoe": shoe, "hat": Card({"S": Position(0)})},
+        operations={A: LAPSED, **holds},
+        due={(NOW - 2, "h", names[:500]), (NOW - 1, "h", names[500:512]), (NOW, "h", names[512:])},
+    )
+    assert books.one(resolve("commit", A, committing(retake=1))) == [b"overdue"]
+
+
 def test_a_retake_of_what_others_let_lapse(books: Books) -> None:
     """What has lapsed is given back before a retake is refused, and then it may have enough; a hold that
     an earlier request of the call committed has not lapsed.

@@ -268,3 +268,19 @@ def test_more_cards_than_one_command_takes(books: Books) -> None:
         due={(LATER, "p", tuple(names))},
         log=[(7, [Resolved(EXPIRE, each, hold) for each, hold in done.items()])],
     )
+
+
+def test_no_more_than_so_many_lines_at_once(books: Books) -> None:
+    """As many as there are in 2048 lines, and the one that crosses them; then it says that there are more."""
+    sizes = [255] * 8 + [7, 1, 1]
+    holds = {
+        name(100 + at): DUE._replace(lines=tuple((f"s{sku}", "W", 1) for sku in range(size)))
+        for at, size in enumerate(sizes)
+    }
+    claims = [tuple(each for each, hold in holds.items() if len(hold.lines) > sku) for sku in range(255)]
+    books.seed(
+        stock={f"s{sku}": Card({"W": Position(20, len(ids))}, ids) for sku, ids in enumerate(claims)},
+        operations=holds,
+        due={(NOW - 50 + at, "h", (each,)) for at, each in enumerate(holds)},
+    )
+    assert [books.one(expire(100)) for _ in range(2)] == [[10, 1, 0], [1, 0, 0]]

@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from engine import Item, Location
+from engine import Component, Item, Location
 from engine.cards import UNLIMITED
 from engine.setting_forms import Setting, encode_setting
 from engine.types import LocationKind, PolicyDefaults
@@ -16,6 +16,7 @@ from tests.lua.books import (
     Position,
     Saved,
     Settings,
+    count,
     end_inheriting,
     fields_of,
     inherit,
@@ -71,6 +72,15 @@ def test_defaults_are_read_of_settings(books: Books, setting: Setting, packed: b
     )
 
 
+def test_the_defaults_of_a_kit(books: Books) -> None:
+    """Behind its components."""
+    books.seed()
+    parts = (Component("hat", 1), Component("a long name", 2))
+    kit = Item("shoe", components=parts, policy=PolicyDefaults(backorder_limit=7))
+    assert books.one(save_setting("shoe", encode_setting(kit), kind=ITEM)) == [2, 1]
+    assert books.read()[books.key("defaults")] == {b"%d\nshoe" % ITEM: OF_ITEM}
+
+
 def test_only_other_defaults_are_news(books: Books) -> None:
     """A setting that says the same of positions leaves them alone; one that says nothing does not."""
     books.seed()
@@ -82,11 +92,14 @@ def test_only_other_defaults_are_news(books: Books) -> None:
     assert books.key("defaults") not in books.read()
 
 
-def test_a_position_begins_with_its_defaults(books: Books) -> None:
+@pytest.mark.parametrize("verb", ["movement", "count"])
+def test_a_position_begins_with_its_defaults(books: Books, verb: str) -> None:
     """The first fact tells both; the item speaks before the location; elsewhere there are none."""
     books.seed(settings=DEFAULTS)
-    moves = [move(name(1), 5), move(name(2), 5, "S"), move(name(3), 5, "S", "hat")]
-    answers = books.batch(*moves)
+    places = [("W", "shoe"), ("S", "shoe"), ("S", "hat")]
+    moves = [move(name(number), 5, *place) for number, place in enumerate(places, 1)]
+    counts = [count(name(number), 5, 0, *place) for number, place in enumerate(places, 1)]
+    answers = books.batch(*(moves if verb == "movement" else counts))
     assert all(isinstance(answer, bytes) for answer in answers)
     wanted = {
         "W": Position(5, safety_stock=3, backorder_limit=7, low_stock=2),

@@ -19,6 +19,8 @@ from tests.lua.books import (
     move,
     name,
     page_of,
+    part,
+    part_name,
     read_card,
     resolve,
 )
@@ -255,10 +257,13 @@ def test_the_promises_that_a_fact_breaks(
         (Position(10, 4, safety_stock=5, fenced=5), -6, 0),
         (Position(1, 4), 1, 0),
         (Position(2, 0, 4), -1, 3),
+        (Position(2, 4, inbound=9, preordered=2), -1, 1),
     ],
 )
 def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity: int, short: int) -> None:
-    """Only units that are promised and not there: what is withheld from sale covers promises as well."""
+    """Only units that are promised and not there: what is withheld from sale covers promises as well, and
+    what is promised of inbound goods is not missing.
+    """
     hold, other = Hold((("shoe", "W", 4),)), Hold((("shoe", "Wide", 4),))
     wide = Position(4, 4)
     books.seed(
@@ -266,7 +271,8 @@ def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity
         stock={"shoe": Card({"Wide": wide, "W": position}, (A, B))},
         operations={A: hold, B: other},
     )
-    free = position.on_hand + quantity - position.held - position.allocated - position.unsellable
+    promised = position.held + position.allocated - position.preordered
+    free = position.on_hand + quantity - promised - position.unsellable
     available = max(free - position.safety_stock - position.fenced, -position.backorder_limit)
     fact = Fact(
         MARK, 2, position.on_hand + quantity, available, ((A, short),) if short else (), effect=quantity
@@ -281,6 +287,41 @@ def test_when_a_fact_breaks_a_promise(books: Books, position: Position, quantity
         due={(LATER, "p", (M,))},
         log=[(2, [Moved(M, fact, quantity, "W", "shoe")])],
     )
+
+
+def test_a_part_of_a_basket_with_a_high_id(books: Books) -> None:
+    """Its basket is named, also where the part's id begins anew behind the highest."""
+    home = b"basket123\xff\xff\xff"
+    own = part_name(home)
+    assert own < home
+    books.seed(
+        locations=PLACES,
+        stock={"shoe": Card({"W": Position(2, 2)}, (own,))},
+        operations={own: part((("shoe", "W", 2),))},
+    )
+    assert books.one(move(M, -1)) == Fact(MARK, 2, 1, 0, ((home, 1),), effect=-1).result
+
+
+def test_claims_in_very_many_blocks(books: Books) -> None:
+    """More than one command reads: none is missed."""
+    names = tuple(name(100 + number) for number in range(1003))
+    holds = {each: Hold((("shoe", "W", 1),), blocks=(at,)) for at, each in enumerate(names)}
+    blocks = {at: (each,) for at, each in enumerate(names)}
+    books.seed(
+        locations=PLACES,
+        stock={"shoe": Card({"W": Position(1003, 1003)}, (), block=1003, blocks=blocks)},
+        operations=holds,
+    )
+    uncovered = tuple((each, 1) for each in reversed(names[-100:]))
+    assert books.one(move(M, -1003)) == Fact(MARK, 2, 0, 0, uncovered, effect=-1003).result
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(10**15, 10**9), (10**15 - 1, 2)])
+def test_what_is_shown_of_what_never_runs_out(books: Books, limit: int, shown: int) -> None:
+    """As many as fit in one line, whatever is there; a limit that is only high is one."""
+    position = Position(5, 4, backorder_limit=limit)
+    books.seed(locations=PLACES, stock={"shoe": Card({"W": position}, (D,))})
+    assert books.one(move(M, 1)) == Fact(MARK, 2, 6, shown, effect=1).result
 
 
 def test_claims_that_lead_nowhere(books: Books) -> None:

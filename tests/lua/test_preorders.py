@@ -89,6 +89,7 @@ def test_real_units_before_those_that_come(books: Books) -> None:
 @pytest.mark.parametrize(
     ("position", "most"),
     [
+        (Position(2), 2),
         (Position(2, inbound=9), 11),
         (Position(2, 6, inbound=9, preordered=4), 5),
         (Position(2, 6, inbound=4, preordered=4), 0),
@@ -210,6 +211,27 @@ def test_a_cancelled_promise_and_one_that_is_fulfilled(books: Books) -> None:
     assert stored(books) == Position(-3, inbound=9, preordered=3)
     books.one(move(M, 3))
     assert stored(books) == Position(inbound=9)
+
+
+def test_the_last_one_who_waits(books: Books) -> None:
+    """One unit comes, and nobody waits any more."""
+    books.seed(stock={"shoe": Card({"W": Position(2, 3, inbound=9, preordered=1)})}, settings=SETTINGS)
+    books.one(move(M, 1))
+    assert stored(books) == Position(3, 3, inbound=9)
+
+
+def test_units_that_are_there(books: Books) -> None:
+    """Who may wait and need not does not."""
+    books.seed(stock={"shoe": Card({"W": Position(5, inbound=3)})}, settings=SETTINGS)
+    books.one(source(A, order(2), WAITS))
+    assert stored(books) == Position(5, 2, inbound=3)
+
+
+def test_an_undivided_line(books: Books) -> None:
+    """It may wait like any other."""
+    books.seed(stock={"shoe": Card({"W": Position(2, inbound=9)})}, settings=SETTINGS)
+    books.one(source(A, order(5), Rules(from_inbound=True, allow_split=False)))
+    assert stored(books) == Position(2, 5, inbound=9, preordered=3)
 
 
 def test_fences(books: Books) -> None:

@@ -232,6 +232,17 @@ def test_counts_of_one_call_see_each_other(books: Books) -> None:
     )
 
 
+def test_very_many_counts_of_one_call(books: Books) -> None:
+    """More positions than one command reads: none is missed."""
+    skus = [f"s{number}" for number in range(1003)]
+    kept = {(sku, "W"): CountKept(EARLIER, B, 1).packed for sku in skus}
+    books.seed(locations=PLACES, counts=kept)
+    answers = books.batch(
+        *(count(name(number), 5, EARLIER - 1, sku=sku) for number, sku in enumerate(skus, 100))
+    )
+    assert answers == [Fact(MARK, at, 0, 0, ignored=1).result for at in range(2, 1005)]
+
+
 def test_many_counts_of_one_call_on_one_position(books: Books) -> None:
     """Each sees what came after it, in moments of their own and in shared ones; sets, too."""
     seed(books)

@@ -10,6 +10,7 @@ from tests.lua.books import (
     COMMITTED,
     EXPIRE,
     EXPIRED,
+    FENCED_HERE,
     HELD,
     NOW,
     RELEASE,
@@ -19,13 +20,19 @@ from tests.lua.books import (
     RETENTION_MS,
     Books,
     Card,
+    Fence,
+    Fences,
     Hold,
     Memory,
     Position,
     Replanned,
     Resolved,
+    basket,
     choose,
+    fence_field,
     name,
+    pack_terms,
+    place_of,
     replan,
     resolve,
 )
@@ -139,6 +146,59 @@ def test_what_was_not_found(books: Books) -> None:
     )
 
 
+def test_what_was_not_found_of_the_first_line(books: Books) -> None:
+    """Each line is looked at."""
+    before = BEFORE._replace(state=COMMITTED, held_end=COMMIT)
+    stock = {"shoe": Card({"W": Position(9, 0, 5)}, (A,)), "hat": Card({"S": Position(2, 0, 2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = AFTER._replace(state=COMMITTED, held_end=COMMIT, progress=((0, 4, 0, 1), (0, 1, 0, 1)))
+    assert books.one(replan(A, after, is_short=True)) == after.tail
+    assert books.read()[books.key("wanted")] == {
+        place_of(place) + sku: NOW.to_bytes(6, "little") for sku, place in ((b"shoe", "W"), (b"hat", "S"))
+    }
+
+
+def test_units_come_back_to_a_card_that_they_left(books: Books) -> None:
+    """All that was there is fulfilled: the claim went with it, and comes anew."""
+    before = BEFORE._replace(state=COMMITTED, held_end=COMMIT, progress=((0, 0, 5, 0), (0, 2, 0, 0)))
+    stock = {"shoe": shoe(Position(9), Position(2), X), "hat": Card({"S": Position(2, 0, 2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = AFTER._replace(
+        lines=(("shoe", "W", 5), ("hat", "S", 1), ("shoe", "S", 1)),
+        state=COMMITTED,
+        held_end=COMMIT,
+        progress=((0, 0, 5, 0), (0, 1, 0, 0), (0, 1, 0, 0)),
+        blocks=(0, 0, 0),
+    )
+    assert books.one(replan(A, after)) == after.tail
+    books.expect(
+        seq=2,
+        stock={
+            "shoe": shoe(Position(9), Position(2, 0, 1), X, A),
+            "hat": Card({"S": Position(2, 0, 1)}, (A,)),
+        },
+        operations={A: after},
+        log=[(2, [Replanned(A, after)])],
+    )
+
+
+def test_very_much_has_lapsed(books: Books) -> None:
+    """More than one call gives back: who is short is told to repeat, who names what is not there is not."""
+    names = tuple(name(1000 + number) for number in range(514))
+    one = Hold((("coat", "W", 1),), deadline_ms=NOW - 1)
+    holds = {each: one._replace(blocks=(at // 16,)) for at, each in enumerate(names)}
+    blocks = {at: names[at * 16 : at * 16 + 16] for at in range(32)}
+    coat = Card({"W": Position(514, 514)}, names[512:], block=32, blocks=blocks)
+    books.seed(
+        stock={"shoe": Card({"W": Position(5, 5)}, (A,)), "hat": HAT, "coat": coat},
+        operations={A: BEFORE, **holds},
+        due={(NOW - 2, "h", names[:500]), (NOW - 1, "h", names[500:512]), (NOW, "h", names[512:])},
+    )
+    gone = AFTER._replace(lines=(("shoe", "N", 1), ("hat", "S", 2)))
+    more = AFTER._replace(lines=(("shoe", "W", 6), ("hat", "S", 2)))
+    assert books.batch(replan(A, more), replan(A, gone)) == [[b"overdue"], [b"not_stocked", 513, 0]]
+
+
 def test_only_the_part_of_the_caller(books: Books) -> None:
     """The same lines with another detail: nothing is counted, the revision tells of it."""
     stock = {"shoe": Card({"W": Position(9, 5)}, (A,)), "hat": HAT}
@@ -154,6 +214,88 @@ def test_what_does_not_fit(books: Books) -> None:
     after = AFTER._replace(lines=(("hat", "S", 4), ("shoe", "S", 1), ("shoe", "W", 6)))
     assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 0, 3, 4, 1, 0, 1]
     books.expect(stock=stock, operations={A: BEFORE})
+
+
+@pytest.mark.parametrize(
+    ("position", "asked", "available"),
+    [
+        (Position(9, 8, backorder_limit=2), 9, 6),
+        (Position(0, 8, backorder_limit=2), 6, 3),
+        (Position(9, 8), 7, 6),
+    ],
+)
+def test_what_does_not_fit_on_back_order(
+    books: Books, position: Position, asked: int, available: int
+) -> None:
+    """What is told leaves out units that may be ordered back, as everywhere, and never is less than that."""
+    stock = {"shoe": Card({"W": position}, (A,)), "hat": HAT}
+    books.seed(stock=stock, operations={A: BEFORE})
+    after = AFTER._replace(lines=(("shoe", "W", asked), ("hat", "S", 2)))
+    assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 0, available, asked]
+    books.expect(stock=stock, operations={A: BEFORE})
+
+
+def test_a_line_that_is_missing_already(books: Books) -> None:
+    """It may stay as it is while another one changes."""
+    stock = {"shoe": shoe(Position(0, 5), Position(2), A), "hat": HAT}
+    books.seed(stock=stock, operations={A: BEFORE})
+    after = AFTER._replace(lines=(("shoe", "W", 5), ("hat", "S", 1)))
+    assert books.one(replan(A, after)) == after.tail
+
+
+def test_committed_units_need_room_as_well(books: Books) -> None:
+    """In the place to which they go."""
+    before = BEFORE._replace(state=COMMITTED, held_end=COMMIT)
+    stock = {"shoe": shoe(Position(9, 0, 5), Position(2), A), "hat": Card({"S": Position(2, 0, 2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = AFTER._replace(
+        lines=(("shoe", "W", 2), ("shoe", "S", 3), ("hat", "S", 2)), state=COMMITTED, held_end=COMMIT
+    )
+    assert books.one(replan(A, after)) == [b"insufficient_stock", 1, 1, 2, 3]
+    books.expect(stock=stock, operations={A: before})
+
+
+def test_units_of_a_fence(books: Books) -> None:
+    """What its channel may take a reservation may move to; a plain one may not."""
+    fence = Fence("web", 3)
+    for terms, word in ((pack_terms("web"), bytes), (pack_terms("app"), list), (b"", list)):
+        before = Hold((("shoe", "W", 5),), detail=terms + b"detail")
+        south = Position(3, fenced=3, flags=FENCED_HERE)
+        books.seed(
+            stock={
+                "shoe": shoe(Position(9, 5), south, A),
+                fence_field("shoe", "S"): Fences((fence,)),
+            },
+            operations={A: before},
+        )
+        after = before._replace(lines=(("shoe", "W", 2), ("shoe", "S", 3)), revision=1, changed=2)
+        assert isinstance(books.one(replan(A, after)), word)
+        left = Fence("web", 0, 3) if word is bytes else fence
+        assert books.read()[books.key("stock")][fence_field("shoe", "S").encode()] == left.packed
+
+
+def test_lines_that_float_from_now_on(books: Books) -> None:
+    """And one that no longer does; a plain card gets room for what floats."""
+    before = BEFORE._replace(detail=pack_terms("", ("p",), (0,)) + b"detail")
+    stock = {"shoe": Card({"W": Position(9, 5)}, (A,)), "hat": Card({"S": Position(2, 2, floating=2)}, (A,))}
+    books.seed(stock=stock, operations={A: before})
+    after = before._replace(
+        revision=1,
+        changed=2,
+        detail=pack_terms("", ("p",), (1,)) + b"detail",
+        first_lines=before.lines,
+        first_detail=before.detail,
+    )
+    assert books.one(replan(A, after)) == after.tail
+    books.expect(
+        seq=2,
+        stock={
+            "shoe": Card({"W": Position(9, 5, floating=5)}, (A,)),
+            "hat": Card({"S": Position(2, 2)}, (A,), form=2),
+        },
+        operations={A: after},
+        log=[(2, [Replanned(A, after)])],
+    )
 
 
 def test_what_nobody_stocks(books: Books) -> None:
@@ -214,8 +356,11 @@ def test_what_is_over(books: Books, state: int, ends: tuple[int, int], word: byt
     before = BEFORE._replace(state=state, held_end=ends[0], closed_by=ends[1])
     books.seed(operations={A: before})
     assert books.one(replan(A, AFTER)) == [word, 1]
+    sought = basket((("shoe", "W", 1),))
     assert books.one(replan(B, AFTER)) == [b"reservation_not_found", 1]
     books.expect(operations={A: before})
+    books.seed(operations={A: sought})
+    assert books.one(replan(A, AFTER)) == [b"reservation_not_found", 1]
 
 
 def test_a_repeat(books: Books) -> None:
@@ -263,9 +408,9 @@ def test_a_later_step(books: Books) -> None:
     after = AFTER._replace(lines=(("hat", "S", 2),))
     books.seed(stock={"hat": HAT}, operations={A: after}, seq=2)
     done = after._replace(changed=3, progress=((1, 0, 0, 1),))
-    part = resolve("release", A, choose((0, 1)), known=1, operation=OPERATION)
+    part = resolve("release", A, choose((0, 1)), known=1, operation=OPERATION, fingerprint=b"content1")
     assert books.one(part) == done.tail
-    answer = Memory(RELEASE, bytes(8), A, done.plan + done.detail + done.tail)
+    answer = Memory(RELEASE, b"content1", A, done.plan + done.detail + done.tail)
     books.expect(
         seq=3,
         stock={"hat": Card({"S": Position(2, 1)}, (A,))},

@@ -6,6 +6,7 @@ from tests.lua.books import (
     EXPIRED,
     HELD,
     NOW,
+    PENDING,
     RELEASED,
     RETENTION_MS,
     Books,
@@ -17,6 +18,7 @@ from tests.lua.books import (
     Reserved,
     Resolved,
     ScriptError,
+    basket,
     name,
     reserve,
 )
@@ -589,3 +591,85 @@ def test_a_server_without_a_data_set(books: Books) -> None:
     with pytest.raises(ScriptError, match=r"^NODATASET "):
         books.one(reserve(A, Hold((("shoe", "W", 1),))))
     assert books.read() == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_same"), [(HELD, True), (COMMITTED, True), (RELEASED, True), (PENDING, False)]
+)
+def test_a_basket_that_lies_apart(books: Books, state: int, is_same: bool) -> None:
+    """One whose lines lie in this partition by now is repeated here; one whose parts are sought is not."""
+    hold = Hold((("shoe", "W", 1),))
+    home = basket(hold.lines, state)
+    books.seed(operations={A: home})
+    answer = books.one(reserve(A, hold))
+    assert answer == ([b"replayed", home.packed(A)] if is_same else [b"idempotency_mismatch"])
+
+
+def test_units_that_could_make_way(books: Books) -> None:
+    """Where a position is short and some of its units float, the caller is told to have places chosen."""
+    stock = {
+        "shoe": Card({"W": Position(2, 1, floating=1), "S": Position(2, 2)}, (B,)),
+        "hat": Card({"W": Position(1, 1, floating=1)}, (C,)),
+    }
+    books.seed(stock=stock)
+    asked = [
+        (("shoe", "W", 2),),
+        (("hat", "W", 1),),
+        (("shoe", "W", 1), ("shoe", "S", 1)),
+        (("shoe", "W", 2), ("shoe", "S", 1)),
+        (("shoe", "W", 2), ("coat", "W", 1)),
+    ]
+    floating = [b"floating"]
+    assert books.batch(*(reserve(A, Hold(lines)) for lines in asked)) == [
+        floating,
+        floating,
+        [b"insufficient_stock", 1, 1, 0, 1],
+        floating,
+        [b"sku_not_found", 1, 1],
+    ]
+    books.expect(stock=stock)
+
+
+def test_the_last_units_of_a_full_card(books: Books) -> None:
+    """Also where somebody before was short: the claim goes to the next block."""
+    names = tuple(name(100 + number) for number in range(40))
+    holds = {each: Hold((("shoe", "W", 1),)) for each in names}
+    for count in range(1, 40):
+        books.seed(
+            stock={
+                "shoe": Card({"W": Position(count + 1, count)}, names[:count]),
+                "hat": Card({"W": Position(1)}),
+            },
+            operations={each: holds[each] for each in names[:count]},
+        )
+        asked = reserve(A, Hold((("hat", "W", 2),))), reserve(B, Hold((("shoe", "W", 1),)))
+        assert books.batch(*asked) == [[b"insufficient_stock", 1, 0, 1, 2], 2]
+
+
+@pytest.mark.parametrize("low_stock", [0, 1])
+def test_a_card_of_very_many_places(books: Books, low_stock: int) -> None:
+    """Behind the first 256 as well, for the first line of a SKU and for others."""
+    positions = {f"L{number}": Position(number + 1, low_stock=low_stock) for number in range(600)}
+    books.seed(stock={"shoe": Card(positions)})
+    lines = (("shoe", "L599", 600), ("shoe", "L299", 300), ("shoe", "L9", 10))
+    hold = Hold(lines, **FRESH)
+    more = Hold((("shoe", "L599", 1),))
+    assert books.batch(reserve(A, hold), reserve(B, more)) == [2, [b"insufficient_stock", 2, 0, 0, 1]]
+    held = {f"L{number}": positions[f"L{number}"]._replace(held=number + 1) for number in (599, 299, 9)}
+    books.expect(
+        seq=2,
+        stock={"shoe": Card({**positions, **held}, (A,))},
+        operations={A: hold},
+        due={(NOW + 60_000, "h", (A,))},
+        log=[(2, [Reserved(A, hold)])],
+    )
+
+
+def test_a_plain_reserve_beside_those_who_wait(books: Books) -> None:
+    """Units that are promised of inbound goods take nothing of what is there."""
+    position = Position(9, 7, inbound=9, preordered=2)
+    books.seed(stock={"shoe": Card({"W": position, "S": position})})
+    lines = (("shoe", "W", 4), ("shoe", "S", 4))
+    assert books.one(reserve(A, Hold((("shoe", "W", 5),)))) == [b"insufficient_stock", 1, 0, 4, 5]
+    assert books.one(reserve(A, Hold(lines))) == 2
+    assert books.one(reserve(B, Hold((("shoe", "S", 1),)))) == [b"insufficient_stock", 2, 0, 0, 1]

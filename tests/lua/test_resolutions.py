@@ -168,10 +168,27 @@ def test_who_does_not_know_the_record_is_told(books: Books, verb: Verb, revision
     books.expect(
         seq=2,
         stock=stock_of(after),
-        operations={A: after, OP: Memory(verb.number, bytes(8), A, answer)},
+        operations={A: after, OP: Memory(verb.number, b"content1", A, answer)},
         due={(kept, "p", (A, OP) if after.state > COMMITTED else (OP,))}
         | ({(after.deadline_ms, "h", (A,))} if after.state == HELD else set()),
         log=[(2, [Resolved(verb.number, A, after, operation=OP)])],
+    )
+
+
+@every_verb
+def test_who_chose_no_id_is_named_alone(books: Books, verb: Verb) -> None:
+    """An operation without a fingerprint stands in the ledger, and nothing is remembered of it."""
+    books.seed(stock=stock_of(verb.before), operations={A: verb.before})
+    named = b"\0\0who" + bytes(7)
+    step = resolve(verb.word, A, verb.own, operation=named, fingerprint=bytes(8))
+    assert books.one(step) == verb.after.tail
+    deadline = (verb.after.deadline_ms, "h", (A,)) if verb.after.state == HELD else (LATER, "p", (A,))
+    books.expect(
+        seq=2,
+        stock=stock_of(verb.after),
+        operations={A: verb.after},
+        due=set() if verb.after.state == COMMITTED else {deadline},
+        log=[(2, [Resolved(verb.number, A, verb.after, (), named)])],
     )
 
 
@@ -439,8 +456,8 @@ def test_two_in_one_call(books: Books, verb: Verb) -> None:
             stock=stock_of(third),
             operations={
                 A: third,
-                OP: Memory(EXTEND, bytes(8), A, first),
-                OP2: Memory(EXTEND, bytes(8), A, second),
+                OP: Memory(EXTEND, b"content1", A, first),
+                OP2: Memory(EXTEND, b"content1", A, second),
             },
             due={
                 (third.deadline_ms, "h", (A, A)),
@@ -454,7 +471,7 @@ def test_two_in_one_call(books: Books, verb: Verb) -> None:
     books.expect(
         seq=2,
         stock=stock_of(verb.after),
-        operations={A: verb.after, OP: Memory(verb.number, bytes(8), A, first)},
+        operations={A: verb.after, OP: Memory(verb.number, b"content1", A, first)},
         due=due,
         log=[(2, [Resolved(verb.number, A, verb.after, (), OP)])],
     )

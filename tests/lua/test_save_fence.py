@@ -151,6 +151,12 @@ def test_units_in_use_stay_in_use(books: Books, quantity: int, remaining: int) -
     assert books.one(save_fence("web", "shoe", "W")) == [b"fence_in_use", 2]
 
 
+def test_a_single_unit_in_use(books: Books) -> None:
+    """Keeps its fence as well."""
+    seed(books, Position(20, 1), Fence("web", 1, 1))
+    assert books.one(save_fence("web", "shoe", "W")) == [b"fence_in_use", 1]
+
+
 def test_spill_is_a_change(books: Books) -> None:
     """The same quantity with another rule is one."""
     seed(books, Position(20, 5), Fence("web", 1, 5))

@@ -7,6 +7,7 @@ import pytest
 from tests.lua.books import (
     CHANNEL,
     ITEM,
+    KEY,
     LOCATION,
     POOL,
     Books,
@@ -51,6 +52,36 @@ def test_made_changed_and_deleted(books: Books) -> None:
         seq=5,
         log=[(4, told), (5, [Saved("W", b"", 4)])],
         settings=Settings(4, locations={"S": PLAIN}, changes={(LOCATION, "W"): 4, (LOCATION, "S"): 3}),
+    )
+
+
+def test_a_key(books: Books) -> None:
+    """A class like the others, which names nothing."""
+    books.seed()
+    asked = [save_setting("k", one, KEY) for one in (PLAIN, b"", b"")]
+    assert books.batch(*asked) == [[2, 1], [3, 2], [b"key_not_found", 3, 0]]
+    assert books.one(save_setting("k", PLAIN, KEY)) == [4, 3]
+    told = [Saved("k", PLAIN, 1, KEY), Saved("k", b"", 2, KEY)]
+    books.expect(
+        seq=4,
+        log=[(3, told), (4, [Saved("k", PLAIN, 3, KEY)])],
+        settings=Settings(3, keys={"k": PLAIN}, changes={(KEY, "k"): 3}),
+    )
+
+
+def test_unless_something_has_changed(books: Books) -> None:
+    """A decision may ask for a number that the settings still have."""
+    books.seed(seq=4, settings=SHOPS)
+    other = setting(rest=b"other")
+    asked = [save_setting("W", other, at=at) for at in (3, 5, 4, 4)]
+    stale = b"stale"
+    assert books.batch(*asked) == [[stale, 4, 4], [stale, 4, 4], [5, 5], [stale, 5, 5]]
+    books.expect(
+        seq=5,
+        log=[(5, [Saved("W", other, 5)])],
+        settings=SHOPS._replace(
+            number=5, locations={"W": other, "S": PLAIN}, changes={**SHOPS.changes, (LOCATION, "W"): 5}
+        ),
     )
 
 
@@ -307,3 +338,9 @@ def test_the_first_copy_and_the_last_one_again(books: Books) -> None:
     books.seed()
     first = save_setting("W", PLAIN, at=0, to=1)
     assert books.batch(first, first) == [[2, 1], [b"unchanged", 2, 1]]
+
+
+def test_the_first_copy(books: Books) -> None:
+    """It follows from nothing, and is not judged anew."""
+    books.seed()
+    assert books.one(save_setting("online", setting("W"), POOL, at=0, to=1)) == [2, 1]

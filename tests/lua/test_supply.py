@@ -15,6 +15,8 @@ from tests.lua.books import (
     Supplied,
     name,
     page_of,
+    place_of,
+    places_of_pages,
     supplies,
     supply,
 )
@@ -145,6 +147,7 @@ def test_the_same_again(books: Books) -> None:
     asked = [supply(M, expected), supply(M, expected), other, supply(N, expected)]
     assert books.batch(*asked) == [fact.result, [b"replayed", fact.result], mismatch, mismatch]
     assert books.batch(*asked[1:]) == [[b"replayed", fact.result], mismatch, mismatch]
+    assert books.one(asked[0]) == [b"replayed", fact.result]
     books.expect(
         seq=2,
         stock={"shoe": Card({"W": Position(inbound=5)})},
@@ -168,6 +171,8 @@ def test_refusals(books: Books) -> None:
     books.expect(stock=stock, locations=PLACES, stocked={"W": 1}, inbound=inbound)
     fact = heard(MARK, 2, 10**15, 1)
     assert books.one(supply(N, Expected(ONE, 5))) == fact.result
+    less = supply(P, Expected(name(40), 249_999_999_999_999))
+    assert books.one(less) == heard(MARK, 3, 10**15 - 1, 1).result
 
 
 def test_places_of_one_card(books: Books) -> None:
@@ -202,6 +207,18 @@ def test_reading(books: Books) -> None:
     divided = [[pages[page].packed for page in sorted(pages)], [b"\nS=", expected[1].packed]]
     asked = [supplies("shoe"), supplies("none"), supplies("hat")]
     assert books.batch(*asked) == [whole, [[], []], divided]
+
+
+def test_reading_a_sku_of_very_many_places(books: Books) -> None:
+    """Each of its cards, and what is expected on each."""
+    found = places_of_pages()
+    pages = {page: Card({at: Position(page, inbound=1)}) for page, at in found.items()}
+    expected = {(at, "hat"): [Expected(ONE, 1)] for at in found.values()}
+    books.seed(stock={"hat": Divided(pages)}, inbound=expected)
+    cards, told = books.one(supplies("hat"))
+    assert cards == [pages[page].packed for page in sorted(pages)]
+    wanted = [(place_of(found[page]), Expected(ONE, 1).packed) for page in sorted(pages)]
+    assert list(zip(told[::2], told[1::2], strict=True)) == wanted
 
 
 def test_reading_while_holds_have_lapsed(books: Books) -> None:

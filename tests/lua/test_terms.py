@@ -255,13 +255,15 @@ def test_what_is_carried(books: Books, terms: bytes, floating: int) -> None:
     )
 
 
-def test_what_is_carried_to_a_plain_card(books: Books) -> None:
-    """A card gets room for floating units."""
-    hold = Hold((("shoe", "W", 5),), detail=pack_terms(pools=("p",)) + b"detail")
+@pytest.mark.parametrize("held", [5, 1, 0])
+def test_what_is_carried_to_a_plain_card(books: Books, held: int) -> None:
+    """A card gets room for floating units, if there are some."""
+    progress = ((held, 5 - held, 0, 0),)
+    hold = Hold((("shoe", "W", 5),), detail=pack_terms(pools=("p",)) + b"detail", progress=progress)
     books.seed(stock={"shoe": Card({"S": Position(1), "W": Position(20)})})
     assert books.one(carry(Carried(name(1), hold))) == 2
-    assert stored(books)[0] == Position(20, 5, floating=5)
-    assert stored(books, "S")[0] == Position(1)
+    card = Card({"S": Position(1), "W": Position(20, held, 5 - held, floating=held)}, (name(1),))
+    assert books.raw("HGET", books.key("stock"), "shoe") == card.packed
 
 
 @pytest.mark.parametrize(("verb", "closed_by"), [("release", RELEASE), ("cancel", CANCEL)])

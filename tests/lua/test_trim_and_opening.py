@@ -51,12 +51,28 @@ def test_some_positions_a_call(books: Books) -> None:
     books.expect()
 
 
+def test_very_much_is_old(books: Books) -> None:
+    """More than one command deletes."""
+    books.seed(moves=moves("shoe", "W", *range(1, 1004)))
+    assert books.one(trim(1, 2000)) == [1003, b"shoe" + place_of("W")]
+    books.expect()
+
+
 def test_several_requests_of_one_call(books: Books) -> None:
     """Each has its own answer."""
     books.seed(moves=[*moves("hat", "W", 2, 1), *moves("shoe", "W", 2, 1)])
     hat, shoe = b"hat" + place_of("W"), b"shoe" + place_of("W")
     assert books.batch(trim(1, 9), trim(1, 9, hat), trim(1, 9, shoe)) == [[2, hat], [2, shoe], [0, b""]]
     books.expect()
+
+
+def test_each_request_of_a_call_has_its_own_limit(books: Books) -> None:
+    """What others of the call forget does not count."""
+    old = {sku: moves(sku, "W", 3, 2, 1) for sku in ("hat", "shoe", "tie")}
+    books.seed(moves=[member for members in old.values() for member in members])
+    hat, tie = b"hat" + place_of("W"), b"tie" + place_of("W")
+    assert books.batch(trim(1, 2), trim(9, 4, hat)) == [[2, hat], [4, tie]]
+    books.expect(moves=[old["hat"][2], *old["tie"][1:]])
 
 
 def test_nothing_to_forget(books: Books) -> None:

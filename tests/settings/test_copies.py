@@ -57,6 +57,7 @@ async def test_all_is_everywhere(inventory: Inventory) -> None:
             SettingClass.POOL: {"p": Pool("p", ("s2",))},
             SettingClass.CHANNEL: {},
             SettingClass.ITEM: {"kit": Item("kit", components=(Component("part", 2),))},
+            SettingClass.KEY: {},
         },
     )
     report = await audit(inventory)

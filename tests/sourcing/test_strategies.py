@@ -84,6 +84,17 @@ async def test_a_basket_from_one_location(shop: Inventory) -> None:
     assert [short.sku for short in caught.value.shortages] == ["cup"]
 
 
+async def test_lines_of_one_position_are_short_together(shop: Inventory) -> None:
+    """As in a plain reserve, whichever of them it is that does not fit."""
+    lines = [Wanted("mug", 2, "a"), Wanted("cup", 1), Wanted("mug", 1, "a")]
+    with pytest.raises(InsufficientStock) as caught:
+        await shop.source("k", lines, rules=Rules(pool="all"))
+    found = [
+        (short.line, short.location, short.requested, short.available) for short in caught.value.shortages
+    ]
+    assert found == [(0, "a", 3, 2), (2, "a", 3, 2)]
+
+
 async def test_without_splits_a_line_comes_from_one_place(shop: Inventory) -> None:
     rules = Rules(pool="all", allow_split=False)
     assert places(await shop.source("k", [Wanted("mug", 3)], rules=rules)) == [("mug", "b", 3)]

@@ -39,7 +39,7 @@ FORBIDDEN = (
 
 NOT_IN_SCRIPTS = (
     "fcall function|load multi exec wait ping hello auth select client|setname role config|get acl|getuser",
-    "exists hlen hscan hsetnx scan xrange xrevrange zrangebyscore zmscore zscan asking cluster|nodes",
+    "exists hlen hscan hsetnx scan xlen xrange xrevrange zrangebyscore zmscore zscan asking cluster|nodes",
 )
 
 

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import cast
 
+import pytest
+
 from engine.commands import Commands
 from engine.pace import PROBATION_MS, Watch
 from engine.sweep import sweep
@@ -24,6 +26,8 @@ class Partition:
     last_ms: int = 0
     paces: list[tuple[int, int, int]] = field(default_factory=list)
     returns_before_pace: bool = False
+    is_right_before_pace: bool = False
+    behind: list[int] = field(default_factory=list)
     slow: list[asyncio.Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -38,14 +42,17 @@ class Partition:
         now_ms = self.now_ms
         if self.slow:
             await self.slow.pop().wait()
-        return now_ms, 1, 1, [0, 0, 0]
+        return now_ms, 1, 1, [0, 0, 0, *self.behind]
 
     async def pace(self, skew: int, *, ahead: int = 0, least: int = 0) -> Reply:
         if least and self.returns_before_pace:
             self.step_ms = 0
+        if self.is_right_before_pace:
+            self.step_ms = self.last_ms = 0
         self.paces.append((skew, ahead, least))
         raw, now_ms = START + self.since_ms + self.step_ms, self.now_ms
-        is_set = skew == self.skew and (ahead > 0 or raw - skew < least - 200)
+        is_due = now_ms - ahead >= least - 200 if ahead else raw - skew < least - 200
+        is_set = skew == self.skew and is_due
         if is_set:
             self.skew = skew + ahead if ahead else raw - now_ms
             self.last_ms = raw - self.skew
@@ -58,6 +65,15 @@ class Partition:
         for _ in range(0, duration_ms, TICK_MS):
             self.since_ms += TICK_MS
             await self.sweep()
+
+
+@pytest.fixture
+async def partition() -> Partition:
+    """One whose watch vouches, as nothing is asked but by its sweeps."""
+    found = Partition()
+    await found.sweep_for(PROBATION_MS + TICK_MS)
+    found.paces.clear()
+    return found
 
 
 async def test_time_goes_on_from_where_it_stood() -> None:
@@ -100,3 +116,19 @@ async def test_a_watch_is_forgotten_while_other_sweeps_wait() -> None:
     await partition.sweep_for(PROBATION_MS + TICK_MS)
     assert partition.watch.skew == HOUR
     assert partition.watch.horizon() == partition.now_ms == START + partition.since_ms
+
+
+async def test_what_the_scripts_saw_of_a_clock_is_told(partition: Partition) -> None:
+    """Engine time goes on as if nothing had happened: only the answer says that the clock went back."""
+    partition.behind = [HOUR]
+    await partition.sweep_for(TICK_MS)
+    assert partition.paces == [(0, 0, partition.now_ms)]
+
+
+async def test_who_is_told_that_time_is_right_goes_on_as_before(partition: Partition) -> None:
+    """A step ahead that somebody else has set right meanwhile is nothing that a watch would follow."""
+    partition.step_ms, partition.is_right_before_pace = HOUR, True
+    await partition.sweep_for(TICK_MS)
+    assert partition.paces == [(0, HOUR, partition.now_ms)]
+    await partition.sweep_for(10 * TICK_MS)
+    assert len(partition.paces) == 1

@@ -125,6 +125,54 @@ async def test_a_hold_made_in_the_moment_of_the_step_is_not_short(
         await asyncio.sleep(0.02)
 
 
+async def tick_for(seconds: float, *sweepers: Sweeper) -> None:
+    began = loop_time()
+    while loop_time() < began + seconds:
+        await asyncio.gather(*(sweeper.tick() for sweeper in sweepers))
+        await asyncio.sleep(0.02)
+
+
+async def until_lapsed(inventory: Inventory, reservation: str, *sweepers: Sweeper) -> float:
+    """When a hold has been given back."""
+    while (await inventory.reservation(reservation)).state is State.HELD:
+        await tick_for(0.02, *sweepers)
+    return loop_time()
+
+
+async def test_a_clock_that_goes_back_and_returns_between_two_sweeps(
+    open_shop: Callable[[], Awaitable[Inventory]], control: "Redis[bytes]"
+) -> None:
+    """No sweeper ever sees it, for much longer than one rests: what was held meanwhile has its time."""
+    shopper = await stocked(await open_shop())
+    sweeper = Sweeper(await open_shop())
+    await tick_for(1.3, sweeper)
+    control.set(OFFSET_KEY, -HOUR)
+    for _ in range(50):
+        await shopper.stock("mug")
+        await asyncio.sleep(0.02)
+    begun = loop_time()
+    held = await shopper.reserve("first", [Line("mug", 5, "s1")], ttl_seconds=TTL_SECONDS)
+    control.delete(OFFSET_KEY)
+    lasted = await until_lapsed(shopper, held.id, sweeper) - begun
+    assert TTL_SECONDS - 0.05 < lasted < TTL_SECONDS + 1
+
+
+async def test_a_clock_that_goes_ahead_and_returns_between_two_sweeps(
+    open_shop: Callable[[], Awaitable[Inventory]], control: "Redis[bytes]"
+) -> None:
+    """What was held before lapses neither early nor an hour late, though two sweepers tell of the step."""
+    shopper = await stocked(await open_shop())
+    sweepers = Sweeper(await open_shop()), Sweeper(await open_shop())
+    await tick_for(1.3, *sweepers)
+    begun = loop_time()
+    held = await shopper.reserve("first", [Line("mug", 5, "s1")], ttl_seconds=TTL_SECONDS)
+    control.set(OFFSET_KEY, HOUR)
+    await shopper.reservation(held.id)
+    control.delete(OFFSET_KEY)
+    lasted = await until_lapsed(shopper, held.id, *sweepers) - begun
+    assert TTL_SECONDS - 0.05 < lasted < TTL_SECONDS + 1
+
+
 async def test_without_a_sweeper_holds_lapse_when_somebody_asks(
     open_shop: Callable[[], Awaitable[Inventory]], control: "Redis[bytes]"
 ) -> None:

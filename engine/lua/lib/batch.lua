@@ -3,8 +3,8 @@
 -- card is written once. Refused requests leave the working copy untouched.
 -- Whoever writes the ledger must have taken the books over: see take_over.lua. RUN.dataset is the mark of the data
 -- set whose functions these are, RUN.this stands for it and the server's process. Engine time is the server's clock
--- less a skew (pace.lua), and stands still while that is behind RUN.times, what it was; holds lapse up to
--- RUN.horizons, to which a sweeper vouches for it. Both are of one partition: another may know more of a step.
+-- less a skew (pace.lua), and never goes back (clock.lua); holds lapse up to RUN.horizons, to which a sweeper vouches
+-- for it. Each is of one partition: another may know more of a step.
 local function begin_batch(meta, operations, due, log, stock, moves)
   if not pack then
     bind_builtins()
@@ -24,8 +24,12 @@ local function begin_batch(meta, operations, due, log, stock, moves)
   key_of.meta, key_of.operations, key_of.due, key_of.log, key_of.stock = meta, operations, due, log, stock
   key_of.moves = moves
   local skew = tonumber(head[4] or 0)
-  now_ms, epoch_now, last_seq = read_clock((RUN.times[meta] or 0) + skew) - skew, tonumber(head[1]), tonumber(head[2])
+  now_ms, epoch_now, last_seq = read_clock(meta, skew) - skew, tonumber(head[1]), tonumber(head[2])
   RUN.times[meta] = now_ms
+  local floating = RUN.floating[meta]
+  if floating and (floating.seq ~= last_seq or floating.epoch ~= epoch_now) then
+    RUN.floating[meta] = nil -- counts of what was before somebody else wrote, or before a call that failed
+  end
 end
 
 -- Loads the records of many operation ids in one call, except those that the call knows.
@@ -198,6 +202,9 @@ local function write_batch()
       unpack_table(swept_entries, first, math_min(first + 999, #swept_entries)))
   end
   write_due()
+  if RUN.floating[key_of.meta] then
+    RUN.floating[key_of.meta].seq = last_seq
+  end
 end
 
 -- The answer of a batch: when it was decided, in which epoch, up to which sequence; then one answer for

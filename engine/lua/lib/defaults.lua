@@ -36,19 +36,16 @@ function DEFAULTS.has(position, numbers, is_own)
   return is_same
 end
 
--- Gives a position its numbers, and tells so.
+-- Gives a position numbers that it has not, and tells so.
 function DEFAULTS.write(position, place, sku, numbers, is_own)
-  if not DEFAULTS.has(position, numbers, is_own) then
-    POLICY.add(card_of(position))
-    local policy = policy_of[position]
-    for i = 1, 3 do
-      policy[DEFAULTS.COLUMNS[i]] = numbers[i]
-    end
-    local was_own = DEFAULTS.is_own(position)
-    policy[POLICY.FLAGS] = policy[POLICY.FLAGS] + ((is_own and 1 or 0) - (was_own and 1 or 0)) * POLICY.OWN_POLICY
-    POLICY.settle(position)
-    mark_changed(position)
+  POLICY.add(card_of(position))
+  local policy, was_own = policy_of[position], DEFAULTS.is_own(position)
+  for i = 1, 3 do
+    policy[DEFAULTS.COLUMNS[i]] = numbers[i]
   end
+  policy[POLICY.FLAGS] = policy[POLICY.FLAGS] + ((is_own and 1 or 0) - (was_own and 1 or 0)) * POLICY.OWN_POLICY
+  POLICY.settle(position)
+  mark_changed(position)
   local body = pack('<B', #place) .. place .. pack('<H', #sku) .. sku
     .. pack('<I7I7I7B', numbers[1], numbers[2], numbers[3], is_own and 1 or 0)
   add_event(pack('<BI3', VERB.POLICY, #body) .. body)

@@ -41,7 +41,7 @@ local function lapse_due(limit, retention_ms, at)
   end
   load_lines(ids, at, KIND.RESERVATION)
   local request = {
-    retention_ms = retention_ms, operation = NO_OPERATION, fingerprint = '', known = UNKNOWN_REVISION,
+    retention_ms = retention_ms, operation = NO_OPERATION, fingerprint = NO_FINGERPRINT, known = UNKNOWN_REVISION,
   }
   for i = 1, #ids do
     local index = at + i - 1

@@ -40,6 +40,7 @@ local DELTA_FORMAT = '<i6i6i6' -- of an event: held, allocated, on_hand of a pos
 local OPERATION_SIZE = 12
 local UNKNOWN_REVISION = 65535 -- of a record that the caller does not know
 local NO_OPERATION = '\0\0\0\0\0\0\0\0\0\0\0\0'
+local NO_FINGERPRINT = '\0\0\0\0\0\0\0\0' -- of a request whose operation names its caller alone, and is not remembered
 
 local function decode_head(raw)
   local created_seq, changed_seq, deadline_ms, created_ms, created_epoch, changed_epoch, revision,

@@ -127,14 +127,11 @@ function REPLAN.refuse(change, room)
   return unknown or missing or short
 end
 
--- The caller's part of the record for the new lines, with the terms it had: what was bound stays so.
+-- The caller's part of a record that has terms, for the new lines: what was bound stays so.
 function REPLAN.keep_rest(change)
   local raw, terms = change.raw, change.terms
   local _, rest_at = REPLAN.read_plan(raw, PLAN_AT)
   local rest = string_sub(raw, rest_at, blocks_at(raw, change.head.progress) - 1)
-  if not terms then
-    return rest
-  end
   local bound = {}
   for i = 1, #change.moves do
     local move = change.moves[i]
@@ -235,7 +232,7 @@ function REPLAN.apply(change, request, rest)
   tail = tail .. encode_head(head)
   local record = body .. blocks .. tail
   remember_operation(id, record)
-  if request.operation ~= NO_OPERATION then
+  if request.fingerprint ~= NO_FINGERPRINT then
     remember_answer(request.operation, VERB.REPLANNED, id, request, record,
       head.state == STATE.HELD and head.deadline_ms or 0)
   end

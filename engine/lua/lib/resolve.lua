@@ -95,7 +95,7 @@ local function load_resolved(args)
     request_id[i], request_operation[i], request_fingerprint[i], request_known[i] =
       id, operation, fingerprint, known
     ids[i - 1], asked[i - 1] = id, id
-    if operation ~= NO_OPERATION then
+    if fingerprint ~= NO_FINGERPRINT then
       size = size + 1
       asked[size] = operation
     end
@@ -112,10 +112,10 @@ local function resolve_requests(keys, args, verb, decide_whole, decide)
   load_resolved(args)
   local answer, request = begin_answer(#args - 1), { retention_ms = tonumber(args[1]), count = #args }
   for i = 2, #args do
-    local operation, outcome = request_operation[i], nil
-    request.id, request.operation, request.known = request_id[i], operation, request_known[i]
-    if operation ~= NO_OPERATION then
-      request.fingerprint = request_fingerprint[i]
+    local fingerprint, outcome = request_fingerprint[i], nil
+    request.id, request.operation, request.known = request_id[i], request_operation[i], request_known[i]
+    request.fingerprint = fingerprint
+    if fingerprint ~= NO_FINGERPRINT then
       outcome = replay_operation(verb, request)
     end
     outcome = outcome or decide_whole(args[i], request, i)

@@ -7,8 +7,8 @@
 --
 -- While a request is decided its units are taken from the working copy, noted in `taken`, and put back if it is
 -- refused. Where its pools have too little, units that float (see terms.lua) make way: they are moved to other
--- locations of their own pools, further ones there to others, along the paths of a maximum flow. Those moves, too,
--- are done for trial, and written only once the request is accepted.
+-- locations of their own pools, further ones there to others, along the paths of a maximum flow: see floating.lua.
+-- Those moves, too, are done for trial, and written only once the request is accepted.
 --
 -- A request that may be promised of what is inbound takes units that are there first, everywhere. Only then the rooms
 -- grow by what is inbound and promised to nobody.
@@ -20,298 +20,8 @@ local SOURCING = {
   -- what is inbound may be promised.
   SPLITS = 1, PARTS = 2, EVERYWHERE = 4, FROM_INBOUND = 8,
   RADIANS = 3.14159265358979 / 180, EARTH_KM = 6371,
+  MOST_KEPT = 200000, MOST_REFUSALS = 200, -- candidates and sold-out SKUs that the settings keep
 }
-
--- ---------------------------------------------------------------- settings
-
-function SOURCING.read_names(text)
-  local names, cursor = {}, 3
-  for i = 1, unpack_struct('<H', text) do
-    names[i], cursor = unpack_struct('<Hc0', text, cursor)
-  end
-  return names, cursor
-end
-
-function SOURCING.read_all_settings(key)
-  local found, flat = {}, redis.call('HGETALL', key)
-  for i = 1, #flat, 2 do
-    local names, cursor = SOURCING.read_names(flat[i + 1])
-    local setting = cmsgpack.unpack(string_sub(flat[i + 1], cursor))
-    setting.names = names
-    found[flat[i]] = setting
-  end
-  return found
-end
-
--- The settings of the partition: read anew when their number has changed.
-function SOURCING.load_settings(locations, pools, channels)
-  local number = redis.call('HGET', key_of.meta, 'settings') or '0'
-  local known = RUN.settings[key_of.meta]
-  if not known or known.number ~= number or known.epoch ~= epoch_now then
-    known = {
-      number = number, epoch = epoch_now, locations = SOURCING.read_all_settings(locations),
-      pools = SOURCING.read_all_settings(pools), channels = SOURCING.read_all_settings(channels),
-      unions = {}, shares = {},
-    }
-    for _, pool in pairs(known.pools) do
-      for i = 1, #pool.names do
-        known.shares[pool.names[i]] = (known.shares[pool.names[i]] or 0) + 1
-      end
-    end
-    RUN.settings[key_of.meta] = known
-  end
-  return known
-end
-
--- The locations of pools, named one a line, as a set. Pools that are gone have none.
-function SOURCING.union_of(settings, pools)
-  local found = settings.unions[pools]
-  if not found then
-    found = {}
-    local at = 1
-    while at <= #pools do
-      local last = string_find(pools, '\n', at, true) or #pools + 1
-      local pool = settings.pools[string_sub(pools, at, last - 1)]
-      for i = 1, pool and #pool.names or 0 do
-        found[pool.names[i]] = true
-      end
-      at = last + 1
-    end
-    settings.unions[pools] = found
-  end
-  return found
-end
-
-function SOURCING.rules_of(settings, channel)
-  local setting = settings.channels[channel]
-  local buffer = setting and type(setting.buffer) == 'table' and setting.buffer or {}
-  return { channel = channel, units = tonumber(buffer.units) or 0, percent = tonumber(buffer.percent) or 0 }
-end
-
--- ---------------------------------------------------------------- room
-
--- What a channel leaves to others at a position: units, or a share of the goods that are there to be sold.
-function SOURCING.buffer_of(position, rules)
-  local sellable = math_max(0, hand_of[position] - unsellable_of[position])
-  return rules.units + math_floor((sellable * rules.percent + 99) / 100)
-end
-
--- How many units of a position a channel may still take, beyond `limit` of them where back-orders are allowed.
--- Negative where even that is overdrawn.
-function SOURCING.free_for(position, place, sku, rules, limit)
-  local free = free_units(position) + limit
-  local fence = TERMS.fence(position, place, sku, rules.channel)
-  if not fence then
-    return free - SOURCING.buffer_of(position, rules)
-  elseif free < 0 then
-    -- Fences cover more than there is: this one as far as it goes.
-    return math_min(fence.remaining, free + policy_of[position][POLICY.FENCED])
-  elseif fence.spill == 1 then
-    return fence.remaining + math_max(0, free - SOURCING.buffer_of(position, rules))
-  end
-  return fence.remaining
-end
-
--- How many units may be promised of what is inbound at a position. What is missing there comes first; and where a
--- channel leaves units that are there to others, none, as what is promised of inbound goods would take those.
-function SOURCING.inbound_room(position, place, sku, rules)
-  local policy, room = policy_of[position], free_units(position) + backorder_limit(position)
-  if not policy then
-    return 0
-  elseif room > 0 then
-    local fence = TERMS.fence(position, place, sku, rules.channel)
-    if SOURCING.buffer_of(position, rules) > 0 or fence and fence.spill == 0 then
-      return 0
-    end
-  end
-  return math_max(0, policy[POLICY.INBOUND] - policy[POLICY.PREORDERED] + math_min(0, room))
-end
-
-function SOURCING.room(position, place, sku, rules)
-  local room = math_max(0, SOURCING.free_for(position, place, sku, rules, backorder_limit(position)))
-  return rules.counts_inbound and room + SOURCING.inbound_room(position, place, sku, rules) or room
-end
-
--- How many sets of a group a place has.
-function SOURCING.sets_at(group, place, rules)
-  local sets = math.huge
-  for i = 1, #group.members do
-    local member = group.members[i]
-    local position = load_position(member.card, place)
-    if not position then
-      return 0
-    end
-    sets = math_min(sets, math_floor(SOURCING.room(position, place, member.sku, rules) / member.units))
-  end
-  return sets
-end
-
--- ---------------------------------------------------------------- trying
-
--- Moves units of a position for trial: `quantity` is taken, or given back where it is negative.
-function SOURCING.shift_trial(trial, position, place, sku, channel, quantity)
-  local fence = TERMS.fence(position, place, sku, channel)
-  local change = 0
-  if fence then
-    change = quantity > 0 and math_min(quantity, fence.remaining) or -math_min(-quantity, fence.used)
-    fence.remaining, fence.used = fence.remaining - change, fence.used + change
-    policy_of[position][POLICY.FENCED] = policy_of[position][POLICY.FENCED] - change
-  end
-  held_of[position] = held_of[position] + quantity
-  trial[#trial + 1] = { position = position, quantity = quantity, fence = fence, change = change }
-end
-
--- Puts back what was moved for trial after the first `size` moves.
-function SOURCING.undo_trial(trial, size)
-  for i = #trial, size + 1, -1 do
-    local one = trial[i]
-    held_of[one.position] = held_of[one.position] - one.quantity
-    if one.fence then
-      one.fence.remaining, one.fence.used = one.fence.remaining + one.change, one.fence.used - one.change
-      local policy = policy_of[one.position]
-      policy[POLICY.FENCED] = policy[POLICY.FENCED] + one.change
-    end
-    trial[i] = nil
-  end
-end
-
--- Takes sets of a group at a place.
-function SOURCING.take_sets(request, group, place, sets)
-  for i = 1, #group.members do
-    local member = group.members[i]
-    local position, quantity = load_position(member.card, place), sets * member.units
-    SOURCING.shift_trial(request.trial, position, place, member.sku, request.rules.channel, quantity)
-    local key = place .. member.sku
-    local line = request.line_of[key]
-    if not line then
-      line = { place = place, sku = member.sku, card = member.card, quantity = 0, is_bound = false }
-      request.line_of[key] = line
-      request.lines[#request.lines + 1] = line
-    end
-    line.quantity = line.quantity + quantity
-    line.is_bound = line.is_bound or group.place ~= '' or #group.members > 1 or member.units > 1
-  end
-  group.taken[place] = (group.taken[place] or 0) + sets
-  group.left = group.left - sets
-end
-
--- ---------------------------------------------------------------- making way
-
--- The holds of this call that may move: by id, what they are and how many units float where.
-function SOURCING.read_floater(state, id, sku)
-  local floater = state.floaters[id .. sku]
-  if floater ~= nil then
-    return floater
-  end
-  local raw = not (state.aside and state.aside[id]) and remembered[id]
-  local terms = raw and string_byte(raw) == KIND.RESERVATION and TERMS.read(raw)
-  floater = false
-  if terms and terms.pools ~= '' then
-    local head = decode_head(raw)
-    local quantities, places, skus = decode_plan(raw)
-    local units = decode_progress(raw, head, quantities)
-    floater = { id = id, sku = sku, channel = terms.channel, pools = terms.pools, units = {}, bound = {} }
-    for i = 1, #places do
-      if skus[i] == sku and not TERMS.floats(terms, i) then
-        floater.bound[places[i]] = true
-      elseif skus[i] == sku and units.held[i] > 0 then
-        floater.units[places[i]] = units.held[i]
-      end
-    end
-  end
-  state.floaters[id .. sku] = floater
-  return floater
-end
-
-function SOURCING.floaters_at(state, card, place, sku)
-  local found = {}
-  local ids = list_claims(card)
-  load_operations(ids)
-  for i = #ids, 1, -1 do
-    local floater = SOURCING.read_floater(state, ids[i], sku)
-    if floater and floater.units[place] then
-      found[#found + 1] = floater
-    end
-  end
-  return found
-end
-
-function SOURCING.move_floater(state, floater, member, from, to, quantity)
-  local trial = state.request.trial
-  SOURCING.shift_trial(trial, load_position(member.card, from), from, member.sku, floater.channel, -quantity)
-  SOURCING.shift_trial(trial, load_position(member.card, to), to, member.sku, floater.channel, quantity)
-  local left = floater.units[from] - quantity
-  floater.units[from] = left > 0 and left or nil
-  floater.units[to] = (floater.units[to] or 0) + quantity
-  state.moves[#state.moves + 1] = { id = floater.id, sku = floater.sku, from = from, to = to, quantity = quantity }
-end
-
--- Moves floating units away from a place until `needed` more are free there; how many that was. `seen` are the
--- places that were tried on the way here.
-function SOURCING.free_up(state, member, place, needed, seen)
-  seen[place] = true
-  local position, freed = load_position(member.card, place), 0
-  local policy = position and policy_of[position]
-  -- What is given back where some wait is theirs.
-  if not policy or policy[POLICY.FLOATING] == 0 or policy[POLICY.PREORDERED] > 0 then
-    return 0
-  end
-  local floaters = SOURCING.floaters_at(state, card_of(position), place, member.sku)
-  for i = 1, #floaters do
-    local floater = floaters[i]
-    local allowed = SOURCING.union_of(state.settings, floater.pools)
-    local rules = SOURCING.rules_of(state.settings, floater.channel)
-    for j = 1, #member.places do
-      local to, units = member.places[j], floater.units[place]
-      if freed >= needed then
-        return freed
-      elseif units and not seen[to] and not floater.bound[to] and allowed[string_sub(to, 2, -2)]
-        and SOURCING.is_open(state, to) then
-        local wanted = math_min(units, needed - freed)
-        local other = load_position(member.card, to)
-        local room = SOURCING.room(other, to, member.sku, rules)
-        if room < wanted then
-          SOURCING.free_up(state, member, to, wanted - room, seen)
-          room = SOURCING.room(other, to, member.sku, rules)
-        end
-        local moved = math_min(wanted, room)
-        if moved > 0 then
-          SOURCING.move_floater(state, floater, member, place, to, moved)
-          freed = freed + moved
-        end
-      end
-    end
-  end
-  return freed
-end
-
--- Whether any place of a member has units that nobody was promised.
-function SOURCING.has_free_place(member)
-  for i = 1, #member.places do
-    local position = load_position(member.card, member.places[i])
-    if position and free_units(position) + backorder_limit(position) > 0 then
-      return true
-    end
-  end
-  return false
-end
-
--- Frees units of a group's only member at its candidates and takes them.
-function SOURCING.take_by_moving(state, group, candidates)
-  local request, member = state.request, group.members[1]
-  local at_once = request.splits and 1 or group.left
-  for i = 1, #candidates do
-    local place, progress = candidates[i].place, true
-    while group.left > 0 and progress and SOURCING.has_free_place(member) do
-      local room = SOURCING.sets_at(group, place, request.rules)
-      progress = SOURCING.free_up(state, member, place, group.left * member.units - room, {}) > 0
-      local sets = math_min(group.left, SOURCING.sets_at(group, place, request.rules))
-      if sets >= at_once and sets > 0 then
-        SOURCING.take_sets(request, group, place, sets)
-      end
-    end
-  end
-end
 
 -- ---------------------------------------------------------------- candidates
 
@@ -326,11 +36,6 @@ function SOURCING.distance_km(request, location)
   return 2 * SOURCING.EARTH_KM * math.asin(math_min(1, math.sqrt(a)))
 end
 
-function SOURCING.is_open(state, place)
-  local location = state.settings.locations[string_sub(place, 2, -2)]
-  return location and location.active ~= false
-end
-
 function SOURCING.has_capability(location, capability)
   for i = 1, type(location.capabilities) == 'table' and #location.capabilities or 0 do
     if location.capabilities[i] == capability then
@@ -340,57 +45,104 @@ function SOURCING.has_capability(location, capability)
   return capability == ''
 end
 
--- All places that stock a SKU.
-function SOURCING.places_of(card)
-  local pages, found = { card }, {}
-  if is_divided(card) then
-    for page = 0, CARD.PAGES - 1 do
-      pages[page + 1] = want_card(field_of[card] .. '\n' .. page)
-    end
-    read_cards()
+-- The candidates of a group: { open, others, by_place }, where `others` are those that its pools have but that cannot
+-- be chosen. Where neither distance nor stock decides they are the ones that the settings keep.
+function SOURCING.find_candidates(state, group)
+  local request = state.request
+  if group.place ~= '' then
+    return SOURCING.place_of_its_own(state, group)
   end
-  for i = 1, #pages do
-    local text = text_of[pages[i]]
-    if text then
-      local size = unpack_struct('<xxxH', text)
-      local places = list_places(string_sub(text, NAMES_AT, NAMES_AT + size - 1))
-      for j = 1, #places do
-        found[#found + 1] = places[j]
-      end
+  local kept = SOURCING.kept_candidates(state, group.members[1].card)
+  if #group.members == 1 and not request.lat and request.strategy ~= SOURCING.MOST_STOCK
+    and request.strategy ~= SOURCING.NEAREST then
+    return kept
+  end
+  local found = { open = SOURCING.fit_candidates(request, group, kept.open), by_place = {} }
+  found.others = SOURCING.fit_candidates(request, group, kept.others)
+  for i = 1, #found.open do
+    found.by_place[found.open[i].place] = true
+  end
+  return found
+end
+
+-- Those candidates that stock all members of a group, with how far they are.
+function SOURCING.fit_candidates(request, group, kept)
+  local found = {}
+  for i = 1, #kept do
+    local one = kept[i]
+    if SOURCING.is_stocked(group, one.place) then
+      found[#found + 1] = {
+        place = one.place, priority = one.priority, shares = one.shares, reason = one.reason,
+        km = SOURCING.distance_km(request, one.location),
+      }
     end
   end
   return found
 end
 
--- The candidates of a group, in no order, and those that its pools have but that cannot be chosen.
-function SOURCING.find_candidates(state, group)
-  local request, candidates, others = state.request, {}, {}
-  local allowed = group.place == '' and request.allowed
-  local places = group.place == '' and group.members[1].places or { group.place }
-  for i = 1, #places do
-    local place, is_stocked = places[i], true
-    local id = string_sub(place, 2, -2)
-    for j = 1, #group.members do
-      is_stocked = is_stocked and load_position(group.members[j].card, place)
-    end
-    if is_stocked and (not allowed or allowed == true or allowed[id]) then
-      local location = state.settings.locations[id] or {}
-      local candidate = {
-        place = place, priority = tonumber(location.priority) or 0, shares = state.settings.shares[id] or 0,
-        km = SOURCING.distance_km(request, location),
-      }
-      if allowed and not SOURCING.is_open(state, place) then
-        candidate.reason = SOURCING.INACTIVE
-        others[#others + 1] = candidate
-      elseif allowed and not SOURCING.has_capability(location, request.capability) then
-        candidate.reason = SOURCING.INCAPABLE
-        others[#others + 1] = candidate
-      else
-        candidates[#candidates + 1] = candidate
-      end
+function SOURCING.is_stocked(group, place)
+  for i = 1, #group.members do
+    if not load_position(group.members[i].card, place) then
+      return false
     end
   end
-  return candidates, others
+  return true
+end
+
+function SOURCING.place_of_its_own(state, group)
+  local found = { open = {}, others = {}, by_place = {} }
+  if SOURCING.is_stocked(group, group.place) then
+    local location = state.settings.locations[string_sub(group.place, 2, -2)] or {}
+    found.open[1] = {
+      place = group.place, priority = 0, shares = 0, km = SOURCING.distance_km(state.request, location),
+    }
+    found.by_place[group.place] = true
+  end
+  return found
+end
+
+-- The candidates of a SKU in the order of priority. They depend on the settings and on where the SKU is stocked, so the
+-- settings keep them: many SKUs are stocked at the same places.
+function SOURCING.kept_candidates(state, card)
+  local settings, request, names = state.settings, state.request, ROOMS.names_of(card)
+  local of_pools = settings.orders[request.pools] or {}
+  local of_capability = of_pools[request.capability] or {}
+  settings.orders[request.pools], of_pools[request.capability] = of_pools, of_capability
+  local kept = of_capability[names]
+  if not kept then
+    kept = SOURCING.list_candidates(state, list_places(names))
+    settings.kept = settings.kept + #kept.open + #kept.others + 1
+    if settings.kept > SOURCING.MOST_KEPT then
+      settings.orders, settings.kept = {}, 0
+    else
+      of_capability[names] = kept
+    end
+  end
+  return kept
+end
+
+function SOURCING.list_candidates(state, places)
+  local found, request = { open = {}, others = {}, by_place = {}, is_sorted = true }, state.request
+  for i = 1, #places do
+    local id = string_sub(places[i], 2, -2)
+    if request.allowed == true or request.allowed[id] then
+      local location = state.settings.locations[id] or {}
+      local candidate = {
+        place = places[i], priority = tonumber(location.priority) or 0, shares = state.settings.shares[id] or 0,
+        km = math.huge, location = location,
+      }
+      if not ROOMS.is_open(state, places[i]) then
+        candidate.reason = SOURCING.INACTIVE
+      elseif not SOURCING.has_capability(location, request.capability) then
+        candidate.reason = SOURCING.INCAPABLE
+      end
+      local listed = candidate.reason and found.others or found.open
+      listed[#listed + 1] = candidate
+      found.by_place[places[i]] = not candidate.reason
+    end
+  end
+  SOURCING.sort_candidates(found.open, SOURCING.PRIORITY)
+  return found
 end
 
 -- Puts candidates in the order in which the strategy prefers them; what it leaves open goes to the location that the
@@ -410,12 +162,18 @@ function SOURCING.sort_candidates(candidates, strategy)
   end)
 end
 
+-- A group's candidates, best first.
 function SOURCING.rank_candidates(state, group)
-  local request = state.request
-  for i = 1, #group.candidates do
-    group.candidates[i].sets = SOURCING.sets_at(group, group.candidates[i].place, request.rules)
+  local candidates, request = group.candidates.open, state.request
+  if not group.candidates.is_sorted then
+    if request.strategy == SOURCING.MOST_STOCK then
+      for i = 1, #candidates do
+        candidates[i].sets = ROOMS.sets_at(group, candidates[i].place, request.rules)
+      end
+    end
+    SOURCING.sort_candidates(candidates, request.strategy)
   end
-  SOURCING.sort_candidates(group.candidates, request.strategy)
+  return candidates
 end
 
 -- ---------------------------------------------------------------- strategies
@@ -424,30 +182,48 @@ end
 function SOURCING.take_in_order(state)
   local request = state.request
   for g = 1, #request.groups do
-    local group = request.groups[g]
-    SOURCING.rank_candidates(state, group)
-    for i = 1, #group.candidates do
-      local place = group.candidates[i].place
-      local sets = math_min(group.left, SOURCING.sets_at(group, place, request.rules))
+    local group, found = request.groups[g], 0
+    local candidates = SOURCING.rank_candidates(state, group)
+    for i = 1, #candidates do
+      if group.left == 0 then
+        break
+      end
+      local place = candidates[i].place
+      local room = ROOMS.sets_at(group, place, request.rules)
+      local sets = math_min(group.left, room)
+      found = found + room
       if sets > 0 and (request.splits or sets == group.left) then
-        SOURCING.take_sets(request, group, place, sets)
+        ROOMS.take_sets(request, group, place, sets)
       end
     end
+    group.found = found
     if group.left > 0 and #group.members == 1 and not request.rules.counts_inbound then
-      SOURCING.take_by_moving(state, group, group.candidates)
+      FLOATERS.take_by_moving(state, group, candidates)
     end
   end
 end
 
 -- The candidates of all groups for the pools, best first.
 function SOURCING.shared_candidates(state)
-  local request, by_place, found = state.request, {}, {}
+  local request, by_place, found, pooled = state.request, {}, {}, nil
   for g = 1, #request.groups do
     local group = request.groups[g]
-    SOURCING.rank_candidates(state, group)
-    for i = 1, #group.candidates do
-      local candidate = group.candidates[i]
-      if group.place == '' and not by_place[candidate.place] then
+    if group.place == '' then
+      if not pooled and group.candidates.is_sorted then
+        pooled = group.candidates
+      elseif pooled ~= group.candidates then
+        pooled = false
+      end
+    end
+  end
+  if pooled then
+    return pooled.open -- of one group, or of several that are stocked at the same places
+  end
+  for g = 1, #request.groups do
+    local group = request.groups[g]
+    for i = 1, group.place == '' and #group.candidates.open or 0 do
+      local candidate = group.candidates.open[i]
+      if not by_place[candidate.place] then
         by_place[candidate.place] = true
         found[#found + 1] = candidate
       end
@@ -457,23 +233,48 @@ function SOURCING.shared_candidates(state)
   return found
 end
 
--- What of all groups a place could give: sets, counted in units.
+-- How much of a group a place gives.
+function SOURCING.sets_of(request, group, place)
+  if not group.candidates.by_place[place] then
+    return 0
+  end
+  local sets = math_min(group.left, ROOMS.sets_at(group, place, request.rules))
+  return (request.splits or sets == group.left) and sets or 0
+end
+
+-- Takes of all groups what a place gives: sets, counted in units.
 function SOURCING.take_at(state, place)
   local request, units = state.request, 0
   for g = 1, #request.groups do
-    local group = request.groups[g]
-    if group.left > 0 and (group.place == '' or group.place == place) then
-      local sets = 0
-      for i = 1, #group.candidates do
-        if group.candidates[i].place == place then
-          sets = math_min(group.left, SOURCING.sets_at(group, place, request.rules))
-        end
-      end
-      if sets > 0 and (request.splits or sets == group.left) then
-        SOURCING.take_sets(request, group, place, sets)
-        units = units + sets
-      end
+    local sets = SOURCING.sets_of(request, request.groups[g], place)
+    if sets > 0 then
+      ROOMS.take_sets(request, request.groups[g], place, sets)
+      units = units + sets
     end
+  end
+  return units
+end
+
+-- How much of all groups a place would give. Groups that share a SKU take from one another: that is tried out.
+function SOURCING.could_take(state, place)
+  local request, units = state.request, 0
+  if not request.shares_skus then
+    for g = 1, #request.groups do
+      units = units + SOURCING.sets_of(request, request.groups[g], place)
+    end
+    return units
+  end
+  local size, lines, line_of, before = #request.trial, request.lines, request.line_of, {}
+  for g = 1, #request.groups do
+    before[g] = { request.groups[g].left, request.groups[g].taken }
+    request.groups[g].taken = {}
+  end
+  request.lines, request.line_of = {}, {}
+  units = SOURCING.take_at(state, place)
+  ROOMS.undo_trial(request.trial, size)
+  request.lines, request.line_of = lines, line_of
+  for g = 1, #request.groups do
+    request.groups[g].left, request.groups[g].taken = before[g][1], before[g][2]
   end
   return units
 end
@@ -488,8 +289,8 @@ end
 
 function SOURCING.reset_request(state)
   local request = state.request
-  SOURCING.undo_trial(request.trial, 0)
-  state.floaters, state.moves = {}, {}
+  ROOMS.undo_trial(request.trial, 0)
+  state.floaters, state.moves, state.shifted = {}, {}, {}
   request.lines, request.line_of = {}, {}
   for g = 1, #request.groups do
     local group = request.groups[g]
@@ -498,11 +299,12 @@ function SOURCING.reset_request(state)
 end
 
 -- Takes what groups with a place of their own ask for.
-function SOURCING.take_bound(state)
-  local request = state.request
+function SOURCING.take_bound(request)
   for g = 1, #request.groups do
-    if request.groups[g].place ~= '' then
-      SOURCING.take_at(state, request.groups[g].place)
+    local group = request.groups[g]
+    local sets = group.place ~= '' and SOURCING.sets_of(request, group, group.place) or 0
+    if sets > 0 then
+      ROOMS.take_sets(request, group, group.place, sets)
     end
   end
 end
@@ -511,27 +313,17 @@ end
 -- most of what is left.
 function SOURCING.take_from_few(state, may_add)
   local request = state.request
-  SOURCING.take_bound(state)
-  local candidates = SOURCING.shared_candidates(state)
-  while SOURCING.units_left(request) > 0 do
+  SOURCING.take_bound(request)
+  local candidates, left = SOURCING.shared_candidates(state), SOURCING.units_left(request)
+  while left > 0 do
     local best, most = nil, 0
     for i = 1, #candidates do
-      local size = #request.trial
-      local lines, line_of = request.lines, request.line_of
-      local before = {}
-      for g = 1, #request.groups do
-        before[g] = { request.groups[g].left, request.groups[g].taken }
-        request.groups[g].taken = {}
-      end
-      request.lines, request.line_of = {}, {}
-      local units = SOURCING.take_at(state, candidates[i].place)
-      SOURCING.undo_trial(request.trial, size)
-      request.lines, request.line_of = lines, line_of
-      for g = 1, #request.groups do
-        request.groups[g].left, request.groups[g].taken = before[g][1], before[g][2]
-      end
+      local units = SOURCING.could_take(state, candidates[i].place)
       if units > most then
         best, most = candidates[i], units
+      end
+      if units == left then
+        break
       end
     end
     if not best then
@@ -541,6 +333,7 @@ function SOURCING.take_from_few(state, may_add)
     if not may_add then
       return
     end
+    left = SOURCING.units_left(request)
   end
 end
 
@@ -573,12 +366,12 @@ function SOURCING.find_missing(state)
     for i = 1, #group.members do
       if not text_of[group.members[i].card] then
         unknown = unknown or { 'sku_not_found', last_seq }
-        if unknown[#unknown] ~= g - 1 then
+        if #unknown == 2 or unknown[#unknown] ~= g - 1 then
           unknown[#unknown + 1] = g - 1
         end
       end
     end
-    if group.place ~= '' and #group.candidates == 0 then
+    if group.place ~= '' and #group.candidates.open == 0 then
       missing = missing or { 'not_stocked', last_seq }
       missing[#missing + 1] = g - 1
     end
@@ -591,7 +384,7 @@ end
 function SOURCING.find_pools(state)
   local request, settings = state.request, state.settings
   local channel = settings.channels[request.channel]
-  request.rules = SOURCING.rules_of(settings, request.channel)
+  request.rules = ROOMS.rules_of(settings, request.channel)
   if request.asked_pool ~= '' then
     if not settings.pools[request.asked_pool] then
       return { 'pool_not_found', last_seq }
@@ -604,12 +397,12 @@ function SOURCING.find_pools(state)
   else
     request.pools = ''
   end
-  request.allowed = request.pools == '' or SOURCING.union_of(settings, request.pools)
+  request.allowed = request.pools == '' or ROOMS.union_of(settings, request.pools)
   return nil
 end
 
 function SOURCING.prepare(state)
-  local request = state.request
+  local request, asked = state.request, {}
   local refusal = SOURCING.find_pools(state)
   if refusal then
     return refusal
@@ -617,11 +410,10 @@ function SOURCING.prepare(state)
   for g = 1, #request.groups do
     local group = request.groups[g]
     for i = 1, #group.members do
-      local member = group.members[i]
-      -- A place of its own may still be freed by moving what floats there to any other.
-      member.places = member.places or (text_of[member.card] and SOURCING.places_of(member.card) or {})
+      request.shares_skus = request.shares_skus or asked[group.members[i].card] or false
+      asked[group.members[i].card] = true
     end
-    group.candidates, group.others = SOURCING.find_candidates(state, group)
+    group.candidates = SOURCING.find_candidates(state, group)
   end
   return SOURCING.find_missing(state)
 end
@@ -659,9 +451,12 @@ function SOURCING.name_short(request)
   for g = 1, #request.groups do
     local group = request.groups[g]
     if group.missing > 0 then
-      local size, available = #refusal, 0
-      for i = 1, #group.candidates do
-        available = available + SOURCING.sets_at(group, group.candidates[i].place, request.rules)
+      local size, available = #refusal, not request.shares_skus and not request.from_inbound and group.found or nil
+      if not available then
+        available = 0
+        for i = 1, #group.candidates.open do
+          available = available + ROOMS.sets_at(group, group.candidates.open[i].place, request.rules)
+        end
       end
       refusal[size + 1], refusal[size + 2], refusal[size + 3] = g - 1, available, group.sets
     end
@@ -674,6 +469,62 @@ function SOURCING.is_satisfied(request)
   return left == 0 or request.parts and #request.lines > 0
 end
 
+-- The stored texts of a SKU: they differ when anything of its stock or its holds does.
+function SOURCING.texts_of(card)
+  if not is_divided(card) then
+    return { text_of[card] }
+  end
+  local texts = {}
+  for page = 0, CARD.PAGES - 1 do
+    texts[page + 1] = text_of[want_card(field_of[card] .. '\n' .. page)] or ''
+  end
+  return texts
+end
+
+-- Under which name a refusal is kept: of one SKU of pools, and only while this call has changed nothing. Who is told
+-- what a plan would do, or may be promised what is inbound, is always looked at anew.
+function SOURCING.refusal_name(state)
+  local request, group = state.request, state.request.groups[1]
+  if request.groups[2] or group.members[2] or group.place ~= '' or request.from_inbound or state.aside
+    or changed_count > 0 then
+    return nil
+  end
+  local how = request.strategy .. (request.splits and '+' or '-') .. (request.parts and '+' or '-')
+  return concat({ how, group.members[1].units, request.channel, request.pools, request.capability }, '\n\n')
+end
+
+-- Whether the same or less was refused before, with nothing left anywhere, and the SKU is as it was then.
+function SOURCING.is_refused_again(state, name)
+  local kept = name and state.settings.refused[field_of[state.request.groups[1].members[1].card]]
+  local before = kept and kept[name]
+  if not before or before.sets > state.request.groups[1].sets then
+    return false
+  end
+  local texts = SOURCING.texts_of(state.request.groups[1].members[1].card)
+  for i = 1, #texts do
+    if texts[i] ~= before.texts[i] then
+      return false
+    end
+  end
+  return #texts == #before.texts
+end
+
+function SOURCING.keep_refusal(state, name)
+  local settings, group = state.settings, state.request.groups[1]
+  -- A fence stands in a field of its own.
+  if name and group.found == 0 and not RUN.met_fence then
+    local field = field_of[group.members[1].card]
+    if not settings.refused[field] then
+      settings.refusals = settings.refusals + 1
+      if settings.refusals > SOURCING.MOST_REFUSALS then
+        settings.refused, settings.refusals = {}, 1
+      end
+      settings.refused[field] = {}
+    end
+    settings.refused[field][name] = { sets = group.sets, texts = SOURCING.texts_of(group.members[1].card) }
+  end
+end
+
 -- Decides a request on the working copy. Returns nothing when it can be held: what it takes is then taken for trial,
 -- and `state` says what else moves. Returns a refusal when not, and everything is as it was.
 function SOURCING.decide(state)
@@ -681,6 +532,11 @@ function SOURCING.decide(state)
   if refusal then
     return refusal
   end
+  local name = SOURCING.refusal_name(state)
+  if SOURCING.is_refused_again(state, name) then
+    return { 'insufficient_stock', last_seq, 0, 0, state.request.groups[1].sets }
+  end
+  RUN.met_fence = false
   SOURCING.run_strategy(state)
   if state.request.from_inbound and SOURCING.units_left(state.request) > 0 then
     SOURCING.take_inbound(state)
@@ -689,6 +545,7 @@ function SOURCING.decide(state)
     return nil
   end
   SOURCING.reset_request(state)
+  SOURCING.keep_refusal(state, name)
   return SOURCING.name_short(state.request)
 end
 

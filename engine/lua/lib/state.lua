@@ -5,7 +5,10 @@
 -- Lists outlive a call, because growing one anew costs more than what a reserve does with it. Each has a
 -- count, which every call begins at zero, and whoever makes an index sets all that belongs to it: what
 -- stands behind the count means nothing.
-local RUN = { dataset = '', times = {}, horizons = {}, settings = {} } -- what outlives a call, see begin_batch; and what few calls have
+-- What outlives a call, and what few calls have.
+local RUN = { dataset = '', times = {}, slips = {}, horizons = {}, settings = {}, floating = {}, pages = {} }
+RUN.page_count = 0 -- of pages
+RUN.STEP_MS, RUN.SLACK_MS = 200, 20 -- of a clock; steps of less are let pass by watches, and stood still for
 RUN.moves, RUN.move_size = {}, 0 -- of the call: score, member, ... for the history: see batch.lua
 local key_of = {} -- a header's word for a key -> the key
 local now_ms, epoch_now, last_seq
@@ -47,7 +50,7 @@ local function reset_state()
   card_count, cards_read, others_count, line_count, written_count, changed_count = 0, 0, 0, 0, 0, 0
   written_size, event_count, RUN.move_size = 0, 0, 0
   has_swept, sees_more_overdue = false, false
-  RUN.fences, RUN.changed_fences = nil, nil
+  RUN.fences, RUN.changed_fences, RUN.names = nil, nil, nil
   card_index, other_positions, newest_claim, other_card = {}, {}, {}, {}
   block_texts, written_blocks, remembered, due_ids, swept_entries, repairs = {}, {}, {}, {}, {}, {}
 end

@@ -229,7 +229,7 @@ local function close_step(reservation, verb, request)
   local body_end = rest and AT.ROUTE + #plan - 1 or blocks_at(raw, progress_before) - 1
   local record = string_sub(raw, 1, body_end) .. (rest or '') .. concat(reservation.blocks) .. tail
   remember_operation(id, record)
-  if request.operation ~= NO_OPERATION then
+  if request.fingerprint ~= NO_FINGERPRINT then
     remember_answer(request.operation, verb, id, request, record, head.state == STATE.HELD and head.deadline_ms or 0)
   end
   local changes = concat(deltas)
@@ -320,7 +320,7 @@ local function move_whole(request, index, verb, from, to, held, allocated, on_ha
   local written_before = written_size
   remembered[id], written[written_before + 1], written[written_before + 2] = record, id, record
   written_size, event_count = written_before + 2, event_count + 1
-  if operation ~= NO_OPERATION then
+  if request.fingerprint ~= NO_FINGERPRINT then
     remember_answer(operation, verb, id, request, record, 0)
   end
   events[event_count + 1] = pack('<BI3', verb, 2 * OPERATION_SIZE + #plan + HEAD_SIZE + 2)

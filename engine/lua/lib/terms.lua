@@ -68,6 +68,7 @@ function TERMS.fence(position, place, sku, channel)
   if channel == '' or not policy or policy[POLICY.FLAGS] % 2 ~= POLICY.FENCED_HERE then
     return nil
   end
+  RUN.met_fence = true
   local fences = TERMS.fences(place, sku)
   for i = 1, #fences do
     if fences[i].channel == channel then
@@ -123,8 +124,8 @@ function TERMS.mark(place, sku)
   RUN.changed_fences[place .. sku] = true
 end
 
--- Fills or uses fence and floating units, after the counters of a position changed by so much for a reservation
--- with such terms.
+-- Fills or uses fence and floating units, after the counters of a position changed by so much, and were marked as
+-- changed, for a reservation with such terms.
 function TERMS.follow(terms, index, position, place, sku, held, allocated, on_hand)
   local fence, opened = TERMS.fence(position, place, sku, terms.channel), held + allocated
   if fence and opened > 0 then
@@ -141,7 +142,24 @@ function TERMS.follow(terms, index, position, place, sku, held, allocated, on_ha
   if held ~= 0 and TERMS.floats(terms, index) then
     local policy = policy_of[position]
     policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + held
-    mark_changed(position)
+    TERMS.count_floating(terms, position, place, held)
+  end
+end
+
+-- Who floats together: a channel and its pools.
+function TERMS.group_of(terms)
+  return terms.channel .. '\n' .. terms.pools
+end
+
+-- Keeps the counts of what floats (floating.lua) up to date, where a card has been counted.
+function TERMS.count_floating(terms, position, place, held)
+  local known = RUN.floating[key_of.meta]
+  local counted = known and known.cards[field_of[card_of(position)]]
+  if counted then
+    known.seq = nil -- until write_batch: a call that fails leaves no counts
+    local groups, name = counted[place] or {}, TERMS.group_of(terms)
+    counted[place] = groups
+    groups[name] = (groups[name] or 0) + held
   end
 end
 
@@ -161,5 +179,6 @@ function TERMS.carry(raw, index, position, held)
     POLICY.add(card_of(position))
     local policy = policy_of[position]
     policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + held
+    RUN.floating[key_of.meta] = nil
   end
 end
