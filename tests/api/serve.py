@@ -41,7 +41,6 @@ def main() -> None:
         server_header=False,
         headers=HEADERS,
         timeout_graceful_shutdown=2,
-        timeout_keep_alive=int(os.environ.get("BINCARD_TEST_KEEP_ALIVE", "5")),
     )
     with socket.socket(fileno=int(os.environ["BINCARD_LISTEN_FD"])) as listener:
         uvicorn.Server(config).run(sockets=[listener])

@@ -265,21 +265,3 @@ async def test_one_connection_too_many(server: EmbeddedServer) -> None:
                 assert answer.headers["connection"] == "close"
             welcome[0].ask(read)
             assert (await welcome[0].take()).status == 200
-
-
-async def test_a_connection_is_closed_when_idle_for_long_and_not_before(server: EmbeddedServer) -> None:
-    """Its time begins anew with each answer."""
-    with running("hot", server.url, variables={"BINCARD_TEST_KEEP_ALIVE": "2"}) as service:
-        sku, _ = service.stocked()
-        read = raw_request("GET", f"/v1/availability/{sku}")
-        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        writer.write(read)
-        assert (await read_answer(reader)).status == 200
-        await asyncio.sleep(1)
-        begun = time.perf_counter()
-        writer.write(read)
-        assert (await read_answer(reader)).status == 200
-        async with asyncio.timeout(20):
-            assert await reader.read() == b""
-        assert time.perf_counter() - begun >= 2
-        writer.close()
