@@ -77,8 +77,7 @@ class Quota:
         if self._names[slot] != name:
             name, slot = self._find(caller, now)
         full_at = full[slot]
-        if full_at < now:
-            full_at = now
+        full_at = max(full_at, now)
         full_at += rate.seconds_each * (requests if requests == 1 else min(requests, rate.burst))
         left = now + rate.span - full_at
         if left < -1e-9:  # noqa: PLR2004 - sums of floats
