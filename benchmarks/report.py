@@ -24,6 +24,7 @@ TITLES = {
     "open_model": "Over HTTP, at fixed rates",
     "overload": "More than can be done",
     "crowd": "A thousand clients over all verbs",
+    "guards": "What guards cost",
     "hostile": "Attackers beside good clients",
     "scale": "What size costs",
     "partitions": "What partitions cost",
