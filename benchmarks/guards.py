@@ -31,8 +31,8 @@ RATE = ("--requests-per-second", "1000000", "--request-burst", "1000000")
 SCRAPE_SECONDS = 5.0
 """Three times as often as Prometheus reads when nobody tells it otherwise."""
 DOES_NOT_SHOW = (
-    "What limits of size and time and counting cost by themselves. A network, TLS, several workers, keys that "
-    "are restricted (which read a reservation before a step), latency at a fixed rate. wrk, worker and store "
+    "What limits of size and time and counting cost by themselves; a network, TLS, several workers, keys "
+    "that are restricted (which read a reservation before a step), latency at a fixed rate. wrk, worker and store "
     "share the cores."
 )
 
