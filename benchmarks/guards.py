@@ -32,8 +32,8 @@ SCRAPE_SECONDS = 5.0
 """Three times as often as Prometheus reads when nobody tells it otherwise."""
 DOES_NOT_SHOW = (
     "What limits of size and time and counting cost by themselves; a network, TLS, several workers, keys "
-    "that are restricted (which read a reservation before a step), latency at a fixed rate. wrk, worker and store "
-    "share the cores."
+    "that are restricted (which read a reservation before a step), latency at a fixed rate. Driver, worker "
+    "and store share the cores."
 )
 
 
