@@ -43,20 +43,25 @@ FIRST = {
         "hot against reserve": "everybody at one SKU, against all SKUs evenly",
     },
     "peers": {
-        "uniform: Bincard against PostgreSQL's best": "durable reserves a second, against PostgreSQL's best of six ways",
+        "uniform: Bincard against PostgreSQL's best": (
+            "durable reserves a second, against PostgreSQL's best of six ways"
+        ),
         "hot: Bincard against PostgreSQL's best": "the same with everybody at one SKU",
         "uniform: Bincard against Redis lock per SKU's best": "the same against a Redis lock for each SKU",
     },
     "scale": {
-        "reserve at 1,000,000 SKUs and 1,000,000 holds against 1,000 SKUs": "time of a reserve among a million "
-        "SKUs and holds, against a thousand",
+        "reserve at 1,000,000 SKUs and 1,000,000 holds against 1,000 SKUs": (
+            "time of a reserve among a million SKUs and holds, against a thousand"
+        ),
         "bytes a hold, 1,000,000 SKUs": "memory of a hold",
     },
     "overload": {
-        "busy worker, 6,000 callers who wait as told, 3 × its peak arrive: served against their peak": "served "
-        "at three times what a worker can do, of its best",
-        "busy worker, 6,000 callers who wait as told, 3 × its peak arrive: p99 of refusals": "p99 of the "
-        "refusals meanwhile",
+        "busy worker, 6,000 callers who wait as told, 3 × its peak arrive: served against their peak": (
+            "served at three times what a worker can do, of its best"
+        ),
+        "busy worker, 6,000 callers who wait as told, 3 × its peak arrive: p99 of refusals": (
+            "p99 of the refusals meanwhile"
+        ),
     },
     "guards": {
         "reserve and commit: guarded against bare": "rate with keys, limits and metrics, of that without",
