@@ -406,7 +406,7 @@ class Hot:
                     sku, asked.quantity, locations=asked.locations, owner=asked.owner
                 )
                 fits = await asyncio.get_running_loop().create_task(can_reserve)
-        extra = b"" if fits is None and not asked.explain else _more_of(found, fits)
+        extra = b"" if fits is None and not asked.explain else _more_of(found, fits=fits)
         tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'
         known = request.headers.get(b"if-none-match")
         if known is not None and matches(known, tag):
@@ -523,7 +523,7 @@ class Hot:
         return Rules(everywhere=True) if settings is not None and sku in settings.kits else None
 
 
-def _more_of(found: Availability | ExplainedAvailability, fits: bool | None) -> bytes:
+def _more_of(found: Availability | ExplainedAvailability, *, fits: bool | None) -> bytes:
     """What an availability answer has behind its locations where more was asked."""
     more = b""
     if fits is not None:
