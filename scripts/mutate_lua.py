@@ -43,6 +43,9 @@ _SUPPLY = ("supply/test_inbound.py", "supply/test_transfers.py", "supply")
 _SOURCING = (
     "lua/test_choosing.py",
     "lua/test_source.py",
+    "lua/test_ways.py",
+    "lua/test_making_way.py",
+    "lua/test_kept_refusals.py",
     "lua/test_preorders.py",
     "sourcing/test_strategies.py",
     "sourcing/test_preorders.py",
@@ -53,6 +56,7 @@ TESTS_OF = {
     "find_document": ("lua/test_documents.py", *_SUPPLY),
     "index": ("finding",),
     "inherit": _SETTINGS,
+    "lib/card": ("lua/test_card_forms.py", "lua/test_reserve.py"),
     "lib/claims": ("lua/test_claims.py",),
     "lib/clock": ("lua/test_clock.py", "lua/test_pace.py"),
     "lib/defaults": (
@@ -71,7 +75,7 @@ TESTS_OF = {
     "lib/floating": _SOURCING,
     "lib/rooms": _SOURCING,
     "lib/sourcing": _SOURCING,
-    "lib/steps": ("lua/test_basket_steps.py",),
+    "lib/steps": ("lua/test_basket_steps.py", "lua/test_claim_reads.py"),
     "lib/terms": ("lua/test_terms.py", "lua/test_save_fence.py", *_SOURCING, "changes"),
     "movement": (*_FACTS, "stateful/test_order_of_facts.py"),
     "opening": ("lua/test_trim_and_opening.py", "repartition/test_repartition.py"),
