@@ -197,7 +197,10 @@ class HotProtocol(LimitedProtocol):
             if kind is not None and not admission.has_room(kind.rank):
                 self.kind, self._unread = kind, data
                 self.idle_since = 0.0
-                admission.wait(self)
+                if admission.refuses(kind.rank):
+                    self.turn_away(0.0)
+                else:
+                    admission.wait(self)
                 return
         self._read(data)
 
