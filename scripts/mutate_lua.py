@@ -5,8 +5,8 @@
 copy of the code with one place changed: a comparison flipped, a constant shifted, a call dropped, a
 condition negated. The tests that know a file best run first, then those of tests/lua that call it, then what
 `TESTS_OF` names and `--tests` adds. Mutants that no test can tell from the original stand in
-tests/lua/equivalent_mutants.toml, each with its reason, below the results of the last run over all files.
-Exit status 1 when others survive.
+tests/lua/equivalent_mutants.toml, each with its reason, below the results of the last run over all files;
+`--listed` looks whether a test notices one of those. Exit status 1 when others survive, or one is noticed.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="no other tests than those of tests/lua")
     parser.add_argument("--only", type=Path, help="run only those whose names are lines of this file")
     parser.add_argument("--list", action="store_true", help="print the mutants and run none")
+    parser.add_argument("--listed", action="store_true", help="run those listed as equivalent, and no others")
     options = parser.parse_args()
     names = options.files or sorted(
         path.relative_to(ROOT / LUA).with_suffix("").as_posix() for path in (ROOT / LUA).rglob("*.lua")
@@ -168,6 +169,8 @@ def main() -> int:
         ]
         for name in names
     }
+    if options.listed:
+        return check_listed(told, run_all(told, tests, options.server, options.jobs))
     survivors = run_all(mutants, tests, options.server, options.jobs)
     for mutant in survivors:
         print(
@@ -178,6 +181,15 @@ def main() -> int:
         print(f"{name}: {counts[0] - counts[1]} killed, {counts[1]} survived, {counts[2]} equivalent")
     print(f"{len(mutants) - len(survivors)} killed, {len(survivors)} survived, {len(told)} equivalent")
     return 1 if survivors else 0
+
+
+def check_listed(listed: list[Mutant], survivors: list[Mutant]) -> int:
+    """Tell of each mutant that is listed as equivalent, and that a test notices all the same."""
+    noticed = [mutant for mutant in listed if mutant not in survivors]
+    for mutant in noticed:
+        print(f"NOTICED {mutant.name}")
+    print(f"{len(survivors)} equivalent, {len(noticed)} are noticed")
+    return 1 if noticed else 0
 
 
 def read_equivalent() -> set[str]:
