@@ -22,7 +22,7 @@ local function bind_units(raw, lines)
     if terms and line.held > 0 and TERMS.floats(terms, i) then
       local policy = policy_of[line.position]
       policy[POLICY.FLOATING] = policy[POLICY.FLOATING] - line.held
-      TERMS.count_floating(terms, line.position, line.place, -line.held)
+      TERMS.count_floating(terms, line.position, line.place, line.sku, -line.held)
       mark_changed(line.position)
     end
   end
