@@ -125,8 +125,11 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(directory: Path, targets: Mapping[str, Sequence[int]]) -> Iterator[Prometheus]:
+def scraping(
+    directory: Path, targets: Mapping[str, Sequence[int]], job: str = "bincard"
+) -> Iterator[Prometheus]:
     """A Prometheus on a directory; the targets' ports by the data set that they serve."""
+    assert f"job_name: {job}\n" in (RULES / "prometheus.yml").read_text(encoding="utf-8")
     for name in ("rules.yml", "alerts.yml"):
         (directory / name).write_text(quick((RULES / name).read_text(encoding="utf-8")), encoding="utf-8")
     (directory / "prometheus.yml").write_text(
@@ -140,7 +143,7 @@ def scraping(directory: Path, targets: Mapping[str, Sequence[int]]) -> Iterator[
                 "rule_files": ["rules.yml", "alerts.yml"],
                 "scrape_configs": [
                     {
-                        "job_name": "bincard",
+                        "job_name": job,
                         "static_configs": [
                             {
                                 "targets": [f"127.0.0.1:{port}" for port in ports],
