@@ -115,7 +115,9 @@ def run(url: str, run_directory: Path | None = None, listener: MetricsListener |
 
 
 def run_alone(url: str, settings: WorkerSettings) -> None:
-    """The same without an API beside it: tells its metrics itself. Raises `PortTakenError`, `SettingsError`."""
+    """The same without an API beside it, so that it tells its metrics itself. Raises `PortTakenError`,
+    `SettingsError`.
+    """
     from api.metrics_listener import MetricsListener  # noqa: PLC0415 - the API's own background does without
 
     with bind(settings.metrics_host, settings.metrics_port, "metrics-") as listener:

@@ -59,9 +59,8 @@ def test_who_asks_in_no_hurry_is_let_go(serve: Start, start: Start) -> None:
         connection.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
     waiting[0].sendall(b"x" * 20_000)
     for connection in waiting:
-        with connection:
-            with contextlib.suppress(ConnectionResetError):
-                assert connection.recv(1) == b""
+        with connection, contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
     assert time.monotonic() - begun < PATIENCE_SECONDS
     assert exchange(port, b"GET /metrics HTTP/1.1\r\n\r\n")[0] == 200
 
