@@ -22,8 +22,10 @@ are bounds.
 SHARES = (6.0, 4.0, 1.0, 0.75)
 """By rank: up to how much of the limit such a request is let in. What others do not reach is kept for it."""
 PATIENCE_SECONDS = 0.02
-"""How long a request waits to be let in before it is refused. The answer must be there within 50 ms, and
-one turn of the loop, which may lie before and after it, takes up to 10."""
+"""How long a request waits at the most before it is refused. The answer must be there within 50 ms, and one
+turn of the loop, which may lie before and after it, takes up to 10."""
+LATE_SECONDS = 0.03
+"""Who has waited for so long is not refused any more, but let in when its turn comes."""
 TICK_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 0.25
 """How long those who were let in should wait for their answer: a slow server gets fewer at once. For so long
@@ -31,12 +33,12 @@ what is answered is measured before the limit is set by it: a burst has few answ
 """
 STEADY_WAIT_SECONDS = 0.05
 """What a busy process answers in that time is enough at once: more make it no faster."""
-REFUSING_SHARE = 0.15
-"""A process that has no time left spends no more of it on refusals, or it would do nothing else: who is over
-waits, and may still be let in."""
-REFUSAL_COST, FIRST_COST_SECONDS = 4.0, 10e-6
-"""What a refusal costs in all, reading and sending too, for each second in here; what it is taken to cost
-before one was measured."""
+AT_ONCE = 256
+"""A process that has no time left reads and answers no more than that at once; the others wait unread. What
+more would touch is in no cache any more when it is needed again."""
+REFUSALS_PER_ANSWER, MOST_SAVED = 0.25, 256.0
+"""Such a process refuses no more than its answers pay for, or it would do nothing else: who is over and not
+refused when coming waits, and is let in."""
 IDLE, BUSY = 0.8, 0.95
 """Below that share of the time the process waits for the server, and more at once are faster; above the
 other they only make it slower."""
@@ -140,7 +142,13 @@ class Admission:
         self._load = _OwnLoad()
         self.under_way = 0
         self.limit = FIRST
+        self._at_once = MOST
         self._bound = FIRST
+        """Who may be under way at once: the lower of both, and what is stuck."""
+        self._crowd = AT_ONCE
+        """From so many on it is worth a look how busy the process is."""
+        self._calm = AT_ONCE / 2
+        """With fewer, and nobody who waits, it is over."""
         self.is_easy = True
         """Whether nobody waits and everybody would be let in: all that is asked of a request then."""
         self.shed = [0] * len(Rank)
@@ -149,9 +157,9 @@ class Admission:
         self._waiting = 0
         self._left = 0
         self._lets_in = False
-        self._is_busy = False
-        self._refused_at = 0.0
-        self._cost = FIRST_COST_SECONDS
+        self._is_full = self._is_busy = False
+        self._saved = 0.0
+        """Refusals that a busy process may make."""
         self._timer: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._ticks: deque[tuple[float, int]] = deque(maxlen=1 + round(LONGEST_WAIT_SECONDS / TICK_SECONDS))
@@ -160,7 +168,7 @@ class Admission:
     def enter(self, operations: int) -> None:
         """Notes a request that is answered from now on."""
         self.under_way += operations
-        if self.is_easy and self.under_way >= SHARES[Rank.READ] * self._bound:
+        if self.under_way >= self._crowd and self.is_easy:
             self._grow_busy()
 
     def leave(self, operations: int) -> None:
@@ -168,6 +176,7 @@ class Admission:
         self.under_way -= operations
         if not self.is_easy:
             self._left += operations
+            self._saved += REFUSALS_PER_ANSWER * operations
             if not self._lets_in:
                 self._lets_in = True
                 asyncio.get_running_loop().call_soon(self._let_in)
@@ -179,6 +188,18 @@ class Admission:
         return self.under_way < SHARES[rank] * self._bound and not (
             self._waiting and any(self._rooms[: rank + 1])
         )
+
+    def refuses(self, rank: Rank) -> bool:
+        """Whether a request for which there is no room is refused at once: the process has no time left, and
+        more than will have their turn soon are waiting already. Notes it, if so.
+        """
+        if not self._is_busy or self._saved < 1:
+            return False
+        if self.under_way + self._waiting < SHARES[rank] * (self.limit + self._stuck()):
+            return False
+        self._saved -= 1
+        self.shed[rank] += 1
+        return True
 
     def wait(self, guest: Guest) -> None:
         """Has a request wait until it is let in or turned away."""
@@ -203,48 +224,56 @@ class Admission:
                     guest.let_in()
             if room:
                 break
-        if not self._waiting and self.under_way < SHARES[Rank.READ] * self._bound / 2:
+        if not self._waiting and self.under_way < self._calm:
             # The next burst is let in whole, whatever the last one met.
             self.is_easy = True
-            self.limit = max(self.limit, FIRST)
-            self._bound = self.limit + self._stuck()
+            self._is_full = self._is_busy = False
+            self._at_once, self.limit = MOST, max(self.limit, FIRST)
+            self._set_bounds(self._stuck())
+
+    def _set_bounds(self, stuck: int) -> None:
+        self._bound = min(self.limit, self._at_once) + stuck
+        self._crowd = AT_ONCE + stuck
+        self._calm = stuck + min(AT_ONCE, SHARES[Rank.READ] * self._bound) / 2
 
     def _turn_away(self) -> None:
-        """Refuses whoever waits too long, many at a time."""
+        """Refuses, many at a time, those who are too many, of them who came last, and those who have others
+        go before all the time. A busy process did so when they came, and lets in the rest, late as it may be.
+        """
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
-        begun, refused = time.thread_time(), 0
-        most = self._affordable(begun)
+        limit, is_behind = self.limit + self._stuck(), False
         for rank, room in zip(Rank, self._rooms, strict=True):
-            while room and refused < most and now - room[0][0] >= PATIENCE_SECONDS:
-                since, guest = room.popleft()
-                self._waiting -= 1
-                if guest.waits:
-                    guest.waits = False
-                    self.shed[rank] += 1
-                    refused += 1
-                    guest.turn_away(now - since)
-        if refused:
-            cost = REFUSAL_COST * (time.thread_time() - begun) / refused
-            self._cost += (cost - self._cost) / 8
+            if is_behind:
+                while (
+                    room and now - room[0][0] >= PATIENCE_SECONDS and (not self._is_busy or self._saved >= 1)
+                ):
+                    self._refuse(room.popleft(), now)
+            elif not self._is_busy:
+                most = SHARES[rank] * limit
+                while room and self.under_way + self._waiting > most and now - room[-1][0] < LATE_SECONDS:
+                    self._refuse(room.pop(), now)
+            is_behind = is_behind or bool(room)
         if self._waiting:
-            oldest = min(room[0][0] for room in self._rooms if room)
-            # Not for each by itself: those who come within a few milliseconds go together.
-            pause = max(PATIENCE_SECONDS / 4, oldest + PATIENCE_SECONDS - now)
-            self._timer = loop.call_later(pause, self._turn_away)
+            self._timer = loop.call_later(PATIENCE_SECONDS, self._turn_away)
 
-    def _affordable(self, used: float) -> float:
-        """How many refusals there is time for, after so much time on a processor."""
-        since, self._refused_at = min(used - self._refused_at, PATIENCE_SECONDS), used
-        return 1 + REFUSING_SHARE * since / self._cost if self._is_busy else float("inf")
+    def _refuse(self, waiting: tuple[float, Guest], now: float) -> None:
+        since, guest = waiting
+        self._waiting -= 1
+        if guest.waits:
+            guest.waits = False
+            self._saved -= 1
+            self.shed[guest.kind.rank] += 1
+            guest.turn_away(now - since)
 
     # ---------------------------------------------------------------- the limit
 
     def _grow_busy(self) -> None:
         loop = asyncio.get_running_loop()
-        self.is_easy = False
-        self._bound = self.limit + self._stuck()
-        self._left = 0
+        self.is_easy, stuck = False, self._stuck()
+        self._set_bounds(stuck)
+        self._is_full = self._fills(stuck)
+        self._left, self._saved = 0, 0.0
         self._ticks.clear()
         self._ticks.append((loop.time(), 0))
         self._load.since_last()
@@ -252,24 +281,36 @@ class Admission:
             self._tick.cancel()
         self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
 
+    def _fills(self, stuck: int) -> bool:
+        """Whether there is enough to do for some to be refused."""
+        return self.under_way + self._waiting >= SHARES[Rank.READ] * (self.limit + stuck)
+
     def _take_stock(self) -> None:
         """Sets the limit anew while it is reached, from what was answered of late."""
         loop, stuck = asyncio.get_running_loop(), self._stuck()
         now, self._tick = loop.time(), None
         if self.is_easy:
-            self._bound = self.limit + stuck
+            self._set_bounds(stuck)
             if stuck:
                 self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
             return
         busy = self._load.since_last() / (now - self._ticks[-1][0])
-        self._is_busy = busy > BUSY
+        self._is_busy = busy > (IDLE if self._is_busy else BUSY)
+        self._saved = max(0.0, min(self._saved, MOST_SAVED))
+        if busy > BUSY:
+            self._at_once = AT_ONCE
+        elif busy < IDLE:
+            self._at_once = min(MOST, 2 * self._at_once)
+        if not self._is_full and self._fills(stuck):
+            self._is_full = True
+            self._ticks.clear()
         self._ticks.append((now, self._left))
         since, left_before = self._ticks[0]
         left = self._left - left_before
-        if left and len(self._ticks) == self._ticks.maxlen:
+        if left and self._is_full and len(self._ticks) == self._ticks.maxlen:
             # A server that answers nothing at all is no slow one: `stuck` will tell of it.
             self.limit = next_limit(self.limit, left / (now - since), busy)
-        self._bound = self.limit + stuck
+        self._set_bounds(stuck)
         self._tick = loop.call_later(TICK_SECONDS, self._take_stock)
         if not self._lets_in:
             self._lets_in = True

@@ -451,7 +451,9 @@ def bench(
     benchmark: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="canonical, micro, scale, partitions, http_api, open_model, gate, report."
+            metavar="NAME",
+            help="canonical, micro, scale, partitions, http_api, open_model, overload, guards, hostile, "
+            "crowd, peers, gate, report.",
         ),
     ] = "canonical",
     arguments: Annotated[

@@ -17,6 +17,7 @@ from api.admission import Admission, Rank, operations_of
 from api.codec import encode
 from api.gate import Gate
 from api.hot import Answer, Handler, Headers, Hot, Request, tier_header
+from api.keyring import Caller
 from api.limits import DEFAULT
 from api.metrics import HttpMetrics
 from api.problems import ProblemError, as_logged_problem
@@ -113,7 +114,7 @@ class Front:
 
     async def answer(self, request: Request, route: str, handlers: dict[str, Handler]) -> Answer:
         """Answers a hot request, whatever happens."""
-        told: Headers = _NOTHING
+        told, caller = _NOTHING, None
         try:
             handler = handlers.get("GET" if request.method == "HEAD" else request.method)
             if handler is None:
@@ -122,8 +123,9 @@ class Front:
                     "method_not_allowed", f"{request.path} takes {allowed}", headers={"Allow": allowed}
                 )
             if self._quota is not None:
-                told = self._charge(self._quota, request, len(request.body))
-            self._gate.admit(request, route)
+                caller = self._gate.known(request)
+                told = self._charge(self._quota, request, caller, len(request.body))
+            self._gate.admit(request, route, caller)
             if self._readiness.unfit:
                 self._check_may_write(request)
             check_media_types(request.method, request.headers)
@@ -135,11 +137,13 @@ class Front:
             status, body, headers = problem_answer(blurred(error, request.access), request)
             return status, body, [*headers, *told]
 
-    def _charge(self, quota: Quota, request: Request, body_bytes: int) -> Headers:
+    def _charge(self, quota: Quota, request: Request, caller: Caller | None, body_bytes: int) -> Headers:
         """Counts a request against what its caller may ask; a batch by its bytes. Raises `quota_exceeded`."""
         try:
-            access = self._gate.caller_of(request)
-            return quota.charge(access.caller or request.peer, operations_of(body_bytes), access.rate)
+            if caller is None:
+                return quota.charge(request.peer, operations_of(body_bytes))
+            access = caller.access
+            return quota.charge(access.caller, operations_of(body_bytes), access.rate)
         except ProblemError:
             self._watch.count("rate")
             raise
@@ -170,7 +174,8 @@ class Front:
         try:
             if self._quota is not None and request.path.startswith("/v1/"):
                 declared = request.headers.get(b"content-length", b"0")
-                told = self._charge(self._quota, request, int(declared) if declared.isdigit() else 0)
+                size = int(declared) if declared.isdigit() else 0
+                told = self._charge(self._quota, request, self._gate.known(request), size)
             self._check_may_write(request)
             self._check_may_read(request)
         except (Unavailable, ProblemError) as error:

@@ -197,7 +197,10 @@ class HotProtocol(LimitedProtocol):
             if kind is not None and not admission.has_room(kind.rank):
                 self.kind, self._unread = kind, data
                 self.idle_since = 0.0
-                admission.wait(self)
+                if admission.refuses(kind.rank):
+                    self.turn_away(0.0)
+                else:
+                    admission.wait(self)
                 return
         self._read(data)
 
@@ -349,9 +352,12 @@ class HotProtocol(LimitedProtocol):
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # After the body they are trailers, which nobody here asks for.
         if self._reads_head:
-            # After the body they are trailers, which nobody here asks for.
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._reads_head = False
@@ -449,7 +455,8 @@ class HotProtocol(LimitedProtocol):
     def encode_answer(self, cycle: HotCycle, status: int, body: bytes, headers: Headers) -> bytes:
         """The whole answer as it goes over the wire."""
         parts = [STATUS_LINE[status], self.encode_defaults()]
-        parts += [b"%b: %b\r\n" % header for header in headers]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
         if not cycle.keep_alive:
             parts.append(b"connection: close\r\n")
         if status == 304:  # noqa: PLR2004 - Not Modified has no body

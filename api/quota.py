@@ -6,27 +6,24 @@ lock, so two requests of one caller within the same fraction of a microsecond ma
 
 import mmap
 import os
-from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 from math import ceil
 from pathlib import Path
-from struct import Struct
 from time import monotonic
 
 from api.problems import ProblemError
 
 SLOTS = 1 << 16
-SLOT_BYTES = 16
-"""A fingerprint of the caller's name, and the time at which its bucket is full again."""
+_NAMES, _TIMES = 8 * SLOTS, 8 * SLOTS
+"""Bytes of the fingerprints of the callers' names, and of the times at which their buckets are full again."""
 PROBES = 8
 FILE_NAME = "quota"
+MOST_TOLD = 4096
 NETWORK_BITS = 64
 """Of an IPv6 address, which its owner has many of."""
 _POLICY = b'"caller"'
 _UNKNOWN = (-1, 0)
-_SLOT = Struct("=Qd")
-_read, _write = _SLOT.unpack_from, _SLOT.pack_into
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -34,7 +31,7 @@ Headers = list[tuple[bytes, bytes]]
 class Rate:
     """So many requests a second, and so many at once."""
 
-    __slots__ = ("burst", "per_second", "policy", "seconds_each", "span")
+    __slots__ = ("burst", "known", "per_second", "policy", "seconds_each", "span")
 
     def __init__(self, per_second: float, burst: int) -> None:
         self.burst = burst
@@ -42,6 +39,17 @@ class Rate:
         self.seconds_each = 1 / per_second
         self.span = burst / per_second
         self.policy = (b"ratelimit-policy", b"%b;q=%d;w=%d" % (_POLICY, burst, ceil(self.span)))
+        self.known: dict[int, Headers] = {}
+        """What was told already, by the tokens that were left."""
+
+    def told(self, left: int) -> Headers:
+        """What an answer says of a bucket with so many tokens: it is full again in so many seconds."""
+        if len(self.known) >= MOST_TOLD:
+            self.known.clear()
+        seconds = ceil((self.burst - left) * self.seconds_each - 1e-6)
+        said = (b"ratelimit", b"%b;r=%d;t=%d" % (_POLICY, left, seconds))
+        found = self.known[left] = [self.policy, said]
+        return found
 
 
 class Quota:
@@ -52,7 +60,8 @@ class Quota:
         worker counts alone.
         """
         self._rate = rate
-        self._shared = _map(directory)
+        shared = memoryview(_map(directory))
+        self._names, self._full = shared[:_NAMES].cast("Q"), shared[_NAMES:].cast("d")
         self._known: dict[str, tuple[int, int]] = {}
         """Fingerprint and slot of a caller."""
 
@@ -63,29 +72,28 @@ class Quota:
         rate = own or self._rate
         if rate is None:
             return []
-        now, shared = monotonic(), self._shared
+        now, full = monotonic(), self._full
         name, slot = self._known.get(caller, _UNKNOWN)
-        found, full_at = _read(shared, slot)
-        if found != name:
+        if self._names[slot] != name:
             name, slot = self._find(caller, now)
-            _, full_at = _read(shared, slot)
-        left = rate.span - rate.seconds_each * (requests if requests == 1 else min(requests, rate.burst))
-        if full_at > now:
-            left -= full_at - now
+        full_at = full[slot]
+        full_at = max(full_at, now)
+        full_at += rate.seconds_each * (requests if requests == 1 else min(requests, rate.burst))
+        left = now + rate.span - full_at
         if left < -1e-9:  # noqa: PLR2004 - sums of floats
             raise _exceeded(rate, -left)
-        missing = rate.span - left
-        _write(shared, slot, name, now + missing)
-        return [rate.policy, _told(int(left * rate.per_second + 1e-6), ceil(missing))]
+        full[slot] = full_at
+        tokens = int(left * rate.per_second + 1e-6)
+        return rate.known.get(tokens) or rate.told(tokens)
 
     def _find(self, caller: str, now: float) -> tuple[int, int]:
         """The bucket of a caller; a new one takes the place of the fullest."""
         name = int.from_bytes(blake2b(caller.encode(), digest_size=8).digest(), "little") or 1
-        probes = [SLOT_BYTES * ((name + step) % SLOTS) for step in range(PROBES)]
-        slot = next((probe for probe in probes if _read(self._shared, probe)[0] == name), None)
+        probes = [(name + step) % SLOTS for step in range(PROBES)]
+        slot = next((probe for probe in probes if self._names[probe] == name), None)
         if slot is None:
-            slot = min(probes, key=lambda probe: _read(self._shared, probe)[1])
-            _write(self._shared, slot, name, now)
+            slot = min(probes, key=self._full.__getitem__)
+            self._names[slot], self._full[slot] = name, now
         if len(self._known) >= SLOTS:
             self._known.clear()
         self._known[caller] = found = (name, slot)
@@ -96,11 +104,6 @@ def quota_of(per_second: float, burst: int, directory: Path | None, *, of_keys: 
     """None where there is no limit; keys may have limits of their own."""
     rate = Rate(per_second, burst) if per_second else None
     return Quota(rate, directory) if rate is not None or of_keys else None
-
-
-@lru_cache(maxsize=4096)
-def _told(left: int, seconds: int) -> tuple[bytes, bytes]:
-    return b"ratelimit", b"%b;r=%d;t=%d" % (_POLICY, left, seconds)
 
 
 def network_of(address: str) -> str:
@@ -114,11 +117,11 @@ def network_of(address: str) -> str:
 
 def _map(directory: Path | None) -> mmap.mmap:
     if directory is None:
-        return mmap.mmap(-1, SLOTS * SLOT_BYTES)
+        return mmap.mmap(-1, _NAMES + _TIMES)
     file = os.open(directory / FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        os.ftruncate(file, SLOTS * SLOT_BYTES)
-        return mmap.mmap(file, SLOTS * SLOT_BYTES)
+        os.ftruncate(file, _NAMES + _TIMES)
+        return mmap.mmap(file, _NAMES + _TIMES)
     finally:
         os.close(file)
 

@@ -14,6 +14,7 @@ TICK_SECONDS = 0.25
 LONGEST_STEP_SECONDS = 2 * TICK_SECONDS
 """Further the clock does not move at once: who has not turned has not listened either."""
 NEVER = 1 << 62
+LOOKED_AT_IN_A_TURN = 32
 PRESSED = 0.9
 """Above that share of the connections that a worker takes, idle ones are closed."""
 YOUNG_SECONDS = 1.0
@@ -49,6 +50,7 @@ class Watch:
         """How often each limit was reached."""
         self._rows: dict[int, set[Watched]] = {}
         self._row = self._row_of(self.now)
+        self._is_looking = False
         self._pressed_by: Collection[Watched] = ()
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -100,17 +102,34 @@ class Watch:
         self._ticked_at += passed
         self.now = now = self.now + min(passed, LONGEST_STEP_SECONDS)
         self._timer = loop.call_later(TICK_SECONDS, self._tick)
-        while self._row < self._row_of(now):
-            for one in self._rows.pop(self._row, ()):
-                one.row = NEVER
-                again = one.look(now)
-                if again:
-                    self.expect(one, max(again, now))
-            self._row += 1
+        if not self._is_looking:
+            self._look()
         if self._pressed_by:
             self._make_room(now)
         if self.unread:
             self._cut_off()
+
+    def _look(self) -> None:
+        """Looks at those whose row has come, a few in each turn of the loop: thousands who came together are
+        late together, and nobody else is to wait for all of them.
+        """
+        left = LOOKED_AT_IN_A_TURN
+        while self._row < self._row_of(self.now):
+            row = self._rows.get(self._row)
+            while row:
+                if not left:
+                    self._is_looking = True
+                    asyncio.get_running_loop().call_soon(self._look)
+                    return
+                left -= 1
+                one = row.pop()
+                one.row = NEVER
+                again = one.look(self.now)
+                if again:
+                    self.expect(one, max(again, self.now))
+            self._rows.pop(self._row, None)
+            self._row += 1
+        self._is_looking = False
 
     def _make_room(self, now: float) -> None:
         """Closes the longest idle connections, as many as are too many."""

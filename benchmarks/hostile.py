@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import random
 import socket
 import subprocess
 import sys
@@ -36,6 +38,8 @@ SLACK_SECONDS = 1.5
 FILLING_SECONDS = 5.0
 """Until the system's own buffers are full; what it takes counts as read."""
 PIECE = b"x" * 65_536
+LEAST_URGENT = 19
+"""The attackers' own work is that of other machines: here it gets the time that nobody else wants."""
 DOES_NOT_SHOW = (
     "Attackers who fill the line itself, or arrive from many machines: that is the affair of what stands in "
     "front. Attackers, good clients, worker and store share two cores, so part of what the good clients "
@@ -85,6 +89,7 @@ class Attack:
     async def _go_on(self, kind: str) -> None:
         act: Callable[[socket.socket], Awaitable[None]] = getattr(self, "_" + kind.replace(" ", "_"))
         limit = KINDS[kind].deadline + 30
+        await asyncio.sleep(random.uniform(0, 2 * PAUSE_SECONDS))
         while time.monotonic() < self._end:
             with socket.socket() as connection:
                 connection.setblocking(False)  # noqa: FBT003 - a method of the standard library
@@ -149,6 +154,7 @@ class Attack:
 
 def attack(url: str, seconds: float, share: float) -> None:
     """The program of the attackers; prints the longest life of each kind, in seconds."""
+    os.nice(LEAST_URGENT)
     attackers = Attack(url, seconds, share)
     shop.run_loop(attackers.run())
     print(json.dumps({kind: max(lived) for kind, lived in attackers.lived.items()}))

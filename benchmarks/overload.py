@@ -1,8 +1,9 @@
 """More than can be done: what is still served, and how soon the rest is refused.
 
-Two bottlenecks. The worker: wrk keeps every connection of a pool busy all the time, which is what arrivals
-at any rate beyond the worker's do to a pool of that size; a second driver sends a few requests at even
-intervals beside it and takes the latencies. The stock server: it is let run for a small part of the time
+Two bottlenecks. The worker, overloaded in two ways: wrk keeps every connection of a pool busy all the time,
+whatever the answer was, while a second driver sends a few requests at even intervals beside it and takes the
+latencies; and requests arrive at three times the worker's peak, from thousands of callers who wait as
+Retry-After says. The stock server: it is let run for a small part of the time
 only, and requests arrive at 1, 2 and 3 times the rate that it then manages, on as many connections as they
 take. `python -m benchmarks.overload`
 """
@@ -22,7 +23,8 @@ from threading import Event, Thread
 from benchmarks import measure, servers, shop
 from benchmarks.arrivals import WARM_UP_SECONDS, Arrived, Driver
 from benchmarks.http_api import SKUS, fill, prove
-from benchmarks.measure import BenchmarkError, Figure, Pairs, Proof, figure_of
+from benchmarks.measure import SEED, BenchmarkError, Figure, Pairs, Proof, figure_of
+from benchmarks.obedient import Crowd, Obeyed, reserves
 from benchmarks.open_model import reserve_requests
 from benchmarks.servers import Served
 from benchmarks.wrk_client import CONNECTIONS, Flooded, find_wrk, flood
@@ -31,7 +33,7 @@ SECONDS = 4
 POOLS = (2048, 4096, 6144)
 """Connections that are never idle; the peak is what `CONNECTIONS` of them reach."""
 CHOSEN_POOL = 6144
-PROBE_RATE, PROBE_CONNECTIONS = 400.0, 64
+PROBE_RATE, PROBE_CONNECTIONS = 400.0, 512
 RUNS_SECONDS, STANDS_SECONDS = 0.002, 0.038
 """How the slow stock server runs and stands still, in turns."""
 PEAK_CONNECTIONS = 256
@@ -40,13 +42,20 @@ MOST_ARRIVALS = 12_000.0
 """What the driver, a Python program, sends without falling behind."""
 ARRIVING_CONNECTIONS = 6000
 TIMES = (1, 2, 3)
+OBEDIENT = 6000
+"""Callers who come back when they were told to, and not before."""
+PARTS = (0.5, 0.75, 1.0, 1.25)
+"""Of the worker's peak: at one of these rates those callers are served best, which is their own peak. Each of
+them has a connection that was idle for a while, which alone costs the worker a third more than the few
+connections of the pool that finds its peak."""
 GOODPUT, REFUSAL_MS = 0.8, 50.0
 DOES_NOT_SHOW = (
-    "Arrivals at three times the worker's own rate that are all answered: a refusal costs the worker about a "
-    "third of a reserve, so none could refuse twice its capacity and serve. It spends a part of its time on "
-    "refusals, and who holds more connections to one worker waits longer. A network, several workers, "
-    "callers who wait as Retry-After says (these come again at once). Drivers, worker and store share the "
-    "cores. The slow server is an ordinary one that is stopped and let run by signals."
+    "Three times the worker's own rate, all of it read and refused: receiving and sending alone cost about a "
+    "quarter of a reserve. Callers who are never idle, whatever they were told, are refused as far as the "
+    "answers pay for it and otherwise wait: what they get has no target. Of callers who wait as Retry-After "
+    "says, those who are waiting send nothing (the figure 'sent' tells how much came). A network, several "
+    "workers. Drivers, worker and store share the cores. The slow server is an ordinary one that is stopped "
+    "and let run by signals."
 )
 
 
@@ -75,6 +84,22 @@ class Session:
         flooded, seen = shop.run_loop(both())
         self.reserved += seen.answered - seen.refused
         return self._note(flooded, connections), seen
+
+    def obeyed(self, rate: float) -> Obeyed:
+        """Requests at a rate, from callers who do as Retry-After says."""
+        crowd = Crowd(self._api.url, OBEDIENT, reserves(SKUS, token_hex(8), shop.sku_name, SEED))
+        try:
+            seen = crowd.run(rate, self._seconds)
+        finally:
+            crowd.close()
+        self.reserved += crowd.reserved
+        print(
+            f"{rate:,.0f}/s arrive, {seen.sent / seen.seconds:,.0f}/s sent: {seen.goodput:,.0f}/s served, "
+            f"p99 of refusals {seen.refused_p99:.1f} ms, of what is served {seen.served_p99:.1f} ms, "
+            f"driver late p99 {seen.late_p99:.1f} ms",
+            file=sys.stderr,
+        )
+        return seen
 
     def arrive(self, rate: float) -> Arrived:
         """Requests at a rate, whatever becomes of them."""
@@ -139,6 +164,8 @@ def slow(pid: int) -> Iterator[None]:
 def with_busy_worker(server: str | None, seconds: int, pairs: int) -> tuple[list[Figure], list[Proof], str]:
     """The worker is the bottleneck."""
     peaks: list[float] = []
+    obeyed: list[Obeyed] = []
+    best: list[float] = []
     floods: dict[int, list[tuple[Flooded, Arrived]]] = {pool: [] for pool in POOLS}
     proofs, name = [], ""
     for _ in range(pairs):
@@ -150,6 +177,8 @@ def with_busy_worker(server: str | None, seconds: int, pairs: int) -> tuple[list
             for pool, found in floods.items():
                 found.append(session.overload(pool))
             peaks.append((before + session.peak(CONNECTIONS).goodput) / 2)
+            best.append(max(session.obeyed(part * peaks[-1]).goodput for part in PARTS))
+            obeyed.append(session.obeyed(max(TIMES) * peaks[-1]))
             proofs.append(shop.run_loop(prove(api.store_url, received, session.reserved, session.under_way)))
     figures = [figure_of("busy worker: peak", peaks, "1/s", better="higher")]
     for pool, found in floods.items():
@@ -159,7 +188,6 @@ def with_busy_worker(server: str | None, seconds: int, pairs: int) -> tuple[list
             Pairs([flooded.goodput for flooded, _ in found], peaks).figure(
                 f"{what}: served against peak",
                 side_unit="1/s",
-                target=GOODPUT if is_chosen else None,
                 better="higher",
             ),
             figure_of(
@@ -175,7 +203,28 @@ def with_busy_worker(server: str | None, seconds: int, pairs: int) -> tuple[list
             ),
             figure_of(f"{what}: p99 of all answers", [seen.p99 / 1000 for _, seen in found], "ms"),
         ]
-    return figures, proofs, name
+    return [*figures, *_of_obedient(obeyed, best, peaks)], proofs, name
+
+
+def _of_obedient(found: list[Obeyed], best: list[float], peaks: list[float]) -> list[Figure]:
+    callers = f"busy worker, {OBEDIENT:,} callers who wait as told"
+    what = f"{callers}, {max(TIMES)} × its peak arrive"
+    goodput = [seen.goodput for seen in found]
+    return [
+        figure_of(f"{callers}: their peak", best, "1/s", better="higher"),
+        Pairs(goodput, best).figure(
+            f"{what}: served against their peak", side_unit="1/s", target=GOODPUT, better="higher"
+        ),
+        Pairs(goodput, peaks).figure(
+            f"{what}: served against the peak of {CONNECTIONS} connections", side_unit="1/s", better="higher"
+        ),
+        figure_of(f"{what}: arrived", [seen.arrived / seen.seconds for seen in found], "1/s"),
+        figure_of(f"{what}: sent", [seen.sent / seen.seconds for seen in found], "1/s"),
+        figure_of(f"{what}: refusals", [seen.refused / seen.seconds for seen in found], "1/s"),
+        figure_of(f"{what}: p99 of refusals", [seen.refused_p99 for seen in found], "ms", target=REFUSAL_MS),
+        figure_of(f"{what}: p99 of what is served", [seen.served_p99 for seen in found], "ms"),
+        figure_of(f"{what}: p99 of the driver's own lateness", [seen.late_p99 for seen in found], "ms"),
+    ]
 
 
 def with_slow_server(server: str | None, seconds: int, pairs: int) -> tuple[list[Figure], list[Proof]]:

@@ -1,7 +1,7 @@
-"""One page with plots, and the README's table, from the committed results.
+"""One page with plots, and the tables of the documentation, from the committed results.
 
-`python -m benchmarks.report` writes `benchmarks/results/report.html`; `--readme README.md` also renews the
-table between the markers in that file.
+`python -m benchmarks.report` writes `benchmarks/results/report.html`; `--table docs/operating/speed.md` also
+renews the table of all targets between the markers in that file, `--readme README.md` the short one in that.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ TITLES = {
     "open_model": "Over HTTP, at fixed rates",
     "overload": "More than can be done",
     "crowd": "A thousand clients over all verbs",
+    "guards": "What guards cost",
     "hostile": "Attackers beside good clients",
     "scale": "What size costs",
     "partitions": "What partitions cost",
@@ -31,6 +32,42 @@ TITLES = {
 }
 HEADLINES = {"canonical": 2, "crowd": 0, "partitions": 4, "peers": 12}
 """Where figures have no targets: how many of the first ones the README shows."""
+FIRST = {
+    "canonical": {
+        "reservations per second": "reservations a second with their commits, one engine process",
+        "p99 of reserve": "p99 of these reserves",
+    },
+    "http_api": {
+        "reserve: requests": "reserves a second over HTTP, one worker",
+        "reserve against typed": "reserve over HTTP, against a FastAPI route that does nothing",
+        "hot against reserve": "everybody at one SKU, against all SKUs evenly",
+    },
+    "peers": {
+        "uniform: Bincard against PostgreSQL's best": (
+            "durable reserves a second, against PostgreSQL's best of six ways"
+        ),
+        "hot: Bincard against PostgreSQL's best": "the same with everybody at one SKU",
+        "uniform: Bincard against Redis lock per SKU's best": "the same against a Redis lock for each SKU",
+    },
+    "scale": {
+        "reserve at 1,000,000 SKUs and 1,000,000 holds against 1,000 SKUs": (
+            "time of a reserve among a million SKUs and holds, against a thousand"
+        ),
+        "bytes a hold, 1,000,000 SKUs": "memory of a hold",
+    },
+    "overload": {
+        "busy worker, 6,000 callers who wait as told, 3 × its peak arrive: served against their peak": (
+            "served at three times what a worker can do, of its best"
+        ),
+        "busy worker, 6,000 callers who wait as told, 3 × its peak arrive: p99 of refusals": (
+            "p99 of the refusals meanwhile"
+        ),
+    },
+    "guards": {
+        "reserve and commit: guarded against bare": "rate with keys, limits and metrics, of that without",
+    },
+}
+"""What the README shows, in words that need no context."""
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -191,11 +228,11 @@ def _group(figures: Iterable[Figure], name: str, across: str) -> list[Line]:
     return [Line(key, points) for key, points in lines.items()]
 
 
-# -------------------------------------------------------------------- the README
+# -------------------------------------------------------------------- the documentation
 
 
 def render_table(results: Sequence[Result]) -> str:
-    """The README's table: figures with targets and headlines, and what they do not show."""
+    """The table of all figures with targets and some others, and what they do not show."""
     lines = ["| what | measured | target |", "| --- | ---: | ---: |"]
     for result in results:
         figures = [figure for figure in result.figures if figure.target is not None]
@@ -203,14 +240,36 @@ def render_table(results: Sequence[Result]) -> str:
     lines.append("")
     for result in results:
         lines.append(
-            f"*{TITLES.get(result.benchmark, result.benchmark)}* does not show: {result.does_not_show}"
+            f"- *{TITLES.get(result.benchmark, result.benchmark)}* does not show: {result.does_not_show}"
         )
-    first = results[0]
-    lines.append(
-        f"Medians, {first.machine.cores} cores of {first.machine.cpu}, {first.versions['server']}, "
-        f"{first.date[:10]}, commit {first.commit}; ratios have both sides from one run."
-    )
+    lines += ["", _measured(results[0])]
     return "\n".join(lines)
+
+
+def render_first(results: Sequence[Result]) -> str:
+    """The short table: what a newcomer asks for, and how many of all targets are met."""
+    lines = ["| what | measured |", "| --- | ---: |"]
+    targets = [figure for result in results for figure in result.figures if figure.target is not None]
+    for result in results:
+        found = {figure.name: figure for figure in result.figures}
+        for name, words in FIRST.get(result.benchmark, {}).items():
+            if name not in found:
+                raise BenchmarkError(f"{result.benchmark} has no figure {name}, which the README shows")
+            lines.append(f"| {words} | {_value(found[name])} |")
+    met = sum(bool(figure.is_met) for figure in targets)
+    lines += ["", f"{met} of {len(targets)} targets are met. {_measured(results[0])}"]
+    return "\n".join(lines)
+
+
+def _measured(result: Result) -> str:
+    return (
+        f"Medians, {result.machine.cores} cores of {result.machine.cpu}, {result.versions['server']}, "
+        f"{result.date[:10]}, commit {result.commit}; ratios have both sides from one run."
+    )
+
+
+def _value(figure: Figure) -> str:
+    return f"{number(figure.value)} {'×' if figure.unit == 'ratio' else figure.unit}"
 
 
 def _row(figure: Figure) -> str:
@@ -218,8 +277,7 @@ def _row(figure: Figure) -> str:
     target = "" if figure.target is None else f"{sign} {figure.target:g}"
     if figure.is_met is False:
         target += " (missed)"
-    unit = "×" if figure.unit == "ratio" else figure.unit
-    return f"| {figure.name.replace('|', '/')} | {number(figure.value)} {unit} | {target} |"
+    return f"| {figure.name.replace('|', '/')} | {_value(figure)} | {target} |"
 
 
 def renew(text: str, table: str) -> str:
@@ -232,22 +290,25 @@ def renew(text: str, table: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the page, and where asked the README's table."""
+    """Writes the page, and where asked the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.report", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="the page (default: report.html beside the results)")
-    parser.add_argument("--readme", type=Path, help="a Markdown file whose table is to be renewed")
+    parser.add_argument(
+        "--table", type=Path, help="a Markdown file whose table of all targets is to be renewed"
+    )
+    parser.add_argument("--readme", type=Path, help="a Markdown file whose short table is to be renewed")
     options = parser.parse_args(arguments)
     results = read_all(options.results)
     page = options.out or options.results / "report.html"
     page.write_text(render_page(results), encoding="utf-8")
     print(f"written: {page}")
-    if options.readme is not None:
-        before = options.readme.read_text(encoding="utf-8")
-        options.readme.write_text(renew(before, render_table(results)), encoding="utf-8")
-        print(f"renewed: {options.readme}")
+    for file, render in ((options.table, render_table), (options.readme, render_first)):
+        if file is not None:
+            file.write_text(renew(file.read_text(encoding="utf-8"), render(results)), encoding="utf-8")
+            print(f"renewed: {file}")
 
 
 if __name__ == "__main__":

@@ -108,14 +108,15 @@ class Served(Struct, frozen=True):
 
 
 @contextmanager
-def api(wanted: str | None = None, *, auth: Literal["off", "keys"] = "off") -> Iterator[Served]:
-    """`bincard serve` with one worker, durability local and metrics, on an embedded store.
+def api(wanted: str | None = None, *options: str, auth: Literal["off", "keys"] = "off") -> Iterator[Served]:
+    """`bincard serve` with one worker, durability local and metrics, on an embedded store; `options` are more
+    words of the command.
 
     Its log is not rewritten by itself: a second of that falls into one turn of several, or into none.
     """
     program = find_program(wanted)
     with tempfile.TemporaryDirectory(prefix="bincard-bench-") as directory, ExitStack() as stack:
-        words = ["serve", "--workers", "1", "--port", "0", "--durability", "local", "--auth", auth]
+        words = ["serve", "--workers", "1", "--port", "0", "--durability", "local", "--auth", auth, *options]
         environment = {"PATH": "/usr/bin:/bin", "BINCARD_REDIS_SERVER": str(program.path)}
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-c", "from api.cli import main; main()", *words, "--data-dir", directory],

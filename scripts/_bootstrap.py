@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
@@ -190,3 +191,14 @@ def environment(*, root: Path = ROOT) -> dict[str, str]:
     kept["VIRTUAL_ENV"] = str(root / ".venv")
     kept["PATH"] = f"{root / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return kept
+
+
+def become(module: str, words: Sequence[str], extras: Sequence[str] = ("test",)) -> NoReturn:
+    """Installs what is needed and goes on as a module of ours; exit status 1 where that cannot be."""
+    try:
+        ensure_venv(extras)
+    except MissingError as missing:
+        sys.exit(str(missing))
+    python = str(venv_program("python"))
+    os.chdir(ROOT)
+    os.execve(python, [python, "-m", module, *words], environment())  # noqa: S606 - no shell

@@ -12,22 +12,9 @@ This file only makes `.venv` ready; the campaign is `tests/faults/campaign`, whi
 
 from __future__ import annotations
 
-import os
 import sys
 
-from _bootstrap import ROOT, MissingError, ensure_venv, environment, venv_program
-
-
-def main(words: list[str]) -> None:
-    """Becomes the campaign; exit status 1 where it cannot start."""
-    try:
-        ensure_venv(["test"])
-    except MissingError as missing:
-        sys.exit(str(missing))
-    python = str(venv_program("python"))
-    os.chdir(ROOT)
-    os.execve(python, [python, "-m", "tests.faults.campaign", *words], environment())  # noqa: S606 - no shell
-
+from _bootstrap import become
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    become("tests.faults.campaign", sys.argv[1:])

@@ -44,7 +44,12 @@ def save(folder: Path, benchmark: str, *figures: Figure) -> None:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """A folder with results of every kind of plot."""
-    save(tmp_path, "canonical", figure_of("rate", [50_000.0], "1/s"), figure_of("p99", [2.5], "ms"))
+    save(
+        tmp_path,
+        "canonical",
+        figure_of("reservations per second", [50_000.0], "1/s"),
+        figure_of("p99 of reserve", [2.5], "ms"),
+    )
     ratio = Pairs([2.0], [1.0])
     save(
         tmp_path,
@@ -87,19 +92,44 @@ def test_the_page_is_whole_and_self_contained(results: Path) -> None:
     assert page.count("<polyline") == 2
 
 
-def test_the_table_is_renewed_between_its_markers(results: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "rows"),
+    [
+        (
+            "--table",
+            ["| reserve, batch 64 | 2 × | ≤ 1.6 (missed) |", "| reservations per second | 50,000 1/s |  |"],
+        ),
+        (
+            "--readme",
+            [
+                "| reservations a second with their commits, one engine process | 50,000 1/s |",
+                "0 of 1 targets are met.",
+            ],
+        ),
+    ],
+)
+def test_a_table_is_renewed_between_its_markers(
+    results: Path, tmp_path: Path, option: str, rows: list[str]
+) -> None:
     """Once more changes nothing, and what stands around the table stays."""
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.main(["--results", str(results), "--readme", str(readme)])
-    once = readme.read_text()
-    report.main(["--results", str(results), "--readme", str(readme)])
-    assert readme.read_text() == once
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.main(["--results", str(results), option, str(page)])
+    once = page.read_text()
+    report.main(["--results", str(results), option, str(page)])
+    assert page.read_text() == once
     assert once.startswith("before\n")
     assert once.endswith("\nafter\n")
     assert "old" not in once
-    assert "| reserve, batch 64 | 2 × | ≤ 1.6 (missed) |" in once
-    assert "| rate | 50,000 1/s |  |" in once
+    for row in rows:
+        assert row in once
+
+
+def test_a_figure_that_the_readme_shows_is_missed(tmp_path: Path) -> None:
+    """It is not left out silently when a benchmark calls it something else."""
+    save(tmp_path, "canonical", figure_of("rate", [50_000.0], "1/s"))
+    with pytest.raises(BenchmarkError, match="has no figure reservations per second"):
+        report.render_first(report.read_all(tmp_path))
 
 
 def test_a_file_without_markers_is_left_alone() -> None:

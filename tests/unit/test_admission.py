@@ -6,12 +6,15 @@ from collections.abc import Callable
 import pytest
 
 from api.admission import (
+    AT_ONCE,
     FEWEST,
     FIRST,
     IDLE,
     LONGEST_WAIT_SECONDS,
     MOST,
     NOBODY,
+    PATIENCE_SECONDS,
+    REFUSALS_PER_ANSWER,
     SHARES,
     STEADY,
     TICK_SECONDS,
@@ -112,26 +115,71 @@ async def test_who_waits_too_long_is_turned_away() -> None:
     assert admission.shed == [0, 0, 1, 1]
 
 
-async def test_a_busy_process_refuses_no_more_than_it_can_afford(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where one refusal takes all the time there is for them, there is one at a time; the others wait on."""
+async def busy(monkeypatch: pytest.MonkeyPatch) -> Admission:
+    """An admission that has found out that its process has no time left, and has as many under way as
+    such a process gets at once.
+    """
     monkeypatch.setattr("api.admission._OwnLoad.since_last", lambda _: 1e9)
-    monkeypatch.setattr("api.admission.REFUSAL_COST", 1e9)
-    monkeypatch.setattr("api.admission.FIRST_COST_SECONDS", 1e9)
-    admission, notes = full(), list[str]()
-    admission.enter(FIRST)
+    admission = Admission()
+    admission.enter(AT_ONCE)
+    assert admission.has_room(Rank.RESERVE)
+    await until(lambda: not admission.has_room(Rank.RESERVE))
+    return admission
+
+
+async def test_a_busy_process_takes_few_at_once_and_refuses_none_of_its_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is within the limit waits for its turn, however long that takes."""
+    admission, notes = await busy(monkeypatch), list[str]()
+    admission.leave(40)
+    admission.enter(40)
+    assert not admission.refuses(Rank.RESERVE)
+    admission.wait(Guest(admission, Rank.RESERVE, notes))
+    await asyncio.sleep(3 * PATIENCE_SECONDS)
+    assert notes == []
     admission.leave(1)
-    await until(lambda: admission.limit != FIRST)
-    for _ in range(10):
-        admission.wait(Guest(admission, Rank.RESERVE, notes))
     await until(lambda: bool(notes))
-    assert len(notes) < 5
-    await until(lambda: len(notes) > 5)
+    assert notes == ["RESERVE in"]
+
+
+async def test_a_busy_process_refuses_who_has_others_go_before_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A read behind reserves that never end would wait for ever."""
+    admission, notes = await busy(monkeypatch), list[str]()
+    admission.leave(40)
+    admission.enter(40)
+    admission.wait(Guest(admission, Rank.READ, notes))
+    admission.wait(Guest(admission, Rank.RESERVE, notes))
+    await until(lambda: bool(notes))
+    assert notes == ["READ away"]
+
+
+async def test_a_busy_process_refuses_at_once_what_its_answers_pay_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One too many is refused when it comes, and not more of them than a share of what was answered."""
+    admission = await busy(monkeypatch)
+    answers = 40
+    admission.leave(answers)
+    admission.enter(answers)
+    admission.enter(admission.limit)
+    assert not admission.refuses(Rank.RELEASE)
+    refused = [admission.refuses(Rank.RESERVE) for _ in range(answers)]
+    paid = sum(refused)
+    assert REFUSALS_PER_ANSWER * answers <= paid <= REFUSALS_PER_ANSWER * (answers + 1)
+    assert all(refused[:paid])
+    assert admission.shed == [0, 0, paid, 0]
+    notes = list[str]()
+    admission.wait(Guest(admission, Rank.RESERVE, notes))
+    await asyncio.sleep(3 * PATIENCE_SECONDS)
+    assert notes == []
 
 
 async def test_a_process_that_waits_for_its_server_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """All who are over at the same time, whatever a refusal costs."""
     monkeypatch.setattr("api.admission._OwnLoad.since_last", lambda _: 0.0)
-    monkeypatch.setattr("api.admission.FIRST_COST_SECONDS", 1e9)
     admission, notes = full(), list[str]()
     for _ in range(10):
         admission.wait(Guest(admission, Rank.RESERVE, notes))
@@ -153,12 +201,12 @@ async def test_what_is_stuck_keeps_nobody_out() -> None:
 
 
 async def test_a_burst_has_room_whole() -> None:
-    """Two thousand at once are let in without even being looked at, and four thousand have room."""
+    """Some are let in without even being looked at, and four thousand have room."""
     admission = Admission()
-    for _ in range(2000):
+    for _ in range(AT_ONCE):
         assert admission.is_easy
         admission.enter(1)
-    for _ in range(2000):
+    for _ in range(FIRST - AT_ONCE):
         assert admission.has_room(Rank.RESERVE)
         admission.enter(1)
 
