@@ -154,7 +154,7 @@ class _Front:
     def request_id(self, _: Mapping[bytes, bytes]) -> str:
         return "id"
 
-    async def answer(self, request: hot.Request, route: str, handlers: object) -> hot.Answer:  # noqa: ARG002 - as the front has it
+    async def answer(self, request: hot.Request, route: str, handlers: object) -> hot.Answer:
         assert len(request.body) <= _LIMITS.max_body_bytes
         return 200, b"{}", []
 
