@@ -1,6 +1,7 @@
 """Why a number is what it is: the sum behind each position's availability, and who holds its units."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import cast
 
 from msgspec import Struct, structs
@@ -120,6 +121,10 @@ def _without(card: bytes, location: str, held: int) -> LocationAvailability:
     return next(place for place in places if place.location == location)
 
 
+def _time_of(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="seconds")
+
+
 def render_explanations(explanations: Sequence[Explanation]) -> str:
     """The explanations as text: a sum for each position, its holders below it."""
     blocks = []
@@ -131,7 +136,7 @@ def render_explanations(explanations: Sequence[Explanation]) -> str:
             parts += [f"{holder.allocated} allocated"] if holder.allocated else []
             parts += [f"owner {holder.owner}"] if holder.owner is not None else []
             parts += [f"reference {holder.reference}"] if holder.reference is not None else []
-            parts += [f"until {holder.expires_ms} ms"] if holder.expires_ms is not None else []
+            parts += [f"until {_time_of(holder.expires_ms)}"] if holder.expires_ms is not None else []
             lines.append(", ".join(parts))
         blocks.append("\n".join(lines))
     return "\n".join(blocks)

@@ -5,8 +5,8 @@
 copy of the code with one place changed: a comparison flipped, a constant shifted, a call dropped, a
 condition negated. The tests that know a file best run first, then those of tests/lua that call it, then what
 `TESTS_OF` names and `--tests` adds. Mutants that no test can tell from the original stand in
-tests/lua/equivalent_mutants.toml, each with its reason, below the results of the last run over all files.
-Exit status 1 when others survive.
+tests/lua/equivalent_mutants.toml, each with its reason, below the results of the last run over all files;
+`--listed` looks whether a test notices one of those. Exit status 1 when others survive, or one is noticed.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _SUPPLY = ("supply/test_inbound.py", "supply/test_transfers.py", "supply")
 _SOURCING = (
     "lua/test_choosing.py",
     "lua/test_source.py",
+    "lua/test_ways.py",
+    "lua/test_making_way.py",
+    "lua/test_kept_refusals.py",
     "lua/test_preorders.py",
     "sourcing/test_strategies.py",
     "sourcing/test_preorders.py",
@@ -53,6 +56,7 @@ TESTS_OF = {
     "find_document": ("lua/test_documents.py", *_SUPPLY),
     "index": ("finding",),
     "inherit": _SETTINGS,
+    "lib/card": ("lua/test_card_forms.py", "lua/test_reserve.py"),
     "lib/claims": ("lua/test_claims.py",),
     "lib/clock": ("lua/test_clock.py", "lua/test_pace.py"),
     "lib/defaults": (
@@ -71,7 +75,7 @@ TESTS_OF = {
     "lib/floating": _SOURCING,
     "lib/rooms": _SOURCING,
     "lib/sourcing": _SOURCING,
-    "lib/steps": ("lua/test_basket_steps.py",),
+    "lib/steps": ("lua/test_basket_steps.py", "lua/test_claim_reads.py"),
     "lib/terms": ("lua/test_terms.py", "lua/test_save_fence.py", *_SOURCING, "changes"),
     "movement": (*_FACTS, "stateful/test_order_of_facts.py"),
     "opening": ("lua/test_trim_and_opening.py", "repartition/test_repartition.py"),
@@ -134,6 +138,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="no other tests than those of tests/lua")
     parser.add_argument("--only", type=Path, help="run only those whose names are lines of this file")
     parser.add_argument("--list", action="store_true", help="print the mutants and run none")
+    parser.add_argument("--listed", action="store_true", help="run those listed as equivalent, and no others")
     options = parser.parse_args()
     names = options.files or sorted(
         path.relative_to(ROOT / LUA).with_suffix("").as_posix() for path in (ROOT / LUA).rglob("*.lua")
@@ -164,6 +169,8 @@ def main() -> int:
         ]
         for name in names
     }
+    if options.listed:
+        return check_listed(told, run_all(told, tests, options.server, options.jobs))
     survivors = run_all(mutants, tests, options.server, options.jobs)
     for mutant in survivors:
         print(
@@ -174,6 +181,15 @@ def main() -> int:
         print(f"{name}: {counts[0] - counts[1]} killed, {counts[1]} survived, {counts[2]} equivalent")
     print(f"{len(mutants) - len(survivors)} killed, {len(survivors)} survived, {len(told)} equivalent")
     return 1 if survivors else 0
+
+
+def check_listed(listed: list[Mutant], survivors: list[Mutant]) -> int:
+    """Tell of each mutant that is listed as equivalent, and that a test notices all the same."""
+    noticed = [mutant for mutant in listed if mutant not in survivors]
+    for mutant in noticed:
+        print(f"NOTICED {mutant.name}")
+    print(f"{len(survivors)} equivalent, {len(noticed)} are noticed")
+    return 1 if noticed else 0
 
 
 def read_equivalent() -> set[str]:

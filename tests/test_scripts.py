@@ -329,3 +329,13 @@ def test_ci_calls_the_same_command() -> None:
     run = ROOT / ".ci" / "run"
     assert os.access(run, os.X_OK)
     assert "exec python3 scripts/test.py" in run.read_text(encoding="utf-8")
+
+
+def test_every_mutant_that_nothing_kills_is_one() -> None:
+    """What is listed as equivalent names lines as they are; a line that is another is to be tried anew."""
+    mutate = load("mutate_lua")
+    files = [
+        path.relative_to(ROOT / mutate.LUA).with_suffix("") for path in (ROOT / mutate.LUA).rglob("*.lua")
+    ]
+    mutants = {mutant.name for file in files for mutant in mutate.mutants_of(file.as_posix())}
+    assert not mutate.read_equivalent() - mutants

@@ -61,8 +61,8 @@ local function decide_plan(state)
   return answer
 end
 
--- Gives back for trial what a reservation holds of the SKUs that are asked for.
-local function give_back(trial, id)
+-- Gives back for trial what a reservation holds of the SKUs that are asked for. What floats of it moves no more.
+local function give_back(state, trial, id)
   local raw = remembered[id]
   if not has_lines(raw) then
     return
@@ -73,16 +73,18 @@ local function give_back(trial, id)
     local position = units.held[i] > 0 and card_index[skus[i]] and load_position(card_index[skus[i]], places[i])
     if position then
       ROOMS.shift_trial(trial, position, places[i], skus[i], terms and terms.channel or '', -units.held[i])
+      if terms then
+        FLOATERS.shift(state.set_aside, skus[i], places[i], TERMS.group_of(terms, skus[i]), -units.held[i])
+      end
     end
   end
 end
 
 local function decide_own(settings, request, own)
-  local state = { settings = settings, request = request, floaters = {}, moves = {}, shifted = {}, aside = {} }
+  local state = { settings = settings, request = request, set_aside = {} }
   local given_back = {}
   for i = 1, #own do
-    state.aside[own[i]] = true
-    give_back(given_back, own[i])
+    give_back(state, given_back, own[i])
   end
   local answer = decide_plan(state)
   ROOMS.undo_trial(given_back, 0)

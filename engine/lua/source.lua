@@ -37,17 +37,18 @@ end
 
 -- The terms of what a request holds.
 local function terms_of(state)
-  local request, bound, floats = state.request, {}, false
+  local request, bound, bound_at, floats = state.request, {}, {}, false
   local channel = state.settings.channels[request.channel] and request.channel or ''
   for i = 1, #request.lines do
-    if request.lines[i].is_bound then
-      bound[#bound + 1] = pack('B', i - 1)
+    local line = request.lines[i]
+    if line.is_bound then
+      bound[#bound + 1], bound_at[line.sku] = pack('B', i - 1), (bound_at[line.sku] or '') .. line.place
     else
       floats = true
     end
   end
   local pools = floats and request.pools or ''
-  return { channel = channel, pools = pools, bound = pools ~= '' and concat(bound) or '' }
+  return { channel = channel, pools = pools, bound = pools ~= '' and concat(bound) or '', bound_at = bound_at }
 end
 
 -- Moves held units of a reservation from one place to another, for good.
@@ -111,7 +112,7 @@ local function decide_source(args, settings, request, rest, retention_ms, reques
   if prior and not is_abandoned(prior) then
     return replay_source(prior, args)
   end
-  local state = { settings = settings, request = request, floaters = {}, moves = {}, shifted = {} }
+  local state = { settings = settings, request = request }
   local refusal = SOURCING.decide(state)
   if refusal and refusal[1] == 'insufficient_stock' and make_room(retention_ms, requests) then
     refusal = SOURCING.decide(state)

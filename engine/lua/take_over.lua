@@ -48,7 +48,7 @@ local function take_over(keys, args)
   end
   local raw, skew = read_clock(), tonumber(head[3] or 0)
   if head[1] ~= RUN.this then
-    local known, about = 0, 0
+    local known, about = epoch_now, 0
     for i = 1, #args do
       local seen, time = unpack_struct('<I6I6', args[i])
       known, about = math_max(known, seen), math_max(about, time)

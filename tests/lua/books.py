@@ -744,6 +744,11 @@ class Books:
             self._reader.feed(self._connection.recv(1 << 16))
         return reply
 
+    def calls(self, command: str) -> int:
+        """How often the server has run a command, in scripts as well."""
+        counted = re.search(rb"cmdstat_%b:calls=(\d+)" % command.encode(), self.raw("INFO", "commandstats"))
+        return int(counted[1]) if counted else 0
+
     def turn_clock(self, now_ms: int) -> None:
         """Sets the moment at which every following script runs."""
         self.raw("SET", CLOCK_KEY, f"{now_ms} {self.seed_number}")
@@ -1215,9 +1220,12 @@ def source(
     return Request("source", start + encode_request(groups, rules) + b"detail")
 
 
-def plan(groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False) -> Request:
-    """What `source` would do."""
-    return Request("plan", bytes((swept, 0, 0)) + encode_request(groups, rules))
+def plan(
+    groups: Sequence[Group], rules: Rules = _NO_RULES, *, swept: bool = False, own: Sequence[bytes] = ()
+) -> Request:
+    """What `source` would do, if these reservations were not there."""
+    packed = bytes((swept,)) + _int(len(own), 2) + b"".join(own)
+    return Request("plan", packed + encode_request(groups, rules))
 
 
 def supply(

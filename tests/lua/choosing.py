@@ -6,9 +6,22 @@ from collections.abc import Sequence
 from engine.setting_forms import encode_setting
 from engine.sourcing_plan import Group, Rules
 from engine.types import Channel, Location, LocationKind, Pool
-from tests.lua.books import Answer, Books, Card, Position, Settings, Stock, name, read_card, source
+from tests.lua.books import (
+    Answer,
+    Books,
+    Card,
+    Hold,
+    Position,
+    Settings,
+    Stock,
+    find,
+    name,
+    pack_terms,
+    read_card,
+    source,
+)
 
-A = name(1)
+A, N = name(1), name(9)
 ALL = Rules(pool="all")
 NUMBERS = itertools.count(1000)
 
@@ -66,3 +79,30 @@ def shoes(**units: int | Position) -> Stock:
 def read_positions(books: Books) -> dict[str, Position]:
     """The counters of the shoes by location."""
     return dict(read_card(books.raw("HGET", books.key("stock"), "shoe")).positions)
+
+
+def holding(books: Books, stock: Stock, holds: dict[bytes, Hold], of: Settings | None = None) -> None:
+    """Seeds stock and who holds of it. A call at another sequence drops what scripts have counted before."""
+    books.seed(seq=77)
+    books.one(find(A))
+    books.seed(stock=stock, settings=of or settings(), operations=holds)
+
+
+def floats(
+    where: str, units: int, *, pools: str = "all", channel: str = "", bound: tuple[int, ...] = ()
+) -> Hold:
+    """Shoes that float."""
+    detail = pack_terms(channel, (pools,), bound) + b"detail"
+    return Hold((("shoe", where, units),), detail=detail)
+
+
+def floating(on_hand: int, units: int, **more: int) -> Position:
+    """Where all that is held floats."""
+    return Position(on_hand, units, floating=units, **more)
+
+
+def moved(books: Books, quantity: int, where: str = "S", **rules: object) -> tuple[Answer, dict[str, int]]:
+    """Asks for units of a place; where units are held then."""
+    answer = books.one(source(N, [line(quantity, where)], Rules(**rules)))  # type: ignore[arg-type]
+    held = {at: position.held for at, position in read_positions(books).items()}
+    return lines_of(answer), held

@@ -18,9 +18,7 @@ from tests.lua.books import (
     Settings,
     Stock,
     fence_field,
-    move,
     name,
-    page_of,
     places_of_pages,
     plan,
     source,
@@ -128,14 +126,18 @@ def test_sets_of_several_members(books: Books) -> None:
 
 
 def test_orders(books: Books) -> None:
-    """By priority, by stock, by distance; then by how many pools share a place, then by its name."""
+    """By priority, by stock, by distance; then by how many pools share a place, then by its name. For
+    whom nothing is near, by the same but the distance.
+    """
     places = (place("S", priority=2), place("V", priority=1, lat=10.0, lon=0.0), place("W", priority=2))
     one = settings(*places, pools={"more": "S", "most": "SV"})
     stock = shoes(S=3, V=2, W=3)
 
     def first(strategy: Strategy, of: Settings = one) -> list[str]:
-        rules = Rules(pool="all", strategy=strategy, near=(0.0, 0.0))
-        found = taken(books, stock, rules, line(8), of=of)
+        near = [Rules(pool="all", strategy=strategy, near=where) for where in ((0.0, 0.0), None)]
+        found, anywhere = (taken(books, stock, rules, line(8), of=of) for rules in near)
+        if strategy is not Strategy.NEAREST:
+            assert anywhere == found
         return [where for _, where, _ in found]
 
     assert first(Strategy.PRIORITY) == ["V", "W", "S"]
@@ -179,6 +181,9 @@ def test_who_does_not_say_where(books: Books) -> None:
     books.seed(stock=shoes(S=1), settings=settings(place("S", lat=1.0, lon=1.0)))
     *_, packed = books.one(plan([line(1)], ALL))
     assert packed[-5:] == (2**40 - 1).to_bytes(5, "little")
+    nearest = Rules(pool="all", strategy=Strategy.NEAREST)
+    of = settings(place("S", priority=2), place("V", priority=1))
+    assert taken(books, shoes(V=1, S=1), nearest, line(1), of=of) == [("shoe", "S", 1)]
 
 
 def test_places_that_cannot_be_chosen(books: Books) -> None:
@@ -381,51 +386,3 @@ def test_all_pools_of_a_channel(books: Books) -> None:
     stock, web = shoes(S=5, V=1, W=1, X=1), Rules(channel="web")
     assert taken(books, stock, web, line(4), of=of) == [b"insufficient_stock", 1, 0, 3, 4]
     assert taken(books, stock, web, line(3), of=of) == [("shoe", "V", 1), ("shoe", "W", 1), ("shoe", "X", 1)]
-
-
-@pytest.mark.parametrize("is_divided", [False, True])
-def test_a_refusal_that_is_told_again(books: Books, is_divided: bool) -> None:
-    """Of less, of as much and of more; until anything of the SKU has changed, or the settings have."""
-    cards = {page_of(at): Card({at: Position(1, 1)}) for at in "SV"}
-    empty: Stock = {"shoe": Divided(cards)} if is_divided else shoes(S=Position(1, 1), V=Position(1, 1))
-    of = settings(pools={"south": "S"})
-    books.seed(stock=empty, settings=of)
-    rules = (ALL, Rules(pool="all", strategy=Strategy.FEWEST_SPLITS), Rules(pool="south"))
-    for sets in (2, 2, 3, 1, 2, 1):
-        asked = [source(A, [line(sets)], rule) for rule in rules]
-        assert books.batch(*asked) == [[b"insufficient_stock", 1, 0, 0, sets]] * 3
-    assert isinstance(books.one(move(B, 1, "V")), bytes)
-    assert lines_of(books.one(source(A, [line(1)], Rules(pool="south")))) == [
-        b"insufficient_stock",
-        2,
-        0,
-        0,
-        1,
-    ]
-    assert lines_of(books.one(source(A, [line(1)], ALL))) == [("shoe", "V", 1)]
-
-
-def test_a_kept_refusal_and_other_requests(books: Books) -> None:
-    """It says nothing of other capabilities, lines that may be parts, kits, places or what is inbound."""
-    of = settings(place("S", capabilities=(Capability.PICKUP,)), place("V", capabilities=(Capability.SHIP,)))
-    stock = {**shoes(S=Position(0, inbound=3), V=2), "hat": Card({"V": Position(5)})}
-    books.seed(stock=stock, settings=of)
-    none = [b"insufficient_stock", 1, 0, 0, 1]
-    pickup = Rules(pool="all", capability="pickup")
-    assert books.batch(*[source(A, [line(1)], pickup)] * 2) == [none] * 2
-    wide = Group(1, None, (("shoe", 3),))
-    asked = [
-        source(A, [wide], ALL),
-        source(A, [line(1), line(1, sku="hat")], pickup),
-        source(A, [line(1, "S")]),
-    ]
-    short = [b"insufficient_stock", 1]
-    assert books.batch(*asked) == [none, [*short, 0, 0, 1, 1, 0, 1], none]
-    waits = Rules(pool="all", capability="pickup", from_inbound=True)
-    ship = Rules(pool="all", capability="ship")
-    answers = books.batch(
-        source(A, [line(1)], waits), source(B, [line(1)], ship), source(C, [line(1)], pickup)
-    )
-    assert [lines_of(answer)[0] for answer in answers] == [
-        ("shoe", "S", 1), ("shoe", "V", 1), b"insufficient_stock"
-    ]  # fmt: skip

@@ -7,51 +7,31 @@ from engine.types import Buffer, Channel
 from tests.lua.books import (
     COMMITTED,
     FENCED_HERE,
-    Answer,
     Books,
     Card,
     Fence,
     Fences,
     Hold,
     Position,
-    Settings,
     Stock,
     fence_field,
-    find,
     name,
     pack_terms,
     source,
 )
-from tests.lua.choosing import line, lines_of, place, read_positions, settings
+from tests.lua.choosing import (
+    floating,
+    floats,
+    holding,
+    line,
+    lines_of,
+    moved,
+    place,
+    read_positions,
+    settings,
+)
 
 A, B, C, M, N = (name(number) for number in (1, 2, 3, 8, 9))
-
-
-def holding(books: Books, stock: Stock, holds: dict[bytes, Hold], of: Settings | None = None) -> None:
-    """Seeds stock and who holds of it. A call at another sequence drops what scripts have counted before."""
-    books.seed(seq=77)
-    books.one(find(A))
-    books.seed(stock=stock, settings=of or settings(), operations=holds)
-
-
-def floats(
-    where: str, units: int, *, pools: str = "all", channel: str = "", bound: tuple[int, ...] = ()
-) -> Hold:
-    """Shoes that float."""
-    detail = pack_terms(channel, (pools,), bound) + b"detail"
-    return Hold((("shoe", where, units),), detail=detail)
-
-
-def floating(on_hand: int, units: int, **more: int) -> Position:
-    """Where all that is held floats."""
-    return Position(on_hand, units, floating=units, **more)
-
-
-def moved(books: Books, quantity: int, where: str = "S", **rules: object) -> tuple[Answer, dict[str, int]]:
-    """Asks for units of a place; where units are held then."""
-    answer = books.one(source(N, [line(quantity, where)], Rules(**rules)))  # type: ignore[arg-type]
-    held = {at: position.held for at, position in read_positions(books).items()}
-    return lines_of(answer), held
 
 
 def test_the_newest_makes_way_first(books: Books) -> None:

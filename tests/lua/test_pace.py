@@ -107,30 +107,49 @@ def test_without_any_watch_the_clock_has_the_last_word(held: Books) -> None:
     assert isinstance(held.one(reserve(B, SHOE)), int)
 
 
+def taken(books: Books, about: int) -> None:
+    """Somebody takes the books over, and knows about what time it is, or 0."""
+    function, packed = books.library.function("take_over"), take_over(0, about).packed
+    books.raw("FCALL", function, 1, books.key("meta"), packed)
+
+
 @pytest.mark.parametrize(
-    ("clock", "about", "skew_after"),
+    ("before", "clock", "about", "after"),
     [
-        (NOW, NOW, None),
-        (NOW + 2000, NOW, None),
-        (NOW - 2000, NOW, None),
-        (NOW + 2001, NOW, 2001),
-        (NOW - 2001, NOW, -2001),
-        (NOW + HOUR, 0, None),
+        (0, NOW, NOW, 0),
+        (0, NOW + 2000, NOW, 0),
+        (0, NOW - 2000, NOW, 0),
+        (0, NOW + 2001, NOW, 2001),
+        (0, NOW - 2001, NOW, -2001),
+        (0, NOW + HOUR, 0, 0),
+        (0, NOW, 1, NOW - 1),
+        (HOUR, NOW + HOUR + 1000, NOW, HOUR),
+        (HOUR, NOW + HOUR + 2001, NOW, HOUR + 2001),
+        (HOUR, NOW, NOW, 0),
     ],
 )
 def test_another_servers_clock_is_set_right(
-    books: Books, clock: int, about: int, skew_after: int | None
+    books: Books, before: int, clock: int, about: int, after: int
 ) -> None:
     """Where whoever takes the books over knows what time it must be."""
-    books.raw("HSET", books.key("meta"), "run", "another")
+    books.raw("HSET", books.key("meta"), "run", "another", "skew", before)
     books.turn_clock(clock)
-    books.raw("FCALL", books.library.function("take_over"), 1, books.key("meta"), take_over(0, about).packed)
-    assert skew(books) == skew_after
-    books.raw(
-        "FCALL",
-        books.library.function("take_over"),
-        1,
-        books.key("meta"),
-        take_over(0, NOW + 9 * HOUR).packed,
-    )
-    assert skew(books) == skew_after, "they are its own by now"
+    taken(books, about)
+    assert skew(books) == after
+    taken(books, NOW + 9 * HOUR)
+    assert skew(books) == after, "they are its own by now"
+
+
+@pytest.mark.parametrize(
+    ("about", "lapses"), [(NOW + 59_999, False), (1, False), (NOW + 60_000, True), (0, True)]
+)
+def test_who_takes_the_books_over_vouches_for_the_time(held: Books, about: int, lapses: bool) -> None:
+    """Up to what it knows: the new clock alone ends no hold. Who knows nothing leaves it to the clock."""
+    held.one(with_horizon(NOW + 5))
+    held.raw("HSET", held.key("meta"), "run", "another")
+    held.turn_clock(NOW + 60_000)
+    taken(held, about)
+    held.epoch = 2
+    held.raw("HSET", held.key("meta"), "skew", 0)
+    answer = held.one(reserve(B, SHOE))
+    assert answer == [b"overdue"] if not lapses else isinstance(answer, int)

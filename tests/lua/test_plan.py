@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.sourcing_plan import Group, Rules, Strategy, encode_request
+from engine.sourcing_plan import Group, Rules, Strategy
 from engine.types import Capability, Channel
 from tests.lua.books import (
     COMMITTED,
@@ -191,8 +191,7 @@ def test_holds_that_lapsed(books: Books) -> None:
 
 def own(groups: list[Group], rules: Rules, *names: bytes) -> Request:
     """A plan for whom some reservations are: what they hold counts as free."""
-    head = bytes((0,)) + len(names).to_bytes(2, "little") + b"".join(names)
-    return Request("plan", head + encode_request(groups, rules))
+    return plan(groups, rules, own=names)
 
 
 def test_as_if_holds_were_given_back(books: Books) -> None:

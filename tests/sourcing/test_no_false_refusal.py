@@ -8,6 +8,7 @@ import pytest
 from engine import Inventory, Line, Movement, MovementKind, Pool, Reservation
 from engine.audit import audit
 from engine.errors import InsufficientStock
+from engine.keys import partition_of
 from engine.sourcing_plan import Rules, Wanted
 from tests.sourcing.conftest import PLACES
 
@@ -61,18 +62,26 @@ class Shelves:
         return False
 
 
+def beside(sku: str) -> str:
+    """Another SKU that shares its partition, whatever number of them there is."""
+    wide = 4
+    names = (f"cup-{number}" for number in range(99))
+    return next(name for name in names if partition_of(name, wide) == partition_of(sku, wide))
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_random_pools(inventory: Inventory, seed: int) -> None:
-    """Requests of pools and for places, commits that bind, releases: accepted exactly when they fit."""
+    """Requests of pools and for places, of one SKU or two, commits that bind, releases: accepted exactly when
+    they fit.
+    """
     chance = Random(seed)
-    pools = {f"p{number}": tuple(chance.sample(PLACES, chance.randint(1, 3))) for number in range(4)}
+    pools = {
+        f"p{number}": tuple(chance.sample(PLACES, chance.randint(1, 3)))
+        for number in range(chance.randint(2, 4))
+    }
     for name, places in pools.items():
         await inventory.save_pool(Pool(name, places))
-    stock = {place: chance.randint(0, 4) for place in PLACES}
-    for place, units in stock.items():
-        if units:
-            await inventory.record(Movement(f"in-{place}", MovementKind.RECEIVE, "mug", place, units))
-    shelves = Shelves(stock, pools)
+    shelves = {sku: await _stock(inventory, sku, chance, pools) for sku in ("mug", beside("mug"))}
     held: list[tuple[Reservation, str | None]] = []
     accepted = 0
     for step in range(STEPS):
@@ -86,44 +95,66 @@ async def test_random_pools(inventory: Inventory, seed: int) -> None:
             now = await inventory.commit(made.id)
             _forget(shelves, now, pool)
             for line in now.lines:
-                shelves.bound[line.location] += line.quantity
+                shelves[line.sku].bound[line.location] += line.quantity
         else:
-            quantity = chance.randint(1, 3)
             pool = chance.choice([*pools, None])
-            place = None if pool else chance.choice([name for name in PLACES if stock[name]] or ["a"])
-            if place is not None and not stock[place]:
+            place = None if pool else chance.choice(PLACES)
+            wanted = [
+                Wanted(sku, chance.randint(1, 3), place)
+                for sku in chance.choice([["mug"], [*shelves]])
+                if place is None or shelves[sku].stock[place]
+            ]
+            if not wanted:
                 continue
-            fits = shelves.fits(pool, place, quantity)
-            made = await _try(inventory, f"k{step}", pool, place, quantity)
-            assert (made is not None) == fits, (step, pool, place, quantity)
+            fits = all(shelves[one.sku].fits(pool, one.location, one.quantity) for one in wanted)
+            made = await _try(inventory, f"k{step}", pool, wanted)
+            assert (made is not None) == fits, (step, pool, wanted)
             if made is None:
                 continue
             accepted += 1
             held.append((made, pool))
-            if pool is None:
-                assert place is not None
-                shelves.bound[place] += quantity
-            else:
-                shelves.floating[pool] += quantity
-    positions = {one.location: one for one in await inventory.stock("mug")}
-    assert all(one.held + one.allocated <= one.on_hand for one in positions.values())
+            _note(shelves, wanted, pool)
+    for sku in shelves:
+        assert all(one.held + one.allocated <= one.on_hand for one in await inventory.stock(sku))
     assert accepted
     books = await audit(inventory)
     assert not books.violations, books.violations
     assert not books.differences, books.differences
 
 
+async def _stock(
+    inventory: Inventory, sku: str, chance: Random, pools: Mapping[str, tuple[str, ...]]
+) -> Shelves:
+    """Some units of a SKU, here and there."""
+    stock = {place: chance.randint(0, 4) for place in PLACES}
+    stock["a"] = stock["a"] or 1
+    for place, units in stock.items():
+        if units:
+            await inventory.record(Movement(f"in-{sku}-{place}", MovementKind.RECEIVE, sku, place, units))
+    return Shelves(stock, pools)
+
+
+def _note(shelves: Mapping[str, Shelves], wanted: list[Wanted], pool: str | None) -> None:
+    """A new hold."""
+    for one in wanted:
+        if pool is not None:
+            shelves[one.sku].floating[pool] += one.quantity
+        elif one.location is not None:
+            shelves[one.sku].bound[one.location] += one.quantity
+
+
 async def _try(
-    inventory: Inventory, key: str, pool: str | None, place: str | None, quantity: int
-) -> Reservation | None:
+    inventory: Inventory, key: str, pool: str | None, wanted: list[Wanted]
+) -> Reservation | None:  # fmt: skip
     """A reserve, planned before; None where it is refused."""
-    wanted = [Wanted("mug", quantity, place)]
     plan = await inventory.plan(wanted, rules=Rules(pool=pool, everywhere=True))
     try:
-        if place is None:
+        if pool is not None:
             made = await inventory.source(key, wanted, rules=Rules(pool=pool))
         else:
-            made = await inventory.reserve(key, [Line("mug", quantity, place)])
+            made = await inventory.reserve(
+                key, [Line(one.sku, one.quantity, one.location) for one in wanted if one.location]
+            )
     except InsufficientStock:
         assert not plan.can_reserve
         return None
@@ -131,10 +162,10 @@ async def _try(
     return made
 
 
-def _forget(shelves: Shelves, made: Reservation, pool: str | None) -> None:
+def _forget(shelves: Mapping[str, Shelves], made: Reservation, pool: str | None) -> None:
     """A hold that floats, or is bound, no more."""
     for line in made.lines:
         if pool is None:
-            shelves.bound[line.location] -= line.quantity
+            shelves[line.sku].bound[line.location] -= line.quantity
         else:
-            shelves.floating[pool] -= line.quantity
+            shelves[line.sku].floating[pool] -= line.quantity

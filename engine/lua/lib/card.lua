@@ -141,7 +141,7 @@ local function load_other(card, place, text)
   local names = unpack_struct('<xxxH', text)
   local form, counters = form_of[card], NAMES_AT + names
   local _, last = string_find(text, place, NAMES_AT, true)
-  if not last or last + 2 >= counters then
+  if not last or last > counters - 3 then
     return false
   end
   local low, high = string_byte(text, last + 1, last + 2)
@@ -167,7 +167,7 @@ local function load_position(card, place)
   end
   local counters, form = open_card(card, text)
   local _, last = string_find(text, place, NAMES_AT, true)
-  if not last or last + 2 >= counters then
+  if not last or last > counters - 3 then
     return false
   end
   local low, high = string_byte(text, last + 1, last + 2)
@@ -195,7 +195,7 @@ local function open_lines()
       local _, places, names, _, block = unpack_struct(CARD_HEAD, text)
       local at = NAMES_AT + names
       local _, last = string_find(text, place, NAMES_AT, true)
-      if not last or last + 2 >= at then
+      if not last or last > at - 3 then
         line_position[n] = false
       else
         claim_room[card] = BLOCK_SIZE - 1 - #text + at + places * 16
@@ -287,7 +287,7 @@ end
 
 -- Gives a card new parts. The positions that were read of it keep their indexes.
 local function rebuild_card(card, form, names, first, block, counters, claims)
-  local before, stride_before = 0, 1
+  local before, stride_before
   if first_place[card] then
     local old_form, _, old_names = unpack_struct(CARD_HEAD, text_of[card])
     before, stride_before = NAMES_AT + old_names, STRIDE[old_form]
@@ -337,8 +337,8 @@ function POLICY.add(card)
 end
 
 function POLICY.is_wide(policy)
-  return policy and (policy[POLICY.BACKORDER_LIMIT] > NARROW or policy[POLICY.SAFETY_STOCK] > NARROW
-    or policy[POLICY.FENCED] > NARROW or policy[POLICY.INBOUND] > NARROW)
+  return policy and math_max(policy[POLICY.BACKORDER_LIMIT], policy[POLICY.SAFETY_STOCK], policy[POLICY.FENCED],
+    policy[POLICY.INBOUND]) > NARROW
 end
 
 -- Puts a position's counters into its card, and behind it the claims that came in this call.
@@ -346,8 +346,7 @@ local function store_position(position)
   local card = card_of(position)
   local a, b, c, d = hand_of[position], held_of[position], allocated_of[position], unsellable_of[position]
   local form = form_of[card]
-  if form % 2 == 0 and (a < -NARROW or a > NARROW or b > NARROW or c > NARROW or d > NARROW
-    or d < -NARROW or POLICY.is_wide(policy_of[position])) then
+  if form % 2 == 0 and (math_max(a, -a, b, c, d, -d) > NARROW or POLICY.is_wide(policy_of[position])) then
     widen_card(card)
     form = form_of[card]
   end

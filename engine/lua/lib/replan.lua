@@ -142,6 +142,15 @@ function REPLAN.keep_rest(change)
   return TERMS.pack(terms.channel, terms.pools, concat(bound)) .. string_sub(rest, 3 + string_byte(rest, 2))
 end
 
+-- Counts units of a position that float with such terms from now on, or no longer; where there are none, nothing.
+function REPLAN.float(terms, move, held)
+  if terms then
+    local policy = policy_of[move.position]
+    policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + held
+    TERMS.count_floating(terms, move.position, move.place, move.sku, held)
+  end
+end
+
 -- Moves the counters, and with them fences and what floats.
 function REPLAN.shift(change, terms)
   for i = 1, #change.moves do
@@ -159,8 +168,10 @@ function REPLAN.shift(change, terms)
     if terms and policy then
       TERMS.follow(move.after and terms or before, move.index or move.index_before, position, move.place, move.sku,
         move.held, move.allocated, 0)
-      if move.before and move.after and floated ~= floats then
-        policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + (floats and 1 or -1) * move.before.held
+      if move.before and move.after then
+        -- What stays here may float from now on, or no longer, or with others.
+        REPLAN.float(floated and before, move, -move.before.held)
+        REPLAN.float(floats and terms, move, move.before.held)
       end
     end
     POLICY.settle(position)

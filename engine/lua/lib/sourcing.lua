@@ -290,7 +290,7 @@ end
 function SOURCING.reset_request(state)
   local request = state.request
   ROOMS.undo_trial(request.trial, 0)
-  state.floaters, state.moves, state.shifted = {}, {}, {}
+  FLOATERS.begin(state)
   request.lines, request.line_of = {}, {}
   for g = 1, #request.groups do
     local group = request.groups[g]
@@ -485,7 +485,7 @@ end
 -- what a plan would do, or may be promised what is inbound, is always looked at anew.
 function SOURCING.refusal_name(state)
   local request, group = state.request, state.request.groups[1]
-  if request.groups[2] or group.members[2] or group.place ~= '' or request.from_inbound or state.aside
+  if request.groups[2] or group.members[2] or group.place ~= '' or request.from_inbound or state.set_aside
     or changed_count > 0 then
     return nil
   end
@@ -537,6 +537,7 @@ function SOURCING.decide(state)
     return { 'insufficient_stock', last_seq, 0, 0, state.request.groups[1].sets }
   end
   RUN.met_fence = false
+  FLOATERS.begin(state)
   SOURCING.run_strategy(state)
   if state.request.from_inbound and SOURCING.units_left(state.request) > 0 then
     SOURCING.take_inbound(state)

@@ -22,7 +22,7 @@ function TERMS.read(raw)
     return nil
   end
   local channel, pools, bound = unpack_struct('<Bc0Bc0Bc0', raw, at + 2)
-  return { channel = channel, pools = pools, bound = bound }
+  return { channel = channel, pools = pools, bound = bound, raw = raw }
 end
 
 -- Packs terms as a record has them.
@@ -142,22 +142,36 @@ function TERMS.follow(terms, index, position, place, sku, held, allocated, on_ha
   if held ~= 0 and TERMS.floats(terms, index) then
     local policy = policy_of[position]
     policy[POLICY.FLOATING] = policy[POLICY.FLOATING] + held
-    TERMS.count_floating(terms, position, place, held)
+    TERMS.count_floating(terms, position, place, sku, held)
   end
 end
 
--- Who floats together: a channel and its pools.
-function TERMS.group_of(terms)
-  return terms.channel .. '\n' .. terms.pools
+-- Where other units of a SKU are bound that the reservation has: places, one behind the other.
+function TERMS.bound_at(terms, sku)
+  if not terms.bound_at then
+    local bound_at = {}
+    for i = 1, #terms.bound do
+      local place, other = TERMS.position(terms.raw, string_byte(terms.bound, i) + 1)
+      bound_at[other] = (bound_at[other] or '') .. place
+    end
+    terms.bound_at = bound_at
+  end
+  return terms.bound_at[sku] or ''
+end
+
+-- Who floats together: a channel, its pools, and where the reservation has bound units of the SKU. Those that float do
+-- not join them: a reservation has one line at a position.
+function TERMS.group_of(terms, sku)
+  return terms.channel .. '\n' .. terms.pools .. '\n' .. TERMS.bound_at(terms, sku) .. '\n'
 end
 
 -- Keeps the counts of what floats (floating.lua) up to date, where a card has been counted.
-function TERMS.count_floating(terms, position, place, held)
+function TERMS.count_floating(terms, position, place, sku, held)
   local known = RUN.floating[key_of.meta]
   local counted = known and known.cards[field_of[card_of(position)]]
   if counted then
     known.seq = nil -- until write_batch: a call that fails leaves no counts
-    local groups, name = counted[place] or {}, TERMS.group_of(terms)
+    local groups, name = counted[place] or {}, TERMS.group_of(terms, sku)
     counted[place] = groups
     groups[name] = (groups[name] or 0) + held
   end
