@@ -13,7 +13,7 @@ from engine.errors import LocationNotFound
 from engine.explain import Explanation, explain, render_share, render_sum
 from engine.holders import Holder
 from engine.planner import sum_availability
-from engine.sourcing_plan import Rules
+from engine.sourcing_plan import Rules, units_of_line
 from engine.types import LocationAvailability
 
 MAX_LIMIT = 1000
@@ -36,13 +36,24 @@ class ExplainedPlace(Struct, frozen=True):
     explanation: ExplanationAnswer | None
 
 
+class ExplainedComponent(Struct, frozen=True):
+    """What a kit has of a component, of which it needs `quantity` each."""
+
+    sku: str
+    quantity: int
+    available: int
+    status: Status
+    locations: Sequence[ExplainedPlace]
+
+
 class ExplainedAvailability(Struct, frozen=True):
-    """An `Availability` whose locations are explained."""
+    """An `Availability` whose locations are explained; a kit has its `components` explained instead."""
 
     available: int
     status: Status
     version: str
     locations: Sequence[ExplainedPlace]
+    components: Sequence[ExplainedComponent] | None = None
 
 
 def read_values(query: bytes, *allowed: str) -> dict[str, str]:
@@ -157,6 +168,11 @@ async def explained_by_rules(
     """What a channel or a pool can promise, with its reasons, and whether the quantity fits. The reasons are
     of the same moment unless the SKU changes all the time. Raises as `Inventory.availability_by` does.
     """
+    settings = await inventory.settings.current()
+    if sku in settings.kits:
+        return await _explained_kit(
+            inventory, sku, rules, locations=locations, quantity=quantity, owner=owner
+        )
     readings = 0
     while True:
         reasons = {one.location: one for one in await explain(inventory, sku, owner=owner)}
@@ -171,7 +187,6 @@ async def explained_by_rules(
         readings += 1
         if next(iter(reasons.values())).version == found.version or readings == READINGS:
             break
-    settings = await inventory.settings.current()
     channel = settings.channels.get(rules.channel) if rules.channel is not None else None
     places = []
     for place in found.locations:
@@ -179,6 +194,38 @@ async def explained_by_rules(
         text = None if one is None or channel is None else render_share(one, channel, place.available)
         places.append(ExplainedPlace(place.location, place.available, place.status, _as_answer(one, text)))
     return ExplainedAvailability(found.available, found.status, found.version, places), fits
+
+
+async def _explained_kit(
+    inventory: Inventory,
+    kit: str,
+    rules: Rules,
+    *,
+    locations: Sequence[str],
+    quantity: int | None,
+    owner: str | None,
+) -> tuple[ExplainedAvailability, bool | None]:
+    """What there is of a kit, and what of each component, which is read a moment later."""
+    if owner is None:
+        found, fits = await inventory.availability_by(
+            kit, rules=rules, locations=locations, quantity=quantity
+        )
+    else:
+        found, fits = await inventory.availability_to(
+            owner, kit, rules=rules, locations=locations, quantity=quantity
+        )
+    settings = await inventory.settings.current()
+    components = []
+    for sku, units in units_of_line(kit, 1, settings, "?sku"):
+        if rules.everywhere:
+            own = await explained_availability(inventory, sku, locations, owner)
+        else:
+            own, _ = await explained_by_rules(
+                inventory, sku, rules, locations=locations, quantity=None, owner=owner
+            )
+        components.append(ExplainedComponent(sku, units, own.available, own.status, own.locations))
+    places = [ExplainedPlace(one.location, one.available, one.status, None) for one in found.locations]
+    return ExplainedAvailability(found.available, found.status, found.version, places, components), fits
 
 
 def _as_answer(found: Explanation | None, text: str | None = None) -> ExplanationAnswer | None:

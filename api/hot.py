@@ -395,7 +395,6 @@ class Hot:
             assert isinstance(found, Availability), "reasons are refused"
             found = blurred_availability(narrowed(sku, found, access, named), access)
         head, tail = availability_parts(sku, found.available, found.status, found.locations)
-        extra = b""
         if asked.quantity is not None and access.is_banded:
             rooms = [found.available] if by_rules else [place.available for place in found.locations]
             fits = max(rooms, default=0) >= asked.quantity
@@ -407,8 +406,7 @@ class Hot:
                     sku, asked.quantity, locations=asked.locations, owner=asked.owner
                 )
                 fits = await asyncio.get_running_loop().create_task(can_reserve)
-        if fits is not None:
-            extra = b',"can_reserve":true' if fits else b',"can_reserve":false'
+        extra = b"" if fits is None and not asked.explain else _more_of(found, fits=fits)
         tag = b'W/"' + blake2b(head + tail + extra, digest_size=8).hexdigest().encode() + b'"'
         known = request.headers.get(b"if-none-match")
         if known is not None and matches(known, tag):
@@ -437,8 +435,6 @@ class Hot:
             explaining = explained_availability(inventory, sku, locations, asked.owner)
             return await asyncio.get_running_loop().create_task(explaining), None
         if asked.explain:
-            if rules.everywhere:
-                raise InvalidRequest("?explain", "a kit has what its components have: ask for those")
             explaining_by = explained_by_rules(
                 inventory, sku, rules, locations=locations, quantity=asked.quantity, owner=asked.owner
             )
@@ -525,6 +521,16 @@ class Hot:
             return Rules(channel, pool)
         settings = self._inventory.settings.glance()
         return Rules(everywhere=True) if settings is not None and sku in settings.kits else None
+
+
+def _more_of(found: Availability | ExplainedAvailability, *, fits: bool | None) -> bytes:
+    """What an availability answer has behind its locations where more was asked."""
+    more = b""
+    if fits is not None:
+        more = b',"can_reserve":true' if fits else b',"can_reserve":false'
+    if isinstance(found, ExplainedAvailability) and found.components is not None:
+        more += b',"components":' + encode(found.components)
+    return more
 
 
 class _Asked(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from api.limits import MOST_DEPTH
 from engine import errors
 from engine.outcomes import RETRY, Outcome, Retry
 
@@ -69,7 +70,6 @@ PROBLEMS: dict[str, Problem] = {
             _engine(409, Outcome.ALREADY_RELEASED, "The reservation was released"),
             _engine(409, Outcome.ALREADY_FULFILLED, "The reservation was fulfilled"),
             _engine(409, Outcome.ALREADY_CANCELLED, "The reservation was cancelled"),
-            _engine(409, Outcome.SPANS_PARTITIONS, "The reservation lies in several partitions"),
             _engine(409, Outcome.EXCEEDS_OPEN_QUANTITY, "The reservation has fewer units open"),
             _engine(409, Outcome.QUANTITY_OUT_OF_RANGE, "The count would leave its range"),
             _engine(404, Outcome.TRANSFER_NOT_FOUND, "There is no such transfer"),
@@ -165,7 +165,10 @@ def as_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - one return 
         case msgspec.DecodeError() | UnicodeError():
             return ProblemError("malformed_json", f"the body is no JSON: {error}")
         case RecursionError():
-            return ProblemError("malformed_json", "the body is nested too deeply")
+            return ProblemError(
+                "malformed_json",
+                f"the body is nested too deeply: metadata at the most {MOST_DEPTH} deep, nothing else",
+            )
         case _:
             return ProblemError(
                 "internal_error", "the server failed; its log tells more under the request id"

@@ -257,8 +257,20 @@ class LocationAvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
     explanation: "ExplanationAnswer | None" = None
 
 
+class ComponentAnswer(Struct, frozen=True):
+    """What can be promised of a kit's component, of which it needs `quantity` each, with the reasons."""
+
+    sku: str
+    quantity: int
+    available: int
+    status: Status
+    locations: list[LocationAvailabilityAnswer]
+
+
 class AvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
-    """What can be promised of a SKU; `can_reserve` where a quantity was asked."""
+    """What can be promised of a SKU; `can_reserve` where a quantity was asked, `components` where the reasons
+    of a kit's number were.
+    """
 
     sku: str
     available: int
@@ -266,6 +278,7 @@ class AvailabilityAnswer(Struct, frozen=True, omit_defaults=True):
     version: str
     locations: list[LocationAvailabilityAnswer]
     can_reserve: bool | None = None
+    components: list[ComponentAnswer] | None = None
 
 
 class QueryItemAnswer(Struct, frozen=True, omit_defaults=True):

@@ -1,6 +1,7 @@
 """Why a number is what it is: the sum behind each position's availability, and who holds its units."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import cast
 
 from msgspec import Struct, structs
@@ -26,7 +27,7 @@ from engine.cards import (
     without_holds,
 )
 from engine.errors import NotStocked, SkuNotFound
-from engine.events import Replanned, Reserved, Resolved, parse_version, read_events
+from engine.events import Replanned, Reserved, Resolved, Spread, parse_version, read_events
 from engine.holders import Holder, hold_of, read_baskets
 from engine.inventory import Inventory
 from engine.records import WITH_UNITS, Head, Record, decode_record
@@ -120,6 +121,10 @@ def _without(card: bytes, location: str, held: int) -> LocationAvailability:
     return next(place for place in places if place.location == location)
 
 
+def _time_of(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="seconds")
+
+
 def render_explanations(explanations: Sequence[Explanation]) -> str:
     """The explanations as text: a sum for each position, its holders below it."""
     blocks = []
@@ -131,7 +136,7 @@ def render_explanations(explanations: Sequence[Explanation]) -> str:
             parts += [f"{holder.allocated} allocated"] if holder.allocated else []
             parts += [f"owner {holder.owner}"] if holder.owner is not None else []
             parts += [f"reference {holder.reference}"] if holder.reference is not None else []
-            parts += [f"until {holder.expires_ms} ms"] if holder.expires_ms is not None else []
+            parts += [f"until {_time_of(holder.expires_ms)}"] if holder.expires_ms is not None else []
             lines.append(", ".join(parts))
         blocks.append("\n".join(lines))
     return "\n".join(blocks)
@@ -245,6 +250,9 @@ async def _read_books(
             elif isinstance(event, Replanned):
                 changed[event.id] = record = event.read_record()
                 heads[event.id] = record.head
+            elif isinstance(event, Spread):
+                changed[event.part] = record = decode_record(event.part_record)
+                heads[event.part] = record.head
         _, _, late = await _read_once(inventory, partition, asked, newcomers)
         for claimant, record in late.items():
             known = changed.get(claimant, record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -15,8 +16,10 @@ from engine import Inventory, connect
 from engine.audit import audit as audit_books
 from engine.audit_report import AuditReport
 from engine.doctor import Finding, examine, is_ready
+from engine.errors import NotStocked, SkuNotFound
+from engine.explain import Explanation, render_explanations
 from engine.explain import explain as explain_sku
-from engine.explain import render_explanations
+from engine.sourcing_plan import units_of_line
 
 Result = TypeVar("Result")
 
@@ -32,13 +35,36 @@ def audit(settings: BooksSettings) -> int:
 
 
 def explain(settings: BooksSettings, sku: str, location: str | None) -> int:
-    """Shows the sum behind the availability of a SKU, and who holds its units."""
-    found = look(settings, lambda inventory: explain_sku(inventory, sku, location))
+    """Shows the sum behind the availability of a SKU, and who holds its units; of a kit for each part."""
+    units, found = look(settings, lambda inventory: _explain_all(inventory, sku, location))
     if settings.json:
         write_json(found)
-    else:
+        return 0
+    if units:
+        write(f"{sku} is a kit of {', '.join(f'{count} × {part}' for part, count in units)}")
+    stocked = {one.sku for one in found}
+    for part, _ in units:
+        if part not in stocked:
+            write(
+                f"{part}: {'no location stocks it' if location is None else f'{location} does not stock it'}"
+            )
+    if found:
         write(render_explanations(found))
     return 0
+
+
+async def _explain_all(
+    inventory: Inventory, sku: str, location: str | None
+) -> tuple[Sequence[tuple[str, int]], list[Explanation]]:
+    """A kit's components with how many it has of each, and the explanations of all that are stocked."""
+    settings = await inventory.settings.current()
+    if sku not in settings.kits:
+        return (), await explain_sku(inventory, sku, location)
+    found, units = list[Explanation](), units_of_line(sku, 1, settings, "SKU")
+    for part, _ in units:
+        with suppress(SkuNotFound, NotStocked):
+            found += await explain_sku(inventory, part, location)
+    return units, found
 
 
 def doctor(settings: DoctorSettings) -> int:

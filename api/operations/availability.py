@@ -38,7 +38,8 @@ AVAILABILITY = (
                 "explain",
                 "query",
                 {"type": "boolean", "default": False},
-                "Adds `explanation` to each location: the sum behind the number, and who holds units.",
+                "Adds `explanation` to each location: the sum behind the number, and who holds units. A kit "
+                "has them in its `components`.",
             ),
         ),
         answers={200: schemas.AvailabilityAnswer},

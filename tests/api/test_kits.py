@@ -26,7 +26,6 @@ def test_a_kit_is_sold_from_the_moment_it_is_saved(service: Service) -> None:
     assert [(line["sku"], line["held"]) for line in made["lines"]] == [(part, 3)]
     assert service.ask("GET", f"/v1/availability/{kit}").json()["available"] == 1
     assert service.ask("GET", f"/v1/availability/{kit}?owner={part}").json()["available"] == 2
-    expect_problem(service.ask("GET", f"/v1/availability/{kit}?explain=true"), 422, "invalid_request")
     lines = {"lines": [{"sku": kit, "quantity": 2, "location": place}]}
     path = f"/v1/reservations/{made['id']}/lines"
     changed = service.ask("PUT", path, lines, {"Idempotency-Key": fresh_key()})
@@ -34,6 +33,31 @@ def test_a_kit_is_sold_from_the_moment_it_is_saved(service: Service) -> None:
     lines = {"lines": [{"sku": kit, "quantity": 3, "location": place}]}
     refused = service.ask("PUT", path, lines, {"Idempotency-Key": fresh_key()})
     expect_problem(refused, 409, "insufficient_stock")
+
+
+def test_the_number_of_a_kit_is_explained_by_its_components(service: Service) -> None:
+    """Plainly and by pool: each component with its sum, and how many the kit needs."""
+    part, place = service.stocked(7)
+    kit, missing = f"{part}-kit", f"{part}-gone"
+    components = {"components": [{"sku": part, "quantity": 3}]}
+    assert service.ask("PUT", f"/v1/items/{kit}", components).status == 201
+    assert service.ask("PUT", f"/v1/pools/{part[-8:]}", {"locations": [place]}).status == 201
+    reserve(service, [{"sku": part, "quantity": 2, "location": place}], owner=part)
+    for query in ("explain=true", f"explain=true&pool={part[-8:]}"):
+        told = service.ask("GET", f"/v1/availability/{kit}?{query}").json()
+        assert (told["available"], told["locations"][0]["available"]) == (1, 1)
+        (own,) = told["components"]
+        assert (own["sku"], own["quantity"], own["available"]) == (part, 3, 5)
+        reasons = own["locations"][0]["explanation"]
+        assert reasons["text"] == "5 = 7 on hand − 2 held"
+        assert [holder["owner"] for holder in reasons["holders"]] == [part]
+    told = service.ask("GET", f"/v1/availability/{kit}?explain=true&quantity=2&owner={part}").json()
+    assert (told["available"], told["can_reserve"], told["components"][0]["available"]) == (2, True, 7)
+    assert "components" not in service.ask("GET", f"/v1/availability/{part}?explain=true").json()
+    assert "components" not in service.ask("GET", f"/v1/availability/{kit}").json()
+    components["components"].append({"sku": missing, "quantity": 1})
+    assert service.ask("PUT", f"/v1/items/{kit}", components).status == 200
+    expect_problem(service.ask("GET", f"/v1/availability/{kit}?explain=true"), 404, "sku_not_found")
 
 
 def test_the_cart_of_a_channel(service: Service) -> None:

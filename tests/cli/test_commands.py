@@ -119,6 +119,13 @@ def test_the_books_of_a_shop(serve: Start, tmp_path: Path) -> None:
     assert bincard("explain", "A-1", "s1", directory=tmp_path).stdout == "A-1 at s1: 5 = 5 on hand\n"
     unknown = bincard("explain", "A-9", directory=tmp_path)
     assert (unknown.returncode, unknown.stderr) == (1, "bincard: SKU A-9: no location stocks it\n")
+    (tmp_path / "kits.jsonl").write_text(
+        '{"sku": "K", "components": [{"sku": "A-1", "quantity": 2}, {"sku": "A-3", "quantity": 1}]}\n'
+    )
+    kits = bincard("load", "items", "kits.jsonl", directory=tmp_path, environment=environment)
+    assert kits.returncode == 0, kits.stdout
+    lines = ["K is a kit of 2 × A-1, 1 × A-3", "A-3: no location stocks it", "A-1 at s1: 5 = 5 on hand"]
+    assert bincard("explain", "K", directory=tmp_path).stdout.splitlines() == lines
     assert served.stop() == 0
     afterwards = bincard("audit", directory=tmp_path)
     assert afterwards.returncode == 0

@@ -40,7 +40,9 @@ UNKNOWN = 65_535
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = range(1, 9)
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
-COUNT, OPENING = 21, 22
+COUNT, OPENING, SPREAD = 21, 22, 23
+OFFERED = b"\1"
+"""What stands behind the version of a part that has more than its basket."""
 LOCATION, POOL, CHANNEL, ITEM, KEY = range(1, 6)
 """Classes of settings."""
 PENDING_MS = 10_000
@@ -74,6 +76,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "expire": (_EFFECTS, _TOLD),
     "open_basket": (_EFFECTS, (PENDING_MS,)),
     "hold_part": (_EFFECTS, _TOLD),
+    "offer": (_EFFECTS, _TOLD),
+    "spread": (_EFFECTS, ()),
     "decide": (_EFFECTS, ()),
     "follow": (_LEAVING, _TOLD),
     "repair": (("meta", "ops", "due"), ()),
@@ -124,6 +128,8 @@ Answer: TypeAlias = Any
 
 
 _NO_RULES = Rules()
+NOBODY = bytes(3)
+"""The mark of no caller."""
 BEHIND = {"h": 0, "p": 2**50, "r": 2**51, "d": 2**52}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
@@ -421,6 +427,20 @@ class Replanned(NamedTuple):
         return REPLAN, self.id + self.operation + _int(len(record), 4) + record
 
 
+class Spread(NamedTuple):
+    """The event of a reservation that became a basket with one part."""
+
+    id: bytes
+    basket: Hold
+    part: bytes
+    hold: Hold
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        record = self.basket.packed(self.id)
+        return SPREAD, self.id + self.part + _int(len(record), 4) + record + self.hold.packed(self.part)
+
+
 class Moved(NamedTuple):
     """The event of a movement."""
 
@@ -527,10 +547,12 @@ class Saved(NamedTuple):
     settings: bytes
     number: int = 1
     kind: int = LOCATION
+    caller: bytes = NOBODY
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        return SETTING, bytes((self.kind,)) + _int(self.number, 6) + pack_sku(self.id) + self.settings
+        head = bytes((self.kind,)) + _int(self.number, 6) + self.caller
+        return SETTING, head + pack_sku(self.id) + self.settings
 
 
 class Settings(NamedTuple):
@@ -561,13 +583,13 @@ class PolicySaved(NamedTuple):
     location: str
     numbers: tuple[int, int, int] | None = None
     is_own: bool | None = None
+    caller: bytes = NOBODY
 
     @property
     def packed(self) -> tuple[int, bytes]:
         is_own = self.numbers is not None if self.is_own is None else self.is_own
-        return POLICY, save_policy(self.sku, self.location, self.numbers or (0, 0, 0)).packed + _int(
-            is_own, 1
-        )
+        request = save_policy(self.sku, self.location, self.numbers or (0, 0, 0), caller=self.caller)
+        return POLICY, request.packed + _int(is_own, 1)
 
 
 class FenceSaved(NamedTuple):
@@ -579,6 +601,7 @@ class FenceSaved(NamedTuple):
     quantity: int | None = None
     spill: int = 0
     used: int | None = None
+    caller: bytes = NOBODY
 
     @property
     def packed(self) -> tuple[int, bytes]:
@@ -1004,10 +1027,28 @@ def decide(name: bytes, opened: tuple[int, int] = (1, 1), *, hold: bool = True) 
     return Request("decide", name + pack_version(opened) + bytes((hold,)))
 
 
-def follow(name: bytes, version: tuple[int, int], *units: tuple[int, int, int, int]) -> Request:
-    """Tells a part where its units should be: held, committed, fulfilled, released of each position."""
+def follow(
+    name: bytes,
+    version: tuple[int, int],
+    lines: tuple[tuple[str, str, int], ...] = (),
+    *units: tuple[int, int, int, int],
+) -> Request:
+    """Tells a part which lines it should have, and of each held, committed, fulfilled and released units."""
     packed = b"".join(_int(number, 5) for row in units for number in row)
-    return Request("follow", name + pack_version(version) + bytes((len(units),)) + packed)
+    return Request("follow", name + pack_version(version) + pack_plan(lines) + packed)
+
+
+def offer(name: bytes, hold: Hold, *had: tuple[int, int]) -> Request:
+    """Offers a part more; `hold` has all that is to be open there, `had` what the basket has there, held and
+    committed.
+    """
+    packed = b"".join(_int(number, 5) for row in had for number in row)
+    return Request("offer", hold._replace(kind=PART).request(name) + packed)
+
+
+def spread(name: bytes, part: bytes, version: tuple[int, int] = (1, 1)) -> Request:
+    """Asks that a reservation become a basket with one part."""
+    return Request("spread", name + part + pack_version(version) + _int(30_000, 4))
 
 
 def repair(limit: int) -> Request:
@@ -1053,6 +1094,7 @@ def replan(
     operation: bytes = NO_OPERATION,
     fingerprint: bytes = bytes(8),
     is_short: bool = False,
+    is_offered: bool = False,
 ) -> Request:
     """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
     state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
@@ -1060,7 +1102,7 @@ def replan(
         tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
     )
     rows = b"".join(_int(number, 5) for row in units for number in row)
-    asked = name + operation + fingerprint + pack_version(version) + bytes((is_short,))
+    asked = name + operation + fingerprint + pack_version(version) + bytes((is_short + 2 * is_offered,))
     return Request("replan", asked + hold.plan + rows + hold.detail)
 
 
@@ -1154,9 +1196,12 @@ def trim(positions: int, moves: int, after: bytes = b"") -> Request:
     return Request("trim", _int(positions, 2) + _int(moves, 2) + after)
 
 
-def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0) -> Request:
+def save_setting(
+    name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0, caller: bytes = NOBODY
+) -> Request:
     """Writes a setting, or deletes it where settings are empty; with `to` a copy of what was decided."""
-    return Request("save_setting", bytes((kind,)) + _int(at, 6) + _int(to, 6) + pack_sku(name) + settings)
+    head = bytes((kind,)) + _int(at, 6) + _int(to, 6) + caller
+    return Request("save_setting", head + pack_sku(name) + settings)
 
 
 def setting(*names: str, rest: bytes = b"rest") -> bytes:
@@ -1164,9 +1209,11 @@ def setting(*names: str, rest: bytes = b"rest") -> bytes:
     return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
 
 
-def save_policy(sku: str, location: str, numbers: tuple[int, int, int] | None) -> Request:
+def save_policy(
+    sku: str, location: str, numbers: tuple[int, int, int] | None, *, caller: bytes = NOBODY
+) -> Request:
     """Writes safety stock, backorder limit and low-stock band, or deletes them."""
-    text = pack_place(location) + pack_sku(sku)
+    text = caller + pack_place(location) + pack_sku(sku)
     return Request("save_policy", text + b"".join(_int(number, 7) for number in numbers or ()))
 
 
@@ -1193,9 +1240,10 @@ def save_fence(
     quantity: int | None = None,
     spill: int = 0,
     used: int | None = None,
+    caller: bytes = NOBODY,
 ) -> Request:
     """Writes a fence, or deletes it."""
-    text = _text(channel) + pack_place(location) + pack_sku(sku)
+    text = caller + _text(channel) + pack_place(location) + pack_sku(sku)
     if quantity is not None:
         text += _int(quantity, 6) + bytes((spill,))
     return Request("save_fence", text + (b"" if used is None else _int(used, 6)))

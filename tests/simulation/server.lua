@@ -154,15 +154,15 @@ local function new_globals(is_running)
   })
 end
 
+-- The last one alone: each data set has a text of its own, and thousands of them come and go.
 local compiled = {}
 
 local function load_library(text)
-  local chunk = compiled[text]
-  if not chunk then
+  if compiled.text ~= text then
     -- The first line names the library; it is no Lua.
-    chunk = assert(loadstring('--' .. text, '@library'))
-    compiled[text] = chunk
+    compiled.text, compiled.chunk = text, assert(loadstring('--' .. text, '@library'))
   end
+  local chunk = compiled.chunk
   local globals = new_globals()
   setfenv(chunk, globals)()
   -- Functions keep the table they were made with: what they may see is opened to them now.
