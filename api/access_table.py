@@ -133,8 +133,8 @@ OF_OPERATION: Mapping[str, Rule] = {
 """What each operation of a batch asks for."""
 
 
-UNNAMED = frozenset({Scope.SETTINGS_WRITE, Scope.KEY_ADMIN})
-"""Scopes of changes of which the ledger does not name the caller."""
+LOGGED = frozenset({Scope.SETTINGS_WRITE, Scope.KEY_ADMIN})
+"""Scopes of changes that the log tells of, too: they are few, and change what everybody may do."""
 _RULES = {
     path: {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
     for path, methods in ROUTES.items()

@@ -38,7 +38,7 @@ from api.settings import (
     ServeSettings,
     SettingsError,
     Source,
-    StorageSettings,
+    WorkerSettings,
 )
 
 USAGE_STATUS = 2
@@ -156,15 +156,39 @@ def serve(
 
 
 @app.command(epilog=EPILOG)
-def worker(*, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
+def worker(
+    *,
+    redis_url: RedisUrl = None,
+    data_dir: DataDir = None,
+    metrics_host: Annotated[
+        str | None,
+        typer.Option(
+            help="The address to tell metrics on; loopback only with --auth off.", show_default="127.0.0.1"
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="The port of /metrics; 0 takes a free one.", show_default="8081")
+    ] = None,
+    auth: Annotated[
+        Auth | None, typer.Option(help="Whether who reads metrics needs an API key.", show_default="off")
+    ] = None,
+) -> None:
     """Run background workers alone, beside those that `bincard serve` brings; any number may run."""
     from api.logs import configure_logging  # noqa: PLC0415 - start-up time
     from api.storage import running_url  # noqa: PLC0415 - start-up time
-    from api.worker import run  # noqa: PLC0415 - start-up time
+    from api.worker import run_alone  # noqa: PLC0415 - start-up time
 
-    url = running_url(told(StorageSettings, redis_url=redis_url, data_dir=data_dir))
+    settings = told(
+        WorkerSettings,
+        redis_url=redis_url,
+        data_dir=data_dir,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
+        auth=auth,
+    )
+    settings.check()
     configure_logging("worker")
-    run(url)
+    run_alone(running_url(settings), settings)
 
 
 load = typer.Typer(

@@ -34,14 +34,16 @@ class ServiceFacts(NamedTuple):
 
     version: str
     partitions: int
-    durability: str
+    durability: str | None
+    """None: whoever answers serves nobody, and no data set is told of."""
 
 
 def render(workers: Sequence[WorkerCounts], facts: ServiceFacts) -> str:
     """The counts of all workers together, and what background workers found out about the store."""
     page = _Page()
     page.one("bincard_build_info", 1, version=facts.version, python=platform.python_version())
-    page.one("bincard_dataset_info", 1, partitions=str(facts.partitions), durability=facts.durability)
+    if facts.durability is not None:
+        page.one("bincard_dataset_info", 1, partitions=str(facts.partitions), durability=facts.durability)
     workers = sorted(workers, key=lambda counts: counts.worker)
     _tell_requests(page, workers)
     _tell_calls(page, workers)

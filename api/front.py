@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from api.access import blurred
-from api.access_table import UNNAMED, rule_of
+from api.access_table import LOGGED, rule_of
 from api.admission import Admission, Rank, operations_of
 from api.codec import encode
 from api.gate import Gate
@@ -192,8 +192,8 @@ class Front:
             self._tell_who(request, template)
 
     def _tell_who(self, request: Request, route: str) -> None:
-        """The ledger has no place for who changed settings and keys: the log has."""
-        if request.method not in {"GET", "HEAD"} and rule_of(route, request.method).scopes <= UNNAMED:
+        """The ledger has the mark of who changed settings and keys; the log has the key's id."""
+        if request.method not in {"GET", "HEAD"} and rule_of(route, request.method).scopes <= LOGGED:
             changes.info("key %s: %s %s", request.access.caller, request.method, request.path)
 
     def _check_may_write(self, request: Request) -> None:

@@ -7,11 +7,17 @@ from typing import Annotated
 import msgspec
 from msgspec import Struct
 
+from engine.limits import MAX_METADATA_DEPTH
+
 LIMITS_VARIABLE = "BINCARD_LIMITS"
 """Where the supervisor tells a worker of its limits, as JSON."""
 MOST_HEADERS = 100
 MOST_REQUEST_LINE_BYTES = 8192
 """Of path and query."""
+MOST_DEPTH = MAX_METADATA_DEPTH
+"""Of objects and arrays in metadata, which alone may nest as its sender likes: all else has a declared form.
+What is too deep even to be read is refused by the decoder.
+"""
 MOST_PIPELINED = 1024
 """Requests of one connection that wait for the one before them, some 800 bytes each."""
 

@@ -14,21 +14,23 @@ class PortTakenError(Exception):
     """The address is not free; the text says what to do."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Takes the address without listening yet. Raises `PortTakenError`, `SettingsError`."""
+def bind(host: str, port: int, prefix: str = "") -> socket.socket:
+    """Takes the address without listening yet. `prefix` is what the options have before `host` and `port`.
+    Raises `PortTakenError`, `SettingsError`.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as fault:
-        raise SettingsError(f"--host {host}: {fault.strerror}") from None
+        raise SettingsError(f"--{prefix}host {host}: {fault.strerror}") from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
     except OSError as fault:
         listener.close()
-        raise _refusal(fault, host, port) from None
+        raise _refusal(fault, host, port, prefix) from None
     return listener
 
 
@@ -47,9 +49,10 @@ def base_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _refusal(fault: OSError, host: str, port: int) -> PortTakenError:
+def _refusal(fault: OSError, host: str, port: int, prefix: str = "") -> PortTakenError:
     if fault.errno == errno.EADDRINUSE:
         return PortTakenError(
-            f"port {port} on {host} is taken: stop the program that uses it, or choose another with --port"
+            f"port {port} on {host} is taken: stop the program that uses it, or choose another with "
+            f"--{prefix}port"
         )
     return PortTakenError(f"port {port} on {host} cannot be used: {fault.strerror}")

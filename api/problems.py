@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from api.limits import MOST_DEPTH
 from engine import errors
 from engine.outcomes import RETRY, Outcome, Retry
 
@@ -164,7 +165,10 @@ def as_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - one return 
         case msgspec.DecodeError() | UnicodeError():
             return ProblemError("malformed_json", f"the body is no JSON: {error}")
         case RecursionError():
-            return ProblemError("malformed_json", "the body is nested too deeply")
+            return ProblemError(
+                "malformed_json",
+                f"the body is nested too deeply: metadata at the most {MOST_DEPTH} deep, nothing else",
+            )
         case _:
             return ProblemError(
                 "internal_error", "the server failed; its log tells more under the request id"

@@ -40,6 +40,9 @@ class SettingsError(Exception):
 
 Count = Annotated[int, msgspec.Meta(description="a whole number above zero", ge=1)]
 Factor = Annotated[float, msgspec.Meta(description="a number above zero", gt=0)]
+Port = Annotated[
+    int, msgspec.Meta(description="a whole number from 0 (any free port) to 65535", ge=0, le=65535)
+]
 Seconds = Annotated[float, msgspec.Meta(description="seconds, zero or more", ge=0)]
 Url = Annotated[str, msgspec.Meta(description="a URL such as http://127.0.0.1:8080")]
 ServerUrl = Annotated[str, msgspec.Meta(description="a URL such as redis://localhost:6379")]
@@ -61,9 +64,7 @@ class ServeSettings(StorageSettings, frozen=True, kw_only=True):
     """What `bincard serve` is told."""
 
     host: Annotated[str, msgspec.Meta(description="a host name or an address")] = "127.0.0.1"
-    port: Annotated[
-        int, msgspec.Meta(description="a whole number from 0 (any free port) to 65535", ge=0, le=65535)
-    ] = 8080
+    port: Port = 8080
     workers: Annotated[
         int, msgspec.Meta(description=f"a whole number from 1 to {MAX_WORKERS}", ge=1, le=MAX_WORKERS)
     ] = 1
@@ -86,6 +87,22 @@ class ServeSettings(StorageSettings, frozen=True, kw_only=True):
             raise SettingsError(
                 "--durability replicated: the embedded server has no replicas; name servers that have with "
                 "--redis-url, or use --durability local"
+            )
+
+
+class WorkerSettings(StorageSettings, frozen=True, kw_only=True):
+    """What `bincard worker` is told."""
+
+    metrics_host: Annotated[str, msgspec.Meta(description="a host name or an address")] = "127.0.0.1"
+    metrics_port: Port = 8081
+    auth: Annotated[Auth, msgspec.Meta(description="off or keys")] = "off"
+
+    def check(self) -> None:
+        """Refuses what does not go together. Raises `SettingsError`."""
+        if self.auth == "off" and not is_loopback(self.metrics_host):
+            raise SettingsError(
+                f"--metrics-host {self.metrics_host}: with --auth off anyone who reaches that address could "
+                "see the shop's figures; use --auth keys, or 127.0.0.1, ::1 or localhost"
             )
 
 
@@ -162,6 +179,7 @@ class ReplaySettings(ClientSettings, frozen=True, kw_only=True):
 
 ALL = (
     ServeSettings,
+    WorkerSettings,
     Limits,
     CheckSettings,
     KeySettings,

@@ -6,20 +6,27 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from logging import getLogger
 from pathlib import Path
 from time import monotonic, time
+from typing import TYPE_CHECKING
 
 from api.counts_exchange import CountsExchange
 from api.lifeline import bind_to_parent
+from api.listen import bind
 from api.logs import configure_logging
 from api.metrics import Gauges, HttpMetrics, WorkerCounts, worker_counts
 from api.run_directory import RUN_DIRECTORY_VARIABLE
+from api.settings import WorkerSettings
 from engine import Inventory, Unavailable, connect
 from engine.errors import DatasetUnfit
 from engine.figures import ShopFigures
 from engine.workers import Bookkeeper, Host, Indexer, Inheritor, Stocktaker, Surveyor, Sweeper
+
+if TYPE_CHECKING:
+    from api.metrics_listener import MetricsListener
 
 log = getLogger("bincard.workers")
 
@@ -27,40 +34,45 @@ LONGEST_PAUSE_SECONDS = 1.0
 NAME = "background"
 
 
-async def work(url: str, run_directory: Path | None = None) -> None:
+async def work(url: str, run_directory: Path | None = None, listener: MetricsListener | None = None) -> None:
     """Runs the background workers on a data set until SIGTERM or SIGINT.
 
     Waits for a server that is not there yet. API workers that meet in `run_directory` tell its counts with
-    theirs. Raises `DatasetUnfit` where the server holds none that fits, `ValueError` for a URL that is none.
+    theirs; where there are none, `listener` tells them. Raises `DatasetUnfit` where the server holds none
+    that fits, `ValueError` for a URL that is none.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    inventory = await _connect(url, stopping)
-    if inventory is None:
-        return
-    readers = Surveyor(inventory), Bookkeeper(inventory), Stocktaker(inventory)
-    host = Host([Sweeper(inventory), Indexer(inventory), Inheritor(inventory), *readers])
-    exchange = _offer_counts(inventory, run_directory, *readers)
-    await exchange.open()
-    try:
+    async with AsyncExitStack() as open_until_then:
+        if listener is not None:
+            open_until_then.push_async_callback(listener.close)
+            await listener.open()
+            with suppress(OSError):
+                print(f"Bincard works in the background; metrics {listener.url}")  # noqa: T201 - the line that whoever started it waits for
+                sys.stdout.flush()
+        inventory = await _connect(url, stopping)
+        if inventory is None:
+            return
+        open_until_then.push_async_callback(inventory.close)
+        readers = Surveyor(inventory), Bookkeeper(inventory), Stocktaker(inventory)
+        host = Host([Sweeper(inventory), Indexer(inventory), Inheritor(inventory), *readers])
+        counts = _counts_of(inventory, *readers)
+        if listener is not None:
+            listener.tell(inventory, counts)
+        exchange = CountsExchange(run_directory, NAME, counts)
+        open_until_then.push_async_callback(exchange.close)
+        await exchange.open()
         running = loop.create_task(host.run())
         await stopping.wait()
         host.stop()
         await running
-    finally:
-        await exchange.close()
-        await inventory.close()
 
 
-def _offer_counts(
-    inventory: Inventory,
-    run_directory: Path | None,
-    surveyor: Surveyor,
-    bookkeeper: Bookkeeper,
-    stocktaker: Stocktaker,
-) -> CountsExchange:
+def _counts_of(
+    inventory: Inventory, surveyor: Surveyor, bookkeeper: Bookkeeper, stocktaker: Stocktaker
+) -> Callable[[], WorkerCounts]:
     none_answered, started_at = HttpMetrics(), time()
 
     def own_counts() -> WorkerCounts:
@@ -77,7 +89,7 @@ def _offer_counts(
             started_at=started_at,
         )
 
-    return CountsExchange(run_directory, NAME, own_counts)
+    return own_counts
 
 
 async def _connect(url: str, stopping: asyncio.Event) -> Inventory | None:
@@ -94,12 +106,22 @@ async def _connect(url: str, stopping: asyncio.Event) -> Inventory | None:
     return None
 
 
-def run(url: str, run_directory: Path | None = None) -> None:
+def run(url: str, run_directory: Path | None = None, listener: MetricsListener | None = None) -> None:
     """Runs `work` in an event loop of its own."""
     import uvloop  # noqa: PLC0415 - start-up time
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work(url, run_directory))
+        runner.run(work(url, run_directory, listener))
+
+
+def run_alone(url: str, settings: WorkerSettings) -> None:
+    """The same without an API beside it, so that it tells its metrics itself. Raises `PortTakenError`,
+    `SettingsError`.
+    """
+    from api.metrics_listener import MetricsListener  # noqa: PLC0415 - the API's own background does without
+
+    with bind(settings.metrics_host, settings.metrics_port, "metrics-") as listener:
+        run(url, listener=MetricsListener(listener, asks_keys=settings.auth == "keys"))
 
 
 def main() -> None:

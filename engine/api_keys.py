@@ -124,7 +124,7 @@ class ApiKeys(Places):
                 raise InvalidRequest(
                     "", "choose another Idempotency-Key: the id that it leads to cannot be used"
                 )
-            if await self.setting_store.save_since(key, settings.number):
+            if await self.setting_store.save_since(key, settings.number, caller):
                 return Made(key, text)
         raise _busy()
 
@@ -148,11 +148,11 @@ class ApiKeys(Places):
                 for secret in found.secrets[1 - MOST_SECRETS :]
             ]
             rotated = replace(found, secrets=(*kept, KeySecret(digest, now_ms, operation)))
-            if await self.setting_store.save_since(rotated, settings.number):
+            if await self.setting_store.save_since(rotated, settings.number, caller):
                 return Made(rotated, text)
         raise _busy()
 
-    async def revoke_key(self, key: str) -> ApiKey:
+    async def revoke_key(self, key: str, *, caller: str = "") -> ApiKey:
         """Ends a key for good. Raises `KeyNotFound`."""
         now_ms = await self.server_time()
         for _ in range(ATTEMPTS):
@@ -161,7 +161,7 @@ class ApiKeys(Places):
             if found.revoked_ms is not None:
                 return found
             revoked = replace(found, revoked_ms=now_ms)
-            if await self.setting_store.save_since(revoked, settings.number):
+            if await self.setting_store.save_since(revoked, settings.number, caller):
                 return revoked
         raise _busy()
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from engine import keys, limits
 from engine.cards import place_of
 from engine.cluster_link import HotLink
-from engine.ids import FINGERPRINT_SIZE, NO_FINGERPRINT, NO_OPERATION, OPERATION_ID_SIZE
+from engine.ids import FINGERPRINT_SIZE, NO_FINGERPRINT, NO_OPERATION, OPERATION_ID_SIZE, mark_for
 from engine.lane import Answer, Home, Script, bulk, encode_known
 from engine.pace import Watch
 from engine.records import (
@@ -384,20 +384,23 @@ class Commands:
         limit = limits.TRIM_POSITIONS.to_bytes(2, "little") + limits.TRIM_MOVES.to_bytes(2, "little")
         return self._submit(self._trim, bulk(limit + after), limits.CALL_POSITIONS)
 
-    def save_setting(self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0) -> Answered:
+    def save_setting(
+        self, kind: int, name: str, settings: bytes, *, at: int = 0, to: int = 0, caller: str = ""
+    ) -> Answered:
         """`lua/save_setting.lua`: `[seq, number]`. Empty settings delete. With `to` it is a copy of what
         partition 0 decided, which leads from the number `at` to the number `to`; with `at` alone a decision
         that is made only if the settings still have that number.
         """
         packed = name.encode()
         numbers = at.to_bytes(6, "little") + to.to_bytes(6, "little")
-        head = bytes((kind,)) + numbers + len(packed).to_bytes(2, "little")
+        head = bytes((kind,)) + numbers + mark_for(caller) + len(packed).to_bytes(2, "little")
         return self._submit(self._save_setting, bulk(head + packed + settings))
 
-    def save_policy(self, sku: str, location: str, numbers: Sequence[int]) -> Answered:
+    def save_policy(self, sku: str, location: str, numbers: Sequence[int], *, caller: str = "") -> Answered:
         """`lua/save_policy.lua`: safety stock, backorder limit and low-stock band, or none to delete."""
         packed = b"".join([number.to_bytes(7, "little") for number in numbers])
-        return self._submit(self._save_policy, bulk(_pack_position(sku, location) + packed), 2)
+        head = mark_for(caller) + _pack_position(sku, location)
+        return self._submit(self._save_policy, bulk(head + packed), 2)
 
     def inherit(self, sku: str, location: str) -> Answered:
         """`lua/inherit.lua` for a position."""
@@ -416,10 +419,11 @@ class Commands:
         *,
         spills: bool = False,
         used: int | None = None,
+        caller: str = "",
     ) -> Answered:
         """`lua/save_fence.lua`; no quantity deletes."""
         name = channel.encode()
-        packed = bytes((len(name),)) + name + _pack_position(sku, location)
+        packed = mark_for(caller) + bytes((len(name),)) + name + _pack_position(sku, location)
         if quantity is not None:
             packed += quantity.to_bytes(6, "little") + bytes((spills,))
         if used is not None:

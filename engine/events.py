@@ -31,7 +31,8 @@ _EVENT_HEAD_SIZE = 4
 _ROUTE_AT = 2 * OPERATION_ID_SIZE
 _PLAN_AT = _ROUTE_AT + 2
 _CARRIED_AT = OPERATION_ID_SIZE + 8
-_SETTING_ID_AT = 9
+_SETTING_ID_AT = 12
+_MARK_SIZE = 3
 _SUPPLY_RESULT_SIZE = 21
 _MOVEMENT, _COUNT = 8, 21
 
@@ -347,9 +348,11 @@ class DocumentSaved(Event, frozen=True, gc=False):
 
 class SettingSaved(Event, frozen=True, gc=False):
     """The settings of a location, a pool, a channel or an item were written, or, where `settings` are empty,
-    deleted. `number` counts the decisions on settings: it is the same in every partition.
+    deleted. `number` counts the decisions on settings: it is the same in every partition. `caller` is the
+    mark of who decided (`ids.caller_mark`), zeros for nobody, and of a copy that was made later.
     """
 
+    caller: bytes
     kind: SettingClass
     number: int
     id: str
@@ -364,8 +367,11 @@ class SettingSaved(Event, frozen=True, gc=False):
 
 
 class PolicySaved(Event, frozen=True, gc=False):
-    """The policy of a position was written; where it is not its own, the defaults hold there."""
+    """The policy of a position was written; where it is not its own, the defaults hold there. `caller` is the
+    mark of who did, zeros for nobody.
+    """
 
+    caller: bytes
     location: str
     sku: str
     safety_stock: int
@@ -376,9 +382,10 @@ class PolicySaved(Event, frozen=True, gc=False):
 
 class FenceSaved(Event, frozen=True, gc=False):
     """A channel's fence at a position was written; no `quantity`: it was deleted. `used` is told of one that
-    comes from another data set.
+    comes from another data set. `caller` is the mark of who wrote it, zeros for nobody.
     """
 
+    caller: bytes
     channel: str
     location: str
     sku: str
@@ -566,31 +573,34 @@ def _decode_saved(common: tuple[int, int, int, int], body: bytes) -> SettingSave
     end = _SETTING_ID_AT + int.from_bytes(body[_SETTING_ID_AT - 2 : _SETTING_ID_AT], "little")
     if len(body) < _SETTING_ID_AT or len(body) < end:
         raise ValueError("a setting is cut short")
-    kind, number, name = SettingClass(body[0]), int.from_bytes(body[1:7], "little"), body[_SETTING_ID_AT:end]
-    return SettingSaved(*common, kind, number, name.decode(), body[end:])
+    kind, number = SettingClass(body[0]), int.from_bytes(body[1:7], "little")
+    caller, name = body[7 : 7 + _MARK_SIZE], body[_SETTING_ID_AT:end]
+    return SettingSaved(*common, caller, kind, number, name.decode(), body[end:])
 
 
 def _decode_policy(common: tuple[int, int, int, int], body: bytes) -> PolicySaved:
-    location, sku, at = _read_position(body, 0)
+    location, sku, at = _read_position(body, _MARK_SIZE)
     if len(body) != at + 22 or body[-1] > 1:
         raise ValueError("a policy has three numbers, and says whose they are")
     safety, limit, low = (
         int.from_bytes(body[place : place + 7], "little") for place in range(at, at + 21, 7)
     )
-    return PolicySaved(*common, location, sku, safety, limit, low, body[-1] == 1)
+    return PolicySaved(*common, body[:_MARK_SIZE], location, sku, safety, limit, low, body[-1] == 1)
 
 
 def _decode_fence(common: tuple[int, int, int, int], body: bytes) -> FenceSaved:
-    channel = body[1 : 1 + body[0]].decode()
-    location, sku, at = _read_position(body, 1 + body[0])
+    caller, channel_at = body[:_MARK_SIZE], _MARK_SIZE + 1
+    channel_end = channel_at + body[_MARK_SIZE]
+    channel = body[channel_at:channel_end].decode()
+    location, sku, at = _read_position(body, channel_end)
     rules = body[at:]
     if len(rules) not in _FENCE_SIZES:
         raise ValueError("a fence's rules do not fit it")
     if not rules:
-        return FenceSaved(*common, channel, location, sku, None)
+        return FenceSaved(*common, caller, channel, location, sku, None)
     used = int.from_bytes(rules[7:], "little") if rules[7:] else None
     return FenceSaved(
-        *common, channel, location, sku, int.from_bytes(rules[:6], "little"), rules[6] == 1, used
+        *common, caller, channel, location, sku, int.from_bytes(rules[:6], "little"), rules[6] == 1, used
     )
 
 

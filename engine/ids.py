@@ -74,6 +74,11 @@ def caller_mark(caller: str) -> bytes:
     return mark if any(mark) else b"\0\0\1"
 
 
+def mark_for(caller: str) -> bytes:
+    """What a change that has no operation id says of its caller; zeros where it has none."""
+    return caller_mark(caller) if caller > " " else NO_OPERATION[MARK]
+
+
 def mark_of(operation: bytes) -> bytes:
     """What an operation id says of its caller; of one without a caller it says nothing."""
     return operation[MARK]

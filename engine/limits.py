@@ -85,6 +85,9 @@ END_OF_TIME_MS = 253_402_300_800_000
 MAX_DETAIL_BYTES = 16_384
 """Owner, reference, channel and metadata of a reservation, packed: they are kept twice, record and ledger."""
 
+MAX_METADATA_DEPTH = 16
+"""Objects and arrays of metadata in one another, metadata itself counted."""
+
 MAX_PRIORITY = 1_000_000
 MAX_PERCENT = 100
 

@@ -12,7 +12,7 @@ from engine.types import Channel, Item, Location, Pool
 
 
 class Places:
-    """The part of `Inventory` that knows settings."""
+    """The part of `Inventory` that knows settings. The ledger names who changed one: `caller`."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -26,17 +26,17 @@ class Places:
 
     # ---------------------------------------------------------------- locations
 
-    async def save_location(self, location: Location) -> Location:
+    async def save_location(self, location: Location, *, caller: str = "") -> Location:
         """Creates or replaces a location's settings. Positions without a policy of their own follow its
         defaults: at once where the stock is small, else soon. Raises `InvalidRequest`.
         """
-        saved = await self.setting_store.save(location)
+        saved = await self.setting_store.save(location, caller)
         await self.defaults.follow_location()
         return saved
 
-    async def delete_location(self, location: str) -> None:
+    async def delete_location(self, location: str, *, caller: str = "") -> None:
         """Raises `LocationNotFound`, and `LocationInUse` while positions exist there or a pool names it."""
-        await self.setting_store.delete(SettingClass.LOCATION, location)
+        await self.setting_store.delete(SettingClass.LOCATION, location, caller)
 
     async def location(self, location: str) -> Location:
         """The settings of a location. Raises `LocationNotFound`."""
@@ -48,13 +48,13 @@ class Places:
 
     # ---------------------------------------------------------------- pools
 
-    async def save_pool(self, pool: Pool) -> Pool:
+    async def save_pool(self, pool: Pool, *, caller: str = "") -> Pool:
         """Creates or replaces a pool. Raises `InvalidRequest`, `LocationNotFound`."""
-        return await self.setting_store.save(pool)
+        return await self.setting_store.save(pool, caller)
 
-    async def delete_pool(self, pool: str) -> None:
+    async def delete_pool(self, pool: str, *, caller: str = "") -> None:
         """Raises `PoolNotFound`, and `PoolInUse` while a channel sells from it."""
-        await self.setting_store.delete(SettingClass.POOL, pool)
+        await self.setting_store.delete(SettingClass.POOL, pool, caller)
 
     async def pool(self, pool: str) -> Pool:
         """A pool. Raises `PoolNotFound`."""
@@ -66,13 +66,13 @@ class Places:
 
     # ---------------------------------------------------------------- channels
 
-    async def save_channel(self, channel: Channel) -> Channel:
+    async def save_channel(self, channel: Channel, *, caller: str = "") -> Channel:
         """Creates or replaces a channel. Raises `InvalidRequest`, `PoolNotFound`."""
-        return await self.setting_store.save(channel)
+        return await self.setting_store.save(channel, caller)
 
-    async def delete_channel(self, channel: str) -> None:
+    async def delete_channel(self, channel: str, *, caller: str = "") -> None:
         """Raises `ChannelNotFound`, and `ChannelInUse` while it has fences."""
-        await self.setting_store.delete(SettingClass.CHANNEL, channel)
+        await self.setting_store.delete(SettingClass.CHANNEL, channel, caller)
 
     async def channel(self, channel: str) -> Channel:
         """A channel. Raises `ChannelNotFound`."""
@@ -84,18 +84,18 @@ class Places:
 
     # ---------------------------------------------------------------- items
 
-    async def save_item(self, item: Item) -> Item:
+    async def save_item(self, item: Item, *, caller: str = "") -> Item:
         """Creates or replaces an item's settings; GTINs get 14 digits. Positions without a policy of their
         own follow its defaults. Raises `InvalidRequest`, also for a kit that would contain itself, or be
         nested too deeply.
         """
-        saved = await self.setting_store.save(item)
+        saved = await self.setting_store.save(item, caller)
         await self.defaults.follow_item(saved.sku)
         return saved
 
-    async def delete_item(self, sku: str) -> None:
+    async def delete_item(self, sku: str, *, caller: str = "") -> None:
         """Raises `ItemNotFound`, and `ItemInUse` while positions of it exist or a kit has it."""
-        await self.setting_store.delete(SettingClass.ITEM, sku)
+        await self.setting_store.delete(SettingClass.ITEM, sku, caller)
 
     async def item(self, sku: str) -> Item:
         """The settings of an item. Raises `ItemNotFound`."""

@@ -1,6 +1,6 @@
 """Pure functions that turn what a caller asks for into what scripts understand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from re import compile as compile_pattern
 
@@ -33,6 +33,7 @@ from engine.types import (
 )
 
 LOCATION_PATTERN = compile_pattern(r"[A-Za-z0-9._-]{1,64}")
+_NESTING = frozenset((dict, list, tuple))
 _PLAN_SIZE = 65_534
 """Bytes of a plan that its size field can tell, less the count."""
 _PLAIN_SKU = compile_pattern(r"[A-Za-z0-9._~-]{1,64}")
@@ -155,8 +156,22 @@ def encode_choice(chosen: Sequence[tuple[int, int]]) -> bytes:
     )
 
 
+def _is_deeper(values: Iterable[object], levels: int) -> bool:
+    """Whether there are objects and arrays in one another beyond some levels."""
+    return any(
+        levels == 0 or _is_deeper(value.values() if isinstance(value, dict) else value, levels - 1)
+        for value in values
+        if isinstance(value, (dict, list, tuple))
+    )
+
+
 def pack_detail(detail: Detail) -> bytes:
     """The detail of a new reservation. Raises `InvalidRequest` where it cannot be kept."""
+    # Nearly always it is flat, which is seen at once.
+    if not _NESTING.isdisjoint(map(type, detail.metadata.values())) and _is_deeper(
+        detail.metadata.values(), limits.MAX_METADATA_DEPTH - 1
+    ):
+        raise InvalidRequest("/metadata", f"nested at the most {limits.MAX_METADATA_DEPTH} deep")
     try:
         packed = encode_detail(detail)
     except (OverflowError, RecursionError) as error:

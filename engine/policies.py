@@ -1,4 +1,7 @@
-"""Policies of positions, and fences: what is withheld, from whom, and what may be promised beyond."""
+"""Policies of positions, and fences: what is withheld, from whom, and what may be promised beyond.
+
+The ledger names who changed one: `caller`.
+"""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import cast
@@ -28,7 +31,7 @@ class Policies(Places):
 
     # ---------------------------------------------------------------- policies
 
-    async def save_policy(self, policy: Policy) -> Policy:
+    async def save_policy(self, policy: Policy, *, caller: str = "") -> Policy:
         """Creates or replaces the policy of a position, which is made where there is none.
 
         Raises `InvalidRequest`, `LocationNotFound`. What is promised already stays promised.
@@ -40,14 +43,14 @@ class Policies(Places):
             _check_number(policy.backorder_limit, "/backorder_limit")
         _check_number(policy.low_stock, "/low_stock")
         numbers = policy.safety_stock, policy.backorder_limit, policy.low_stock
-        await self._save_policy(policy.sku, policy.location, numbers)
+        await self._save_policy(policy.sku, policy.location, numbers, caller)
         return policy
 
-    async def delete_policy(self, sku: str, location: str) -> None:
+    async def delete_policy(self, sku: str, location: str, *, caller: str = "") -> None:
         """Takes a policy away, so that defaults hold again. Raises `InvalidRequest`, `PolicyNotFound`."""
         planner.check_sku(sku, "/sku")
         planner.check_location(location, "/location")
-        await self._save_policy(sku, location, ())
+        await self._save_policy(sku, location, (), caller)
 
     async def policy(self, sku: str, location: str) -> Policy:
         """The policy of a position, if it has one of its own. Raises `InvalidRequest`, `PolicyNotFound`."""
@@ -68,9 +71,10 @@ class Policies(Places):
             found = _policies_of(sku, await self._read_positions(sku))
         return sorted(found, key=lambda policy: (policy.sku, policy.location))
 
-    async def _save_policy(self, sku: str, location: str, numbers: Sequence[int]) -> None:
+    async def _save_policy(self, sku: str, location: str, numbers: Sequence[int], caller: str) -> None:
         commands = self.dataset.commands[partition_of(sku, self._partitions)]
-        await self._saved("save_policy", commands.save_policy(sku, location, numbers), f"{sku} at {location}")
+        answered = commands.save_policy(sku, location, numbers, caller=caller)
+        await self._saved("save_policy", answered, f"{sku} at {location}")
 
     async def _scan_policies(self) -> AsyncIterator[Policy]:
         async for field, raw in self._scan_stock():
@@ -82,7 +86,7 @@ class Policies(Places):
     # ---------------------------------------------------------------- fences
 
     async def save_fence(
-        self, channel: str, sku: str, location: str, quantity: int, *, spill: bool = False
+        self, channel: str, sku: str, location: str, quantity: int, *, spill: bool = False, caller: str = ""
     ) -> Fence:
         """Keeps units of a position for a channel. What the channel has promised of it is a part of the
         quantity, and stay so where it is less. More units than there are may be kept.
@@ -92,18 +96,18 @@ class Policies(Places):
         _check_names(channel, sku, location)
         _check_number(quantity, "/quantity")
         commands = self.dataset.commands[partition_of(sku, self._partitions)]
-        answered = commands.save_fence(channel, sku, location, quantity, spills=spill)
+        answered = commands.save_fence(channel, sku, location, quantity, spills=spill, caller=caller)
         reply = await self._saved("save_fence", answered, f"fence of {channel}, {sku} at {location}")
         remaining, used = reply.answer[-2:]
         return Fence(channel, sku, location, remaining + used, spill, remaining, used)
 
-    async def delete_fence(self, channel: str, sku: str, location: str) -> None:
+    async def delete_fence(self, channel: str, sku: str, location: str, *, caller: str = "") -> None:
         """Gives what remains of a fence to all. Raises `InvalidRequest`, `FenceNotFound`, `FenceInUse`
         while the channel has promised units of it.
         """
         _check_names(channel, sku, location)
         commands = self.dataset.commands[partition_of(sku, self._partitions)]
-        answered = commands.save_fence(channel, sku, location, None)
+        answered = commands.save_fence(channel, sku, location, None, caller=caller)
         await self._saved("delete_fence", answered, f"fence of {channel}, {sku} at {location}")
 
     async def fence(self, channel: str, sku: str, location: str) -> Fence:

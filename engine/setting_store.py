@@ -55,28 +55,28 @@ class SettingStore:
         self._view = view
         self._copying = asyncio.Semaphore(COPYING_SAVES)
 
-    async def save(self, setting: _Saved) -> _Saved:
+    async def save(self, setting: _Saved, caller: str = "") -> _Saved:
         """Creates or replaces a setting; returns it as it is kept. Raises `InvalidRequest`, or `NotFound` of
         something that it names.
         """
         setting = checked(setting)
-        await self._save(setting, 0)
+        await self._save(setting, 0, caller)
         return setting
 
-    async def save_since(self, setting: Setting, number: int) -> bool:
+    async def save_since(self, setting: Setting, number: int, caller: str = "") -> bool:
         """The same, unless settings have changed since a number that they had, which is not 0; whether."""
-        return await self._save(checked(setting), number)
+        return await self._save(checked(setting), number, caller)
 
-    async def _save(self, setting: Setting, at: int) -> bool:
+    async def _save(self, setting: Setting, at: int, caller: str) -> bool:
         kind, name, packed = class_of(setting), id_of(setting), encode_setting(setting)
-        reply = Reply(*await self._commands[0].save_setting(kind, name, packed, at=at))
+        reply = Reply(*await self._commands[0].save_setting(kind, name, packed, at=at, caller=caller))
         if reply.word == Outcome.STALE:
             return False
         self._raise_refusal(reply, kind, name, setting)
-        await self._copy(reply, kind, name, packed)
+        await self._copy(reply, kind, name, packed, caller)
         return True
 
-    async def delete(self, kind: SettingClass, name: str) -> None:
+    async def delete(self, kind: SettingClass, name: str, caller: str = "") -> None:
         """Deletes a setting. Raises `NotFound`, `SettingInUse`."""
         check_id(kind, name, "/sku" if kind is SettingClass.ITEM else "/id")
         if self._partitions > 1 and name not in (await self._view.latest()).stored[kind]:
@@ -84,9 +84,9 @@ class SettingStore:
         for partition in range(1, self._partitions):
             # Partition 0 sees its own goods, and the copies are refused where goods have come since.
             await self._refuse_stocked(partition, kind, name)
-        reply = Reply(*await self._commands[0].save_setting(kind, name, b""))
+        reply = Reply(*await self._commands[0].save_setting(kind, name, b"", caller=caller))
         self._raise_refusal(reply, kind, name)
-        await self._copy(reply, kind, name, b"")
+        await self._copy(reply, kind, name, b"", caller)
 
     async def _refuse_stocked(self, partition: int, kind: SettingClass, name: str) -> None:
         if kind is SettingClass.ITEM and partition != keys.partition_of(name, self._partitions):
@@ -117,7 +117,7 @@ class SettingStore:
 
     # ---------------------------------------------------------------- copying
 
-    async def _copy(self, reply: Reply, kind: SettingClass, name: str, packed: bytes) -> None:
+    async def _copy(self, reply: Reply, kind: SettingClass, name: str, packed: bytes, caller: str) -> None:
         """Brings what partition 0 decided to the others. Raises the refusal of one that has goods in the way,
         once the setting is there again.
         """
@@ -133,7 +133,7 @@ class SettingStore:
         async with self._copying:
             results = await asyncio.gather(
                 *(
-                    self._copy_to(partition, kind, name, packed, number)
+                    self._copy_to(partition, kind, name, packed, number, caller)
                     for partition in range(1, self._partitions)
                 ),
                 return_exceptions=True,
@@ -145,11 +145,12 @@ class SettingStore:
             raise failure
 
     async def _copy_to(
-        self, partition: int, kind: SettingClass, name: str, packed: bytes, number: int
+        self, partition: int, kind: SettingClass, name: str, packed: bytes, number: int, caller: str
     ) -> None:
         commands = self._commands[partition]
         for pause in COPY_PAUSES:
-            reply = Reply(*await commands.save_setting(kind, name, packed, at=number - 1, to=number))
+            answered = commands.save_setting(kind, name, packed, at=number - 1, to=number, caller=caller)
+            reply = Reply(*await answered)
             if reply.word != Outcome.STALE:
                 self._raise_refusal(reply, kind, name)
                 return

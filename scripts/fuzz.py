@@ -31,10 +31,11 @@ def main(words: list[str]) -> int:
     except MissingError as missing:
         print(missing, file=sys.stderr)
         return 1
-    options = ["--minutes", told.minutes, "--seed", told.seed, *(["--atheris"] if told.atheris else [])]
+    module = "tests.fuzz.with_atheris" if told.atheris else "tests.fuzz.run"
     broken = 0
     for target in (told.only,) if told.only else TARGETS:
-        command = [str(venv_program("python")), "-m", "tests.fuzz.run", target, *options]
+        options = ["--minutes", told.minutes, "--seed", told.seed]
+        command = [str(venv_program("python")), "-m", module, target, *options]
         broken += subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode != 0
     return int(broken > 0)
 

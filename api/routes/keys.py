@@ -99,8 +99,9 @@ class Keys:
         check_request(request)
         query_values(request)
         await read_json_or_nothing(request, _decode_nothing, NoBody())
-        found = await self._find(access_of(request), path_value(request, "id"))
-        revoked = await self._inventory.revoke_key(found.id)
+        access = access_of(request)
+        found = await self._find(access, path_value(request, "id"))
+        revoked = await self._inventory.revoke_key(found.id, caller=access.caller)
         await self._renew()
         return json_response(200, key_answer(revoked, await self._inventory.server_time()))
 

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from api.replay.client import segment
 from api.routes.exchange import (
     Route,
+    access_of,
     check_request,
     json_response,
     path_value,
@@ -77,12 +78,13 @@ class Policies:
         else:
             status = 200
         policy = Policy(sku, location, body.safety_stock, body.backorder_limit, body.low_stock)
-        saved = await self._inventory.save_policy(policy)
+        saved = await self._inventory.save_policy(policy, caller=access_of(request).caller)
         return _saved(status, saved, "policies", sku, location)
 
     async def delete_policy(self, request: Request) -> Response:
         check_request(request)
-        await self._inventory.delete_policy(path_value(request, "sku"), path_value(request, "location"))
+        sku, location = path_value(request, "sku"), path_value(request, "location")
+        await self._inventory.delete_policy(sku, location, caller=access_of(request).caller)
         return Response(status_code=204)
 
     # ---------------------------------------------------------------- fences
@@ -116,12 +118,14 @@ class Policies:
             status = 201
         else:
             status = 200
-        saved = await self._inventory.save_fence(*names, body.quantity, spill=body.spill)
+        saved = await self._inventory.save_fence(
+            *names, body.quantity, spill=body.spill, caller=access_of(request).caller
+        )
         return _saved(status, saved, "fences", *names)
 
     async def delete_fence(self, request: Request) -> Response:
         check_request(request)
-        await self._inventory.delete_fence(*_fence_names(request))
+        await self._inventory.delete_fence(*_fence_names(request), caller=access_of(request).caller)
         return Response(status_code=204)
 
 

@@ -98,7 +98,7 @@ class Settings:
                 raise REFUSAL_ERRORS[FORMS[self._resource.kind].not_found](
                     f"there is no {self._resource.word} {name}"
                 )
-        found = await self._call("", name)
+        found = await getattr(self._inventory, self._resource.word)(name)
         return tagged_response(request, found, found)
 
     async def save(self, request: Request) -> Response:
@@ -110,14 +110,14 @@ class Settings:
             {self._resource.name: name, **msgspec.to_builtins(body)}, self._resource.type
         )
         is_new = name not in (await self._inventory.settings.latest()).stored[self._resource.kind]
-        saved = await self._call("save_", setting)
+        saved = await self._change(request, "save", setting)
         if is_new:
             return json_response(201, saved, {"Location": f"{self._resource.path}/{segment(name)}"})
         return json_response(200, saved)
 
     async def delete(self, request: Request) -> Response:
         check_request(request)
-        await self._call("delete_", path_value(request, self._resource.name))
+        await self._change(request, "delete", path_value(request, self._resource.name))
         return Response(status_code=204)
 
     def _is_shown(self, access: Access, settings: Stored, name: str) -> bool:
@@ -132,13 +132,13 @@ class Settings:
             case found:
                 return found is not None
 
-    async def _call(self, verb: str, argument: str | Setting) -> Any:  # noqa: ANN401 - a Setting or nothing
+    async def _change(self, request: Request, verb: str, changed: str | Setting) -> Any:  # noqa: ANN401 - a Setting or nothing
         """Calls the inventory's method of that verb for this class of settings."""
-        answer = await getattr(self._inventory, verb + self._resource.word)(argument)
-        if verb:
-            # Who changed something sees it at once, if it is this process that is asked. It is saved, anyhow.
-            with suppress(Unavailable):
-                await self._inventory.settings.latest()
+        change = getattr(self._inventory, f"{verb}_{self._resource.word}")
+        answer = await change(changed, caller=access_of(request).caller)
+        # Who changed something sees it at once, if it is this process that is asked. It is saved, anyhow.
+        with suppress(Unavailable):
+            await self._inventory.settings.latest()
         return answer
 
 

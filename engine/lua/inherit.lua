@@ -10,7 +10,7 @@
 --@arg request... place(1 + n) sku(2 + n); without a place a member of `inheriting`, all whose positions were brought
 --@answer unchanged [word, seq]
 --@answer saved integer: the sequence of the effect
---@event policy place(1 + n) sku(2 + n) safety_stock(I7) backorder_limit(I7) low_stock(I7) is_own(B)
+--@event policy caller(3) place(1 + n) sku(2 + n) safety_stock(I7) backorder_limit(I7) low_stock(I7) is_own(B)
 
 local function inherit(keys, args)
   begin_batch(keys[1], nil, nil, keys[2], keys[3])

@@ -8,7 +8,7 @@
 --@key locations inv:{p}:locations hash r
 --@key channels inv:{p}:channels hash r
 --@key fenced inv:{p}:fenced hash rw
---@arg request... channel(1 + n) place(1 + n) sku(2 + n), then quantity(I6) spill(B): none to delete. A fence that
+--@arg request... caller(3) channel(1 + n) place(1 + n) sku(2 + n), then quantity(I6) spill(B): none to delete. A fence that
 --  comes from another data set has behind it the units that are in use: used(I6)
 --@answer location_not_found [word, seq]
 --@answer channel_not_found [word, seq]
@@ -17,7 +17,7 @@
 --@answer fence_in_use [word, seq]: its channel holds units of it
 --@answer unchanged [word, seq, remaining, used]
 --@answer saved [seq, remaining, used]: of one that was deleted both are zero
---@event fence channel(1 + n) place(1 + n) sku(2 + n) quantity(I6) spill(B) used(I6), as the request has them
+--@event fence caller(3) channel(1 + n) place(1 + n) sku(2 + n) quantity(I6) spill(B) used(I6), as the request has them
 
 local fence_counts -- channel -> how many fences it has, where this call changed it
 local FENCE_RULES_SIZE = 7 -- of quantity and spill
@@ -64,7 +64,7 @@ local function remove_fence(position, place, sku, fence)
 end
 
 local function decide_fence(keys, request, card)
-  local channel, place, sku, cursor = unpack_struct('<Bc0Bc0Hc0', request)
+  local _, channel, place, sku, cursor = unpack_struct('<c3Bc0Bc0Hc0', request)
   local position = load_position(card, place)
   local fence = position and TERMS.fence(position, place, sku, channel)
   if cursor > #request then
@@ -106,7 +106,7 @@ local function save_fence(keys, args)
   fence_counts = {}
   local asked = {}
   for i = 1, #args do
-    local _, _, sku = unpack_struct('<Bc0Bc0Hc0', args[i])
+    local _, _, _, sku = unpack_struct('<c3Bc0Bc0Hc0', args[i])
     asked[i] = want_card(sku)
   end
   read_cards()

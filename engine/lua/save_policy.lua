@@ -10,13 +10,13 @@
 --@key locations inv:{p}:locations hash r
 --@key stocked inv:{p}:stocked hash rw
 --@key defaults inv:{p}:defaults hash r
---@arg request... place(1 + n) sku(2 + n), then safety stock, backorder limit and low-stock band (I7 each): none
---  to delete
+--@arg request... caller(3) place(1 + n) sku(2 + n), then safety stock, backorder limit and low-stock band (I7 each): none
+--  to delete. `caller` is the mark of who asks, zeros for nobody
 --@answer location_not_found [word, seq]
 --@answer policy_not_found [word, seq]: there is none that could be deleted
 --@answer unchanged [word, seq]
 --@answer saved integer: the sequence of the effect
---@event policy place(1 + n) sku(2 + n) safety_stock(I7) backorder_limit(I7) low_stock(I7) is_own(B)
+--@event policy caller(3) place(1 + n) sku(2 + n) safety_stock(I7) backorder_limit(I7) low_stock(I7) is_own(B)
 
 local added_positions -- location -> how many this call makes there
 
@@ -31,13 +31,13 @@ local function find_or_make(locations, card, place)
 end
 
 local function decide_policy(keys, request, card)
-  local place, sku, cursor = unpack_struct('<Bc0Hc0', request)
+  local caller, place, sku, cursor = unpack_struct('<c3Bc0Hc0', request)
   local known = load_position(card, place)
   if cursor > #request then
     if not known or not DEFAULTS.is_own(known) then
       return { 'policy_not_found', last_seq }
     end
-    return DEFAULTS.write(known, place, sku, DEFAULTS.read(keys[7], place, sku), false)
+    return DEFAULTS.write(known, place, sku, DEFAULTS.read(keys[7], place, sku), false, caller)
   end
   local numbers = { unpack_struct('<I7I7I7', request, cursor) }
   if known and DEFAULTS.has(known, numbers, true) then
@@ -47,7 +47,7 @@ local function decide_policy(keys, request, card)
   if not position then
     return { 'location_not_found', last_seq }
   end
-  return DEFAULTS.write(position, place, sku, numbers, true)
+  return DEFAULTS.write(position, place, sku, numbers, true, caller)
 end
 
 local function save_policy(keys, args)
@@ -55,7 +55,7 @@ local function save_policy(keys, args)
   added_positions = {}
   local asked = {}
   for i = 1, #args do
-    local _, sku = unpack_struct('<Bc0Hc0', args[i])
+    local _, _, sku = unpack_struct('<c3Bc0Hc0', args[i])
     asked[i] = want_card(sku)
   end
   read_cards()

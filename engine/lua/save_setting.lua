@@ -18,8 +18,8 @@
 --@key fenced inv:{p}:fenced hash r
 --@key defaults inv:{p}:defaults hash rw
 --@key inheriting inv:{p}:inheriting zset w
---@arg request... class(B) at(I6) to(I6) id(2 + n), then its settings, none to delete: names(H) { name(2 + n) } and
---  what only the caller reads. To decide, `to` is 0, and so is `at`
+--@arg request... class(B) at(I6) to(I6) caller(3) id(2 + n), then its settings, none to delete: names(H) { name(2 + n) }
+--  and what only the caller reads. `caller` is the mark of who asks, zeros for nobody. To decide, `to` is 0, and so is `at`
 --  unless nothing may have changed since that number; a copy leads from the number `at` to the number `to`
 --@answer stale [word, seq, number]: this partition is not at the number from which the copy follows, or since
 --  which nothing may have changed
@@ -36,12 +36,12 @@
 --@answer item_in_use [word, seq]: positions of it exist, or a kit has it
 --@answer unchanged [word, seq, number]
 --@answer saved [seq, number]
---@event setting class(B) number(I6) id(2 + n) settings
+--@event setting class(B) number(I6) caller(3) id(2 + n) settings
 
 local SETTINGS_AT = 6 -- of a class's hash among the keys
 local CLASS = { LOCATION = 1, POOL = 2, CHANNEL = 3, ITEM = 4, KEY = 5 }
 local NAMED_CLASS = { [2] = 1, [3] = 2, [4] = 4 } -- class -> of which class are the names in its settings
-local EVENT_ID_AT = 14 -- of a request: id and settings
+local EVENT_CALLER_AT = 14 -- of a request: caller, id and settings
 local MOST_LEVELS = 4 -- of components in kits
 local number_now -- of the last decision that this partition has
 local saved -- class -> id -> settings, or false where they were deleted
@@ -224,7 +224,7 @@ local function change_defaults(keys, class, id, settings)
 end
 
 local function decide_setting(keys, request)
-  local class, at, to, id, cursor = unpack_struct('<BI6I6Hc0', request)
+  local class, at, to, _, id, cursor = unpack_struct('<BI6I6c3Hc0', request)
   local settings, is_copy = string_sub(request, cursor), to > 0
   if (is_copy or at > 0) and at ~= number_now then
     if not is_copy or number_now < to then
@@ -245,7 +245,7 @@ local function decide_setting(keys, request)
   saved[class][id] = settings ~= '' and settings
   changed_at[class .. '\n' .. id] = number_now
   change_defaults(keys, class, id, settings)
-  local body = pack('<BI6', class, number_now) .. string_sub(request, EVENT_ID_AT)
+  local body = pack('<BI6', class, number_now) .. string_sub(request, EVENT_CALLER_AT)
   add_event(pack('<BI3', VERB.SETTING, #body) .. body)
   return { next_sequence(), number_now }
 end

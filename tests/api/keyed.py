@@ -84,6 +84,11 @@ class Caller:
         return time.monotonic() - began
 
 
+def id_of(caller: Caller) -> str:
+    """The id in the text of its key."""
+    return (caller.key or "")[4:12]
+
+
 class Side(NamedTuple):
     """Names of one side of the shop: what exists there, or nothing of the kind."""
 

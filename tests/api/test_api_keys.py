@@ -10,11 +10,20 @@ import pytest
 
 from engine import connect
 from engine.api_keys import is_whole
-from engine.events import Event, Moved, Reserved, Resolved, read_events
-from engine.ids import caller_mark, mark_of
 from engine.setting_forms import encode_setting
-from tests.api.keyed import EVERYTHING, FAR, SEEN_SECONDS, Caller, Side, first_key, hold, open_side
+from tests.api.keyed import (
+    EVERYTHING,
+    FAR,
+    SEEN_SECONDS,
+    Caller,
+    Side,
+    first_key,
+    hold,
+    id_of,
+    open_side,
+)
 from tests.api.service import Service, expect_problem, fresh_key, running
+from tests.api.test_named_callers import events
 from tests.servers import Server
 
 KEYS = {"BINCARD_AUTH": "keys"}
@@ -37,10 +46,6 @@ def admin(two: tuple[Service, Service], stock_server: Server) -> Caller:
 @pytest.fixture(scope="module")
 def side(admin: Caller) -> Side:
     return open_side(admin, f"sku-{fresh_key()}", "own", 37)
-
-
-def id_of(caller: Caller) -> str:
-    return (caller.key or "")[4:12]
 
 
 def reserving(side: Side, quantity: int = 1, **more: object) -> dict[str, object]:
@@ -187,54 +192,6 @@ def test_two_callers_with_the_same_idempotency_key(admin: Caller, side: Side) ->
     for one in callers:
         told = one.post("/v1/stock/movements", {"movements": [movement]}, 207)["results"][0]
         assert not told.get("replayed")
-
-
-def test_the_ledger_names_the_caller(admin: Caller, side: Side, stock_server: Server) -> None:
-    """Of a reserve, of a step without an id of its own, of a fact: by the key's id."""
-    caller = admin.with_key()
-    held = hold(caller, side.sku, None, side.location)
-    assert (
-        caller.ask("POST", f"/v1/reservations/{held}/commit", None, {"Idempotency-Key": None}).status == 200
-    )
-    other = admin.with_key()
-    other.ask("POST", f"/v1/reservations/{held}/fulfil", None, {"Idempotency-Key": fresh_key()})
-    sku = f"sku-{fresh_key()}"
-    goods = {"id": fresh_key(), "kind": "receive", "sku": sku, "location": side.location, "quantity": 1}
-    other.post("/v1/stock/movements", {"movements": [goods]}, 207)
-    callers = [mark for event in events(stock_server.url) if (mark := _mark(event, held, sku)) is not None]
-    own, others = caller_mark(id_of(caller)), caller_mark(id_of(other))
-    assert callers == [own, own, others, others]
-
-
-def _mark(event: Event, held: str, sku: str) -> bytes | None:
-    match event:
-        case Reserved() if event.reservation == held:
-            return mark_of(event.id)
-        case Resolved() if event.reservation == held:
-            return mark_of(event.operation)
-        case Moved() if event.sku == sku:
-            return mark_of(event.id)
-    return None
-
-
-def events(url: str) -> list[Event]:
-    """All of the ledger."""
-
-    async def read() -> list[Event]:
-        inventory = await connect(url, create=False)
-        try:
-            topology, count = inventory.dataset.topology, inventory.dataset.partitions
-            return [
-                one
-                for partition in range(count)
-                async for one in read_events(topology, partition)
-                if isinstance(one, Event)
-            ]
-        finally:
-            await inventory.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, read()).result()
 
 
 def test_what_is_kept_proves_nothing(admin: Caller, stock_server: Server) -> None:

@@ -561,7 +561,38 @@ def test_nested_too_deeply(service: Service) -> None:
     answer = service.ask(
         "POST", "/v1/reservations", raw % (b"[" * 5000 + b"]" * 5000), {"Idempotency-Key": fresh_key()}
     )
-    assert "nested too deeply" in expect_problem(answer, 400, "malformed_json")["detail"]
+    detail = expect_problem(answer, 400, "malformed_json")["detail"]
+    assert detail == "the body is nested too deeply: metadata at the most 16 deep, nothing else"
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+@pytest.mark.parametrize("is_array", [False, True])
+@pytest.mark.parametrize("levels", [2, 16, 17, 300])
+def test_how_deep_metadata_may_be(service: Service, levels: int, *, is_array: bool, is_batch: bool) -> None:
+    """As deep as the limit it is kept as it came; deeper, it is refused by name."""
+    sku, location = service.stocked()
+    nested: object = "x"
+    for _ in range(levels - 1):
+        nested = [1, nested] if is_array else {"a": 1, "b": nested}
+    line = {"sku": sku, "quantity": 1, "location": location}
+    body: dict[str, Any] = {"lines": [line], "metadata": {"first": "flat", "deep": nested}}
+    key = {"Idempotency-Key": fresh_key()}
+    if is_batch:
+        operation = {"op": "reserve", "key": fresh_key(), "body": body}
+        (told,) = service.ask("POST", BATCH, {"operations": [operation]}, key).json()["results"]
+        status, found = told["status"], told["body"]
+    else:
+        answer = service.ask("POST", RESERVE, body, key)
+        status, found = answer.status, answer.json()
+    if levels <= 16:
+        assert (status, found["metadata"]) == (201, body["metadata"])
+    else:
+        assert (status, found["code"]) == (422, "invalid_request")
+        (error,) = found["errors"]
+        assert (error["pointer"].rpartition("/")[2], error["detail"]) == (
+            "metadata",
+            "nested at the most 16 deep",
+        )
 
 
 class _Broken:

@@ -92,7 +92,15 @@ def test_a_worker_makes_no_data_set(server: EmbeddedServer, tmp_path: Path, modu
     }
     command = ["-m", module]
     if module == "api.cli":
-        command = ["-c", "from api.cli import main; main()", "worker", "--redis-url", server.url]
+        command = [
+            "-c",
+            "from api.cli import main; main()",
+            "worker",
+            "--metrics-port",
+            "0",
+            "--redis-url",
+            server.url,
+        ]
         environment.pop("BINCARD_REDIS_URL")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         environment["BINCARD_LISTEN_FD"] = str(listener.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import select
 import signal
 import socket
@@ -57,6 +58,16 @@ class Served:
         with contextlib.suppress(FileNotFoundError):
             self._server_pid = self.running_server()["server_pid"]
         return line
+
+    def await_metrics(self) -> int:
+        """The port on which `bincard worker` tells its metrics."""
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
+        line = self.process.stdout.readline() if readable else ""
+        found = re.fullmatch(r"Bincard works .*; metrics http://127\.0\.0\.1:(\d+)/metrics\n", line)
+        assert found, f"{line!r}\n{self.errors}"
+        self.port = int(found[1])
+        return self.port
 
     def running_server(self, data_dir: str = "data") -> dict[str, Any]:
         """What the embedded server of a data directory tells of itself."""

@@ -9,11 +9,15 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from api.logs import SafeFormatter, escaped
+from engine import keys
 from tests.cli.served import Served, Start, until
+from tests.cli.test_keys import EVERYTHING, make
 
 CANARY = "canary7f3a"
 SECRET_HEADERS = {
@@ -119,6 +123,84 @@ def test_canaries(serve: Start) -> None:
     served.stop()
     assert "bincard" in served.errors
     assert CANARY not in served.errors
+
+
+def test_canaries_in_an_internal_error(serve: Start) -> None:
+    """What was sent, and what is stored, when that is damaged and nobody foresaw it: on both lanes."""
+    served = serve("--data-dir", "data")
+    assert served.ask("PUT", "/v1/locations/s7", {"kind": "store"})[0] == 201
+    movement = {"id": "m", "kind": "receive", "sku": "A-1", "location": "s7", "quantity": 100}
+    assert served.ask("POST", "/v1/stock/movements", {"movements": [movement]})[0] == 207
+    reserve = {"lines": [{"sku": "A-1", "quantity": 1, "location": "s7"}], "owner": _told("owner")}
+    told = {"Idempotency-Key": _told("key"), **SECRET_HEADERS}
+    held = json.loads(served.ask("POST", "/v1/reservations", reserve, headers=told)[1])["id"]
+    with Redis.from_url(served.running_server()["url"]) as store:
+        for name, raw in store.hgetall(keys.operations(0)).items():
+            store.hset(keys.operations(0), name, raw[:30] + CANARY.encode())
+        store.hset(keys.stock(0), "A-1", CANARY.encode() * 5)
+    answers = [
+        served.ask(method, path, body, headers={**told, "Idempotency-Key": f"{_told('key')}-{number}"})
+        for number, (method, path, body) in enumerate(
+            [
+                ("GET", f"/v1/stock/A-1?x={_told('query')}", None),
+                ("GET", "/v1/stock/A-1", None),
+                ("GET", "/v1/stock/A-1/s7/holders", None),
+                ("GET", "/v1/availability/A-1", None),
+                ("GET", f"/v1/reservations/{held}", None),
+                ("GET", f"/v1/reservations?owner={_told('owner')}", None),
+                ("POST", "/v1/reservations", reserve),
+                ("POST", f"/v1/reservations/{held}/commit", {}),
+                ("POST", "/v1/stock/movements", {"movements": [{**movement, "id": _told("id")}]}),
+            ]
+        )
+    ]
+    assert [status for status, _ in answers].count(500) >= 4
+    assert served.ask("GET", "/metrics")[0] == 200
+    for text in (*(body for _, body in answers), served.ask("GET", "/metrics")[1]):
+        assert CANARY not in text.decode()
+    served.stop()
+    assert served.errors.count(" failed\n") >= 4, "an internal error is logged"
+    assert CANARY not in served.errors
+
+
+FILES = {
+    "stock": "sku,location,quantity\nA-1,s7,5\nA-1,s7,{cell}\nA-2,nowhere,1\n",
+    "locations": "id,kind\ns8,store\ns9,{cell}\n",
+    "pools": "id,locations\np1,s7\np2,{cell}\n",
+    "channels": "id,pools\nc1,p1\nc2,{cell}\n",
+    "items": "sku,name\nA-1,mug\nA-3,cup,{cell}\n",
+}
+
+
+def test_canaries_in_files_that_are_loaded(serve: Start, start: Start, tmp_path: Path) -> None:
+    """Neither the names of files nor what stands in bad lines is in the server's log, metrics, history or
+    store; and what proves who loads is told to nobody, by neither side.
+    """
+    served = serve("--data-dir", "data", "--auth", "keys")
+    secret = make(tmp_path, *EVERYTHING)
+    bearer = {"Authorization": f"Bearer {secret}"}
+    until(lambda: served.ask("GET", "/v1/locations", headers=bearer)[0] == 200, "the key is known")
+    assert served.ask("PUT", "/v1/locations/s7", {"kind": "store"}, headers=bearer)[0] == 201
+    url, loading = f"http://127.0.0.1:{served.port}", []
+    for kind, text in FILES.items():
+        path = tmp_path / f"{_told('file')}-{kind}.csv"
+        path.write_text(text.format(cell=_told("cell")))
+        proof = {"BINCARD_API_KEY": secret}
+        loading.append(start("load", kind, str(path), "--url", url, environment=proof))
+    wrong = {"BINCARD_API_KEY": f"{secret[:-8]}{CANARY[:8]}"}
+    loading.append(start("load", "stock", str(path), "--format", "csv", "--url", url, environment=wrong))
+    for loaded in loading:
+        output, _ = loaded.process.communicate(timeout=60)
+        assert loaded.process.returncode == 1, "a line is bad, or the key"
+        assert secret[13:40] not in output + loaded.errors
+    history = served.ask("GET", "/v1/stock/A-1/s7/movements", headers=bearer)[1]
+    assert b'"receive"' in history, "the good line was loaded"
+    told = history + served.ask("GET", "/metrics", headers=bearer)[1]
+    served.stop()
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
+    for place in (told, kept, served.errors.encode()):
+        assert CANARY.encode() not in place
+        assert secret[13:].encode() not in place
 
 
 def _line(formatter: logging.Formatter, text: str, error: Exception | None = None) -> str:

@@ -135,7 +135,7 @@ def test_background_workers_alone(serve: Start, start: Start) -> None:
     """`bincard worker` joins the server of the data directory and ends on SIGTERM with 0."""
     served = serve()
     until(lambda: hot_connections(served) == 1)  # Nobody asks the API: it is the sweeper's.
-    joined = start("worker")
+    joined = start("worker", "--metrics-port", "0")
     until(lambda: hot_connections(served) == 2)
     assert joined.stop() == 0
     assert joined.errors == ""

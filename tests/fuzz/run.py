@@ -1,7 +1,7 @@
 """Throws changed bytes at a target and keeps those that reach new lines: `python -m tests.fuzz.run words`.
 
-Everything is decided by the seed and the number of rounds. With `--atheris` and the package,
-libFuzzer does it instead. What makes a target raise is written to a file and named.
+Everything is decided by the seed and the number of rounds. What makes a target raise is written to a file
+and named. `with_atheris` does the same by libFuzzer.
 """
 
 from __future__ import annotations
@@ -107,28 +107,13 @@ def _try(coverage: Coverage, target: Target, raw: bytes) -> bool:
         raise
 
 
-def _atheris(name: str, seconds: float, seed: int) -> None:
-    import atheris  # type: ignore[import-not-found]  # noqa: PLC0415 - not installed for the tests
-
-    target = TARGETS[name]
-    atheris.instrument_all()
-    atheris.Setup(
-        [sys.argv[0], f"-max_total_time={int(seconds)}", f"-seed={seed}", f"-max_len={LONGEST}"], target
-    )
-    atheris.Fuzz()
-
-
 def main(words: Sequence[str]) -> int:
     """1 where a target raised."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=8451)
-    parser.add_argument("--atheris", action="store_true")
     told = parser.parse_args(words)
-    if told.atheris:
-        _atheris(told.target, 60 * told.minutes, told.seed)
-        return 0
     try:
         done, kept, steps = fuzz(told.target, seconds=60 * told.minutes, seed=told.seed)
     except Exception as error:

@@ -7,6 +7,7 @@ decoded by functions that may refuse with one of `DAMAGE`, by which their caller
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -153,9 +154,20 @@ class _Front:
     def request_id(self, _: Mapping[bytes, bytes]) -> str:
         return "id"
 
-    async def answer(self, request: hot.Request, _: object) -> hot.Answer:
+    async def answer(self, request: hot.Request, route: str, handlers: object) -> hot.Answer:
         assert len(request.body) <= _LIMITS.max_body_bytes
         return 200, b"{}", []
+
+
+class _Complaints(logging.Handler):
+    """What the protocol logs as an error, where it closes a connection and goes on: a fault, too."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 class _Application:
@@ -198,7 +210,8 @@ async def _connection(raw: bytes) -> None:
     for _ in range(8):
         await asyncio.sleep(0)
     for later in (0.0, 30.0, 60.0, 200.0):
-        if not transport.closing:
+        # Who waits to be let in does so for a moment, not for minutes.
+        if not (transport.closing or protocol.waits):
             protocol.look(application.watch.now + later)
             await asyncio.sleep(0)
     waits = protocol.waits
@@ -217,7 +230,17 @@ async def _connection(raw: bytes) -> None:
 
 def connections(raw: bytes) -> None:
     """A connection that gets these bytes, in reads of some size, and then nothing more."""
-    asyncio.run(_connection(raw))
+    complaints, loggers = _Complaints(), [logging.getLogger(name) for name in ("bincard", "uvicorn.error")]
+    for logger in loggers:
+        logger.addHandler(complaints)
+    try:
+        asyncio.run(_connection(raw))
+    finally:
+        for logger in loggers:
+            logger.removeHandler(complaints)
+    if complaints.records:
+        first = complaints.records[0]
+        raise AssertionError(first.getMessage()) from (first.exc_info[1] if first.exc_info else None)
     refused = refuse_unread(raw, b"", lambda _: "id")
     assert refused is None or refused.startswith(b"HTTP/1.1 503 ")
 

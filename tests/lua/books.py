@@ -128,6 +128,8 @@ Answer: TypeAlias = Any
 
 
 _NO_RULES = Rules()
+NOBODY = bytes(3)
+"""The mark of no caller."""
 BEHIND = {"h": 0, "p": 2**50, "r": 2**51, "d": 2**52}
 """How far behind its moment an entry of each kind stands in the deadline index."""
 
@@ -545,10 +547,12 @@ class Saved(NamedTuple):
     settings: bytes
     number: int = 1
     kind: int = LOCATION
+    caller: bytes = NOBODY
 
     @property
     def packed(self) -> tuple[int, bytes]:
-        return SETTING, bytes((self.kind,)) + _int(self.number, 6) + pack_sku(self.id) + self.settings
+        head = bytes((self.kind,)) + _int(self.number, 6) + self.caller
+        return SETTING, head + pack_sku(self.id) + self.settings
 
 
 class Settings(NamedTuple):
@@ -579,13 +583,13 @@ class PolicySaved(NamedTuple):
     location: str
     numbers: tuple[int, int, int] | None = None
     is_own: bool | None = None
+    caller: bytes = NOBODY
 
     @property
     def packed(self) -> tuple[int, bytes]:
         is_own = self.numbers is not None if self.is_own is None else self.is_own
-        return POLICY, save_policy(self.sku, self.location, self.numbers or (0, 0, 0)).packed + _int(
-            is_own, 1
-        )
+        request = save_policy(self.sku, self.location, self.numbers or (0, 0, 0), caller=self.caller)
+        return POLICY, request.packed + _int(is_own, 1)
 
 
 class FenceSaved(NamedTuple):
@@ -597,6 +601,7 @@ class FenceSaved(NamedTuple):
     quantity: int | None = None
     spill: int = 0
     used: int | None = None
+    caller: bytes = NOBODY
 
     @property
     def packed(self) -> tuple[int, bytes]:
@@ -1191,9 +1196,12 @@ def trim(positions: int, moves: int, after: bytes = b"") -> Request:
     return Request("trim", _int(positions, 2) + _int(moves, 2) + after)
 
 
-def save_setting(name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0) -> Request:
+def save_setting(
+    name: str, settings: bytes, kind: int = LOCATION, *, at: int = 0, to: int = 0, caller: bytes = NOBODY
+) -> Request:
     """Writes a setting, or deletes it where settings are empty; with `to` a copy of what was decided."""
-    return Request("save_setting", bytes((kind,)) + _int(at, 6) + _int(to, 6) + pack_sku(name) + settings)
+    head = bytes((kind,)) + _int(at, 6) + _int(to, 6) + caller
+    return Request("save_setting", head + pack_sku(name) + settings)
 
 
 def setting(*names: str, rest: bytes = b"rest") -> bytes:
@@ -1201,9 +1209,11 @@ def setting(*names: str, rest: bytes = b"rest") -> bytes:
     return _int(len(names), 2) + b"".join(map(pack_sku, names)) + rest
 
 
-def save_policy(sku: str, location: str, numbers: tuple[int, int, int] | None) -> Request:
+def save_policy(
+    sku: str, location: str, numbers: tuple[int, int, int] | None, *, caller: bytes = NOBODY
+) -> Request:
     """Writes safety stock, backorder limit and low-stock band, or deletes them."""
-    text = pack_place(location) + pack_sku(sku)
+    text = caller + pack_place(location) + pack_sku(sku)
     return Request("save_policy", text + b"".join(_int(number, 7) for number in numbers or ()))
 
 
@@ -1230,9 +1240,10 @@ def save_fence(
     quantity: int | None = None,
     spill: int = 0,
     used: int | None = None,
+    caller: bytes = NOBODY,
 ) -> Request:
     """Writes a fence, or deletes it."""
-    text = _text(channel) + pack_place(location) + pack_sku(sku)
+    text = caller + _text(channel) + pack_place(location) + pack_sku(sku)
     if quantity is not None:
         text += _int(quantity, 6) + bytes((spill,))
     return Request("save_fence", text + (b"" if used is None else _int(used, 6)))

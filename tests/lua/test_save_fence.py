@@ -34,6 +34,19 @@ def seed(books: Books, position: Position, *fences: Fence) -> None:
     )
 
 
+def test_the_event_names_the_caller(books: Books) -> None:
+    """Who makes a fence and who deletes it; who makes what is there already, leaves nothing."""
+    seed(books, Position(9))
+    asked = [
+        save_fence("web", "shoe", "W", 4, caller=b"one"),
+        save_fence("web", "shoe", "W", 4, caller=b"two"),
+        save_fence("web", "shoe", "W", caller=b"two"),
+    ]
+    assert books.batch(*asked) == [[2, 4, 0], [b"unchanged", 2, 4, 0], [3, 0, 0]]
+    told = [FenceSaved("web", "shoe", "W", 4, caller=b"one"), FenceSaved("web", "shoe", "W", caller=b"two")]
+    books.expect(seq=3, stock={"shoe": Card({"W": Position(9)}, form=2)}, settings=SETTINGS, log=[(3, told)])
+
+
 def test_made_changed_and_deleted(books: Books) -> None:
     """The counter is the sum of what remains, the flag stays until the last fence goes."""
     seed(books, Position(9))

@@ -33,6 +33,25 @@ def test_written_changed_and_deleted(books: Books) -> None:
     )
 
 
+def test_the_event_names_the_caller(books: Books) -> None:
+    """Who writes a policy and who deletes it; who writes what is there already, leaves nothing."""
+    books.seed(stock={"shoe": Card({"W": Position(5)})}, locations=PLACES)
+    asked = [
+        save_policy("shoe", "W", (1, 2, 3), caller=b"one"),
+        save_policy("shoe", "W", (1, 2, 3), caller=b"two"),
+        save_policy("shoe", "W", None, caller=b"two"),
+    ]
+    assert books.batch(*asked) == [2, [b"unchanged", 2], 3]
+    books.expect(
+        seq=3,
+        stock={"shoe": Card({"W": Position(5)}, form=2)},
+        locations=PLACES,
+        log=[
+            (3, [PolicySaved("shoe", "W", (1, 2, 3), caller=b"one"), PolicySaved("shoe", "W", caller=b"two")])
+        ],
+    )
+
+
 def test_each_number_is_a_change(books: Books) -> None:
     """One number alone, from nothing and back: each is seen as a policy."""
     books.seed(stock={"shoe": Card({"W": Position(5)})}, locations=PLACES)

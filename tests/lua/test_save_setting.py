@@ -55,6 +55,25 @@ def test_made_changed_and_deleted(books: Books) -> None:
     )
 
 
+def test_the_event_names_the_caller(books: Books) -> None:
+    """Of a decision and of its copy; who decides what is so already, leaves nothing."""
+    books.seed()
+    asked = [
+        save_setting("W", PLAIN, caller=b"one"),
+        save_setting("W", PLAIN, caller=b"two"),
+        save_setting("S", PLAIN, at=1, to=2, caller=b"two"),
+        save_setting("W", b"", caller=b"\0\1\0"),
+    ]
+    assert books.batch(*asked) == [[2, 1], [b"unchanged", 2, 1], [3, 2], [4, 3]]
+    told = [
+        Saved("W", PLAIN, 1, caller=b"one"),
+        Saved("S", PLAIN, 2, caller=b"two"),
+        Saved("W", b"", 3, caller=b"\0\1\0"),
+    ]
+    changes = {(LOCATION, "W"): 3, (LOCATION, "S"): 2}
+    books.expect(seq=4, log=[(4, told)], settings=Settings(3, locations={"S": PLAIN}, changes=changes))
+
+
 def test_a_key(books: Books) -> None:
     """A class like the others, which names nothing."""
     books.seed()

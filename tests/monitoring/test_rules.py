@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from api.metric_families import FAMILIES
-from tests.monitoring.live import ROOT, RULES, program
-from tests.monitoring.test_alerts import UNIT_TESTED
+from tests.monitoring.live import ROOT, RULES, SMALL, program, quick
 
 BOARDS = RULES.parent / "grafana" / "dashboards"
 ALERTS = (RULES / "alerts.yml").read_text(encoding="utf-8")
@@ -32,12 +31,18 @@ def test_promtool_accepts_configuration_and_rules() -> None:
 
 
 def test_alerts_fire_on_series_that_are_written_down() -> None:
-    """What cannot be caused in seconds, and the burn rates with their windows as they are."""
+    """Limits that no test can reach in seconds, and the burn rates with their windows as they are."""
     files = sorted((RULES / "tests").glob("*.yml"))
     promtool("test", "rules", *(str(path) for path in files))
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     tested = set(re.findall(r"alertname: (\w+)", text))
-    assert tested >= UNIT_TESTED
+    assert tested >= SMALL.keys()
+
+
+def test_each_limit_is_made_small() -> None:
+    """What `test_alerts` causes is what the rule asks for, but for the number."""
+    assert all(limit in ALERTS for limit, _ in SMALL.values())
+    assert all(small in quick(ALERTS) for _, small in SMALL.values())
 
 
 def test_each_alert_has_its_runbook() -> None:

@@ -19,6 +19,8 @@ from engine import (
 )
 from engine.audit import audit
 from engine.errors import BincardError, ItemInUse, LocationInUse, Refused
+from engine.events import SettingSaved, read_events
+from engine.ids import caller_mark
 from engine.keys import partition_of
 from engine.setting_forms import SettingClass, encode_setting
 from tests.servers import Server
@@ -37,6 +39,19 @@ async def decide_alone(inventory: Inventory, location: Location, *, gone: bool =
 def sku_outside(partitions: int) -> str:
     """A SKU that does not lie in partition 0."""
     return next(f"sku-{n}" for n in range(99) if partition_of(f"sku-{n}", partitions))
+
+
+async def test_the_ledger_names_the_caller(inventory: Inventory) -> None:
+    """In every partition, of each change; a copy that somebody else makes later names nobody."""
+    await inventory.save_location(S1, caller="one")
+    await inventory.save_location(S1, caller="two")
+    await inventory.delete_location("s1", caller="two")
+    await decide_alone(inventory, S2)
+    await inventory.setting_store.align()
+    one, two, nobody = caller_mark("one"), caller_mark("two"), bytes(3)
+    for partition in range(inventory.dataset.partitions):
+        found = [item async for item in read_events(inventory.dataset.topology, partition)]
+        assert [item.caller for item in found if isinstance(item, SettingSaved)] == [one, two, nobody]
 
 
 async def test_all_is_everywhere(inventory: Inventory) -> None:

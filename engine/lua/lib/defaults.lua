@@ -3,7 +3,7 @@
 -- band (I7 each), ABSENT where the setting says nothing of it. A position has its numbers on its card like any other;
 -- the flag OWN_POLICY tells that a caller wrote them, so that a change of defaults leaves them alone.
 local DEFAULTS = {
-  FORMAT = '<I7I7I7', ABSENT = 9007199254740991,
+  FORMAT = '<I7I7I7', ABSENT = 9007199254740991, NOBODY = '\0\0\0',
   COLUMNS = { POLICY.SAFETY_STOCK, POLICY.BACKORDER_LIMIT, POLICY.LOW_STOCK }, -- as requests and events have them
 }
 
@@ -36,8 +36,8 @@ function DEFAULTS.has(position, numbers, is_own)
   return is_same
 end
 
--- Gives a position numbers that it has not, and tells so.
-function DEFAULTS.write(position, place, sku, numbers, is_own)
+-- Gives a position numbers that it has not, and tells so, and who asked for it: `caller`, or DEFAULTS.NOBODY.
+function DEFAULTS.write(position, place, sku, numbers, is_own, caller)
   POLICY.add(card_of(position))
   local policy, was_own = policy_of[position], DEFAULTS.is_own(position)
   for i = 1, 3 do
@@ -46,7 +46,7 @@ function DEFAULTS.write(position, place, sku, numbers, is_own)
   policy[POLICY.FLAGS] = policy[POLICY.FLAGS] + ((is_own and 1 or 0) - (was_own and 1 or 0)) * POLICY.OWN_POLICY
   POLICY.settle(position)
   mark_changed(position)
-  local body = pack('<B', #place) .. place .. pack('<H', #sku) .. sku
+  local body = caller .. pack('<B', #place) .. place .. pack('<H', #sku) .. sku
     .. pack('<I7I7I7B', numbers[1], numbers[2], numbers[3], is_own and 1 or 0)
   add_event(pack('<BI3', VERB.POLICY, #body) .. body)
   return next_sequence()
@@ -58,5 +58,8 @@ function DEFAULTS.inherit(key, position, place, sku)
     return nil
   end
   local numbers = DEFAULTS.read(key, place, sku)
-  return not DEFAULTS.has(position, numbers, false) and DEFAULTS.write(position, place, sku, numbers, false) or nil
+  if DEFAULTS.has(position, numbers, false) then
+    return nil
+  end
+  return DEFAULTS.write(position, place, sku, numbers, false, DEFAULTS.NOBODY)
 end
