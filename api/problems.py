@@ -70,7 +70,6 @@ PROBLEMS: dict[str, Problem] = {
             _engine(409, Outcome.ALREADY_RELEASED, "The reservation was released"),
             _engine(409, Outcome.ALREADY_FULFILLED, "The reservation was fulfilled"),
             _engine(409, Outcome.ALREADY_CANCELLED, "The reservation was cancelled"),
-            _engine(409, Outcome.SPANS_PARTITIONS, "The reservation lies in several partitions"),
             _engine(409, Outcome.EXCEEDS_OPEN_QUANTITY, "The reservation has fewer units open"),
             _engine(409, Outcome.QUANTITY_OUT_OF_RANGE, "The count would leave its range"),
             _engine(404, Outcome.TRANSFER_NOT_FOUND, "There is no such transfer"),

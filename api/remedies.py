@@ -52,10 +52,6 @@ REMEDIES: Mapping[str, str] = {
     "already_released": "Its units were given back. Reserve anew.",
     "already_fulfilled": "The goods have left. Record a movement if they come back.",
     "already_cancelled": "Its units were given back. Reserve anew.",
-    "spans_partitions": (
-        "Its lines lie in partitions that cannot be changed in one step, or would. Reserve anew, and release "
-        "it."
-    ),
     "exceeds_open_quantity": "`excess` names the positions, and how many units are still open there.",
     "quantity_out_of_range": "A count beyond 10^15 units is taken for a mistake. Check the quantity.",
     "channel_not_found": "Name a channel that exists, or create it first.",

@@ -142,8 +142,11 @@ class _BasketAudit:
             place, given = (own.partition, name), [units[index] for index in own.indexes]
             part = parts[place]
             if part.record is None or part.record.plan.positions != _positions(basket, own.indexes):
-                # One of which nothing is open may have been forgotten, or never have been held.
-                if _is_open(given):
+                # One of which nothing is open may have been forgotten, or never have been held. One that has
+                # other lines may have been offered more, or not have heard of its own yet.
+                if part.record is not None and (is_due or part.is_due):
+                    self.behind.add(place)
+                elif _is_open(given):
                     self._differ(place, operation, basket, "no such part", _show(given))
                 continue
             # An abandoned basket may meet what is left of an earlier life; what was not open did not move.

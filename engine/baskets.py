@@ -7,7 +7,7 @@ what it began is finished by any sweeper, through `repair`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from logging import getLogger
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from engine import limits
-from engine.commands import Answered, Commands, Reply
+from engine.commands import Answered, Commands, Replan, Reply
 from engine.errors import IdempotencyMismatch, Refused, StorageUnavailable, Unavailable, Unconfirmed
 from engine.ids import basket_id, fingerprint, keeper_of, part_id
 from engine.keys import partition_of
@@ -25,12 +25,16 @@ from engine.outcomes import Outcome
 from engine.records import (
     KIND_BASKET,
     KIND_PART,
+    NO_POSITIONS,
     Head,
     Plan,
     Record,
+    Terms,
     Undecided,
     decode_record,
+    encode_detail,
     encode_plan,
+    encode_terms,
     encode_version,
     is_reservation,
 )
@@ -44,8 +48,10 @@ ATTEMPTS = 4
 """How often a basket is sought anew where another caller's attempt for the same operation came to nothing."""
 TELLING_SECONDS = 0.25
 """How long a caller waits until the parts have followed; it goes on after that."""
-_NOTHING: Units = (0, 0, 0, 0)
-_GONE = (Unavailable, Unconfirmed)
+NOTHING: tuple[bytes, Sequence[Units]] = (NO_POSITIONS, ())
+"""What a part has of a basket that has no line in its partition."""
+GONE = (Unavailable, Unconfirmed)
+"""Where a partition did not answer."""
 _MISMATCH = [b"idempotency_mismatch"]
 
 
@@ -63,6 +69,8 @@ class Sought(Struct, frozen=True):
     operation: bytes
     argument: bytes
     plan: Plan
+    terms: bytes = b""
+    """What its parts know of how it was chosen: `part_terms`."""
 
 
 class Found(Struct, frozen=True):
@@ -71,6 +79,11 @@ class Found(Struct, frozen=True):
     reply: Reply
     record: Record | None
     is_new: bool
+
+
+def part_terms(terms: Terms) -> bytes:
+    """What a part knows of a basket's terms: the channel, whose fences its units may come from."""
+    return encode_terms(Terms(terms.channel))
 
 
 def split_plan(plan: Plan, partitions: int) -> list[Part]:
@@ -131,7 +144,7 @@ class Baskets:
         """Takes back one bond of an id of which nothing came; it may stay bound where its keeper is away."""
         keeper = keeper_of(operation, self._partitions)
         if keeper != partition:
-            with suppress(*_GONE):
+            with suppress(*GONE):
                 await self._commands[keeper].unbind(operation, mark)
 
     # ---------------------------------------------------------------- holding
@@ -158,7 +171,7 @@ class Baskets:
             is_over = False
             try:
                 refusal, is_over = await self._hold_parts(sought, opened)
-            except _GONE as error:
+            except GONE as error:
                 failure = error
             if is_over:
                 continue
@@ -171,7 +184,7 @@ class Baskets:
                 if found.record.head.state is not Undecided.ABANDONED:
                     return found
                 # Its parts are told before the caller hears of it, who may well ask for fewer at once.
-                with suppress(*_GONE):
+                with suppress(*GONE):
                     await self._tell(sought.operation, found.record)
             if failure is not None:
                 if isinstance(failure, Unavailable):
@@ -210,7 +223,7 @@ class Baskets:
             for part, reply in zip(parts, answered, strict=True)
             if reply.word not in {None, "repeated"}
         ]
-        return (_merge_refusals(refused) if refused else None), False
+        return (merge_refusals(refused) if refused else None), False
 
     async def _hold_part(self, sought: Sought, part: Part, opened: tuple[int, int]) -> Reply:
         commands = self._commands[part.partition]
@@ -222,6 +235,7 @@ class Baskets:
                 sought.plan.route.to_bytes(2, "little"),
                 plan,
                 encode_version(opened),
+                sought.terms,
             )
         )
         argument = commands.encode_reserve(name, fingerprint(body), body, len(part.indexes), kind=KIND_PART)
@@ -231,45 +245,47 @@ class Baskets:
                 await sweep(commands)
             elif reply.word == "stale":
                 # It is left of an attempt that was abandoned; nobody has told it yet.
-                _, _, _, (_, raw) = await commands.find(name)
-                if raw:
-                    lines = len(decode_record(raw).plan.positions)
-                    await commands.follow(name, opened, [_NOTHING] * lines)
+                await commands.follow(name, opened)
             else:
                 return reply
         raise StorageUnavailable("what has lapsed in a partition could not be given back in time")
 
     # ---------------------------------------------------------------- telling
 
-    async def tell(self, route: int, operation: bytes, plan: Plan, head: Head) -> None:
-        """Lets the parts follow a step that was decided on the basket. Waits a little for them, and never
-        raises: who could not be told is told by a sweeper.
+    async def tell(
+        self, route: int, operation: bytes, plan: Plan, head: Head, also: Collection[int] = ()
+    ) -> None:
+        """Lets the parts follow a step that was decided on the basket, those in partitions of which it has no
+        line any more `also`. Waits a little for them, and never raises: who could not be told is told by a
+        sweeper.
         """
-        task = asyncio.get_running_loop().create_task(self._tell_quietly(route, operation, plan, head))
+        task = asyncio.get_running_loop().create_task(self._tell_quietly(route, operation, plan, head, also))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait([task], timeout=TELLING_SECONDS)
 
-    async def _tell_quietly(self, route: int, operation: bytes, plan: Plan, head: Head) -> None:
+    async def _tell_quietly(
+        self, route: int, operation: bytes, plan: Plan, head: Head, also: Collection[int]
+    ) -> None:
         try:
-            await self._tell_units(route, operation, plan, head)
-        except _GONE as error:
+            await self._tell_units(route, operation, plan, head, also)
+        except GONE as error:
             log.warning("a basket's parts follow later: %s", error)
 
     async def _tell(self, operation: bytes, record: Record) -> None:
         await self._tell_units(record.route, operation, record.plan, record.head)
 
-    async def _tell_units(self, route: int, operation: bytes, plan: Plan, head: Head) -> None:
+    async def _tell_units(
+        self, route: int, operation: bytes, plan: Plan, head: Head, also: Collection[int] = ()
+    ) -> None:
         """Raises what a partition raised, once all have been asked."""
-        version, units = (head.changed_epoch, head.changed_seq), units_of(head, plan.packed)
-        told = [
-            (part.partition, [units[index] for index in part.indexes])
-            for part in split_plan(plan, self._partitions)
-        ]
+        version, shares = (head.changed_epoch, head.changed_seq), share_out(head, plan, self._partitions)
+        told = [*shares.items(), *((there, NOTHING) for there in also if there not in shares)]
         asked = [
-            self._commands[there].follow(part_id(operation, route), version, some) for there, some in told
+            self._commands[there].follow(part_id(operation, route), version, lines, units)
+            for there, (lines, units) in told
         ]
-        for (there, some), answer in zip(told, await _all_of(asked), strict=True):
+        for (there, (_, some)), answer in zip(told, await _all_of(asked), strict=True):
             # One of which nothing is open may have been forgotten, or never have been held.
             if answer == [b"missing"] and any(held + committed for held, committed, _, _ in some):
                 log.error("the part of basket %s in partition %d is missing", operation.hex(), there)
@@ -295,35 +311,57 @@ class Baskets:
             if record.head.state is not Undecided.PENDING:
                 await self._tell(name, record)
             return
-        version, units = await self._ask_home(basket_id(name, record.route), partition, record)
-        if version is not None:
-            await self._commands[partition].follow(name, version, units)
+        found = await self._ask_home(basket_id(name, record.route), partition, record)
+        if found is not None:
+            await self._commands[partition].follow(name, *found)
 
     async def _ask_home(
         self, operation: bytes, partition: int, part: Record
-    ) -> tuple[tuple[int, int] | None, list[Units]]:
-        """What was decided on a part's basket; no version where it is not decided yet."""
-        _, _, _, (_, raw) = await self._commands[part.route % self._partitions].find(operation)
-        nothing = [_NOTHING] * len(part.plan.positions)
+    ) -> tuple[tuple[int, int], bytes, Sequence[Units]] | None:
+        """What was decided on a part's basket: its version, and what it has in that partition; None where it
+        is not decided yet.
+        """
         assert part.follows is not None
-        epoch, seq = part.follows
-        if not is_reservation(raw) or raw[0] != KIND_BASKET:
-            # It is forgotten, or never was: then it was not held for long.
-            return (epoch, seq + 1), nothing
-        basket = decode_record(raw)
-        if basket.head.state is Undecided.PENDING:
-            return None, nothing
-        version, units = (
-            (basket.head.changed_epoch, basket.head.changed_seq),
-            units_of(basket.head, basket.plan.packed),
+        for _ in range(ATTEMPTS):
+            _, _, _, (_, raw) = await self._commands[part.route % self._partitions].find(operation)
+            if not is_reservation(raw) or raw[0] != KIND_BASKET:
+                # It is forgotten, or never was: then it was not held for long.
+                epoch, seq = part.follows
+                return (epoch, seq + 1), *NOTHING
+            basket = decode_record(raw)
+            if basket.head.state is Undecided.PENDING:
+                return None
+            version = basket.head.changed_epoch, basket.head.changed_seq
+            if not part.is_offered or version != part.follows:
+                shares = share_out(basket.head, basket.plan, self._partitions)
+                return version, *shares.get(partition, NOTHING)
+            # Whoever offered it more has not come back to decide: from now on it cannot.
+            await self._end_offers(operation, basket)
+        return None
+
+    async def _end_offers(self, operation: bytes, basket: Record) -> None:
+        """Gives a basket another version, unless it has one already: what was offered at this one is void."""
+        await self._commands[basket.route % self._partitions].replan(
+            Replan(
+                operation,
+                (basket.head.changed_epoch, basket.head.changed_seq),
+                basket.plan.packed,
+                units_of(basket.head, basket.plan.packed),
+                encode_terms(basket.terms) + encode_detail(basket.detail),
+            )
         )
-        for own in split_plan(basket.plan, self._partitions):
-            if own.partition == partition:
-                positions = tuple(basket.plan.positions[index] for index in own.indexes)
-                if positions == part.plan.positions:
-                    return version, [units[index] for index in own.indexes]
-        # The part is of an attempt that was abandoned, for other lines.
-        return version, nothing
+
+
+def share_out(head: Head, plan: Plan, partitions: int) -> dict[int, tuple[bytes, Sequence[Units]]]:
+    """What each part has of a basket: a packed plan, and the units of its positions."""
+    units = units_of(head, plan.packed)
+    return {
+        part.partition: (
+            encode_plan([plan.positions[index] for index in part.indexes]),
+            [units[index] for index in part.indexes],
+        )
+        for part in split_plan(plan, partitions)
+    }
 
 
 async def _all_of(asked: Sequence[Answered]) -> list[Any]:
@@ -335,7 +373,7 @@ async def _all_of(asked: Sequence[Answered]) -> list[Any]:
     return [reply[3] for reply in replies if not isinstance(reply, BaseException)]
 
 
-def _merge_refusals(refused: Sequence[tuple[Part, Reply]]) -> Reply:
+def merge_refusals(refused: Sequence[tuple[Part, Reply]]) -> Reply:
     """One refusal of several parts, as if one script had refused them all."""
     order = list(Outcome)
     word = min((Outcome(reply.word or "") for _, reply in refused), key=order.index)

@@ -1,13 +1,13 @@
 """Reservations that change: the part of `Inventory` that gives them other lines."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 from time import monotonic
 
 from engine import planner, rearranging
 from engine.commands import Replan, Reply
-from engine.errors import InvalidRequest, Refused, SpansPartitions
+from engine.errors import InvalidRequest, Refused, Unavailable
 from engine.ids import NO_FINGERPRINT, fingerprint, unremembered
-from engine.keys import partition_of
 from engine.lifecycle import OPEN_STATES
 from engine.outcomes import Outcome
 from engine.rearranging import Arrange, Change
@@ -27,6 +27,9 @@ from engine.sourcing_plan import units_of_line
 from engine.sweep import sweep
 from engine.types import Line, Move, Reservation, State
 
+PAUSE_SECONDS = 0.0001
+"""So long, times a number of its own, a change waits that meets another one of the same basket."""
+
 
 class Changes(Reservations):
     """The part of `Inventory` that gives reservations other lines."""
@@ -37,8 +40,8 @@ class Changes(Reservations):
         """Units that are held or committed go to other locations, all of them or none; they stay what they
         are. Of a kit its components go.
 
-        Raises as `commit` does, `SkuNotFound`, `NotStocked`, `LocationNotFound`, and `SpansPartitions` where
-        the reservation lies in several partitions. Cost: two script calls.
+        Raises as `commit` does, `SkuNotFound`, `NotStocked`, `LocationNotFound`. Cost: two script calls, and
+        two more for each partition where it lies in several.
         """
         rearranging.check_moves(moves)
         content = "\0".join(f"{m.sku}\0{m.source}\0{m.target}\0{m.quantity}" for m in moves).encode()
@@ -96,29 +99,24 @@ class Changes(Reservations):
         if op_id is not None:
             operation = self._ids.of_request(caller, op_id)
             mark = fingerprint(b"\0".join((verb.encode(), name, content)))
-        commands = self.dataset.commands[partition]
+        commands, rounds = self.dataset.commands[partition], 0
         while True:
             now_ms, epoch, seq, (_, raw) = await commands.find(name)
             record = decode_record(raw) if is_reservation(raw) else None
             if record is None or isinstance(record.head.state, Undecided):
                 raise not_found(reservation)
-            change: Change | None = None
-            refusal: Refused | InvalidRequest | None = None
-            # What is over is refused by the script, unless it knows the operation.
-            if record.head.state in OPEN_STATES:
-                try:
-                    change = arrange(record, now_ms)
-                    self._check_partition(record, change, partition)
-                except Refused as error:
-                    error.version = f"{epoch}.{seq}"
-                    refusal = error
-                except InvalidRequest as error:
-                    refusal = error
+            change, refusal = _work_out(arrange, record, now_ms, f"{epoch}.{seq}")
             if refusal is not None and op_id is None:
                 raise refusal
-            asked = _ask(
-                name, record, change if refusal is None else None, operation, mark, is_short=is_short
-            )
+            if change is not None and self._is_apart(record, change, partition):
+                done = await self._replan_apart(verb, reservation, record, change, operation, mark)
+                if done is not None:
+                    return done
+                # Whoever changes the same basket waits for another time.
+                await asyncio.sleep(rounds * PAUSE_SECONDS * change.plan.packed[-1])
+                rounds += 1
+                continue
+            asked = _ask(name, record, change, operation, mark, is_short=is_short)
             done = await self._replan(verb, reservation, asked, change, partition)
             if done is not None:
                 return done
@@ -127,15 +125,52 @@ class Changes(Reservations):
             if change is None and record.head.state in OPEN_STATES:
                 return build_reservation(reservation, record.head, record.plan, record.detail, replayed=True)
 
-    def _check_partition(self, record: Record, change: Change | None, partition: int) -> None:
-        """Other lines must lie where the reservation is. Raises `SpansPartitions`."""
-        if self._partitions == 1 or change is None or change.plan.packed == record.plan.packed:
-            return
-        places = change.plan.positions
-        if record.kind == KIND_BASKET or any(
-            partition_of(place.sku, self._partitions) != partition for place in places
-        ):
-            raise SpansPartitions("the lines lie in several partitions: release it and reserve anew")
+    def _is_apart(self, record: Record, change: Change, partition: int) -> bool:
+        """Whether other partitions must have a part in a change."""
+        if self._partitions == 1 or change.plan.packed == record.plan.packed:
+            return False
+        return record.kind == KIND_BASKET or self.baskets.is_apart(change.plan, partition)
+
+    async def _replan_apart(
+        self, verb: str, reservation: str, record: Record, change: Change, operation: bytes, mark: bytes
+    ) -> Reservation | None:
+        """Changes the lines of a basket over several partitions: see `engine.offers`. None where the change
+        must be worked out anew. Raises the refusal.
+        """
+        partition, name = self._route(reservation)
+        if mark is NO_FINGERPRINT:
+            return await self._replanned_apart(verb, reservation, record, change, operation, mark)
+        async with self.baskets.bound(operation, mark, partition):
+            known = _ask(name, record, None, operation, mark, is_short=False)
+            done = await self._replanned(verb, reservation, known, None, partition)
+            if done is None:
+                done = await self._replanned_apart(verb, reservation, record, change, operation, mark)
+        if done is None:
+            await self.baskets.unbind(operation, mark, partition)
+        return done
+
+    async def _replanned_apart(
+        self, verb: str, reservation: str, record: Record, change: Change, operation: bytes, mark: bytes
+    ) -> Reservation | None:
+        partition, name = self._route(reservation)
+        if record.kind != KIND_BASKET:
+            await self.baskets.spread(name, record)
+            return None
+        done: Reservation | None = None
+        try:
+            refusal, is_over = await self.baskets.offer(name, record, change)
+            if refusal is not None:
+                raise await self._refusal(verb, refusal, change.plan, change.shares)
+            if not is_over:
+                asked = _ask(name, record, change, operation, mark, is_short=False, is_offered=True)
+                also = self.baskets.touched(record.plan.positions)
+                done = await self._replanned(verb, reservation, asked, change, partition, also)
+        except (Refused, Unavailable):
+            await self.baskets.withdraw(name, record, change)
+            raise
+        if done is None:
+            await self.baskets.withdraw(name, record, change)
+        return done
 
     async def _replan(
         self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
@@ -150,7 +185,13 @@ class Changes(Reservations):
         return done
 
     async def _replanned(
-        self, verb: str, reservation: str, asked: Replan, change: Change | None, partition: int
+        self,
+        verb: str,
+        reservation: str,
+        asked: Replan,
+        change: Change | None,
+        partition: int,
+        also: Collection[int] = (),
     ) -> Reservation | None:
         answered = await self.dataset.commands[partition].replan(asked)
         answer = answered[3]
@@ -159,13 +200,18 @@ class Changes(Reservations):
             head = decode_tail(answer)
             self.metrics.count(verb, Outcome.REPLANNED)
             self._known.pop(reservation, None)
+            known = Known(
+                partition,
+                self._route(reservation)[1],
+                head.revision,
+                change.plan,
+                change.detail,
+                monotonic(),
+                asked.is_basket,
+            )
             if head.state is State.HELD:
-                operation = self._route(reservation)[1]
-                self._remember(
-                    reservation,
-                    Known(partition, operation, head.revision, change.plan, change.detail, monotonic()),
-                )
-            await self._tell_parts(verb, reservation, change.plan, head)
+                self._remember(reservation, known)
+            await self._tell_parts(verb, reservation, known, head, also)
             return build_reservation(reservation, head, change.plan, change.detail)
         if answer[0] == b"replayed":
             self.metrics.count(verb, Outcome.REPLAYED)
@@ -179,13 +225,44 @@ class Changes(Reservations):
         raise await self._refusal(verb, Reply(*answered), plan, () if change is None else change.shares)
 
 
+def _work_out(
+    arrange: Arrange, record: Record, now_ms: int, version: str
+) -> tuple[Change | None, Refused | InvalidRequest | None]:
+    """What a record becomes, or why it cannot. What is over the script refuses, unless it is a repeat."""
+    if record.head.state not in OPEN_STATES:
+        return None, None
+    try:
+        return arrange(record, now_ms), None
+    except Refused as error:
+        error.version = version
+        return None, error
+    except InvalidRequest as error:
+        return None, error
+
+
 def _ask(
-    name: bytes, record: Record, change: Change | None, operation: bytes, mark: bytes, *, is_short: bool
+    name: bytes,
+    record: Record,
+    change: Change | None,
+    operation: bytes,
+    mark: bytes,
+    *,
+    is_short: bool,
+    is_offered: bool = False,
 ) -> Replan:
     """What is asked of the script; of no version where nothing but a repeat can be answered."""
     if change is None:
         return Replan(name, (0, 0), encode_plan(()), (), b"", operation, mark)
     version = record.head.changed_epoch, record.head.changed_seq
     return Replan(
-        name, version, change.plan.packed, change.units, change.rest, operation, mark, is_short=is_short
+        name,
+        version,
+        change.plan.packed,
+        change.units,
+        change.rest,
+        operation,
+        mark,
+        is_short=is_short,
+        is_basket=record.kind == KIND_BASKET,
+        is_offered=is_offered,
     )

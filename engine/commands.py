@@ -17,7 +17,14 @@ from engine.cluster_link import HotLink
 from engine.ids import FINGERPRINT_SIZE, NO_FINGERPRINT, NO_OPERATION, OPERATION_ID_SIZE, mark_for
 from engine.lane import Answer, Home, Script, bulk, encode_known
 from engine.pace import Watch
-from engine.records import BLOCK_SIZE, HEAD_SIZE, KIND_RESERVATION, UNKNOWN_REVISION, encode_version
+from engine.records import (
+    BLOCK_SIZE,
+    HEAD_SIZE,
+    KIND_RESERVATION,
+    NO_POSITIONS,
+    UNKNOWN_REVISION,
+    encode_version,
+)
 from engine.script import Library
 from engine.supplies import encode_supply
 from engine.types import Supply
@@ -67,6 +74,10 @@ class Replan(Struct, frozen=True, gc=False):
     fingerprint: bytes = NO_FINGERPRINT
     is_short: bool = False
     """Whether the positions that lose committed units are to be counted."""
+    is_basket: bool = False
+    """Whether it lies in several partitions."""
+    is_offered: bool = False
+    """Of a basket over partitions: whether its parts hold what it gets."""
 
 
 class Commands:
@@ -129,6 +140,8 @@ class Commands:
         self._replan = script("replan", (*effects, keys.wanted(partition)), RESERVE, retention)
         self._open_basket = script("open_basket", effects, RESERVE, (str(limits.PENDING_MS),))
         self._hold_part = script("hold_part", effects, RESERVE, retention)
+        self._offer = script("offer", effects, RESERVE, retention)
+        self._spread = script("spread", effects, RESERVE)
         self._decide = script("decide", effects, COMMIT)
         self._follow = script("follow", leaving, COMMIT, retention)
         self._repair = script("repair", (meta, operations, due), RELEASE)
@@ -192,14 +205,16 @@ class Commands:
         positions: int,
         *,
         kind: int = KIND_RESERVATION,
+        behind: bytes = b"",
     ) -> bytes:
-        """The argument of `reserve`, `open_basket` and `hold_part`. `body` is the time to live, the route, a
-        packed plan and what only the caller reads.
+        """The argument of `reserve`, `open_basket`, `hold_part` and `offer`. `body` is the time to live, the
+        route, a packed plan and what only the caller reads; `behind` it stands what is not for the record.
 
         The request is the record, but for its end: the blocks of its positions and its head.
         """
         size = _IDS_SIZE + len(body) + BLOCK_SIZE * positions + HEAD_SIZE
-        return bulk(b"".join((bytes((kind,)), size.to_bytes(3, "little"), operation, fingerprint, body)))
+        front = bytes((kind,)), size.to_bytes(3, "little"), operation, fingerprint, body, behind
+        return bulk(b"".join(front))
 
     def reserve(self, argument: bytes, positions: int) -> Answered:
         """`lua/reserve.lua`."""
@@ -247,7 +262,7 @@ class Commands:
                 asked.operation,
                 asked.fingerprint,
                 encode_version(asked.version),
-                bytes((asked.is_short,)),
+                bytes((asked.is_short + 2 * asked.is_offered,)),
                 asked.plan,
                 units,
                 asked.rest,
@@ -267,13 +282,30 @@ class Commands:
         """`lua/decide.lua`; `opened` is the version at which the attempt began."""
         return self._submit(self._decide, bulk(basket + encode_version(opened) + bytes((hold,))))
 
+    def offer(self, argument: bytes, positions: int) -> Answered:
+        """`lua/offer.lua`."""
+        return self._submit(self._offer, argument, 2 * positions)
+
+    def spread(self, reservation: bytes, part: bytes, version: tuple[int, int], positions: int) -> Answered:
+        """`lua/spread.lua`; `version` is that of the record that was read."""
+        seek_ms = limits.SEEK_MS.to_bytes(4, "little")
+        return self._submit(
+            self._spread, bulk(reservation + part + encode_version(version) + seek_ms), positions
+        )
+
     def follow(
-        self, part: bytes, version: tuple[int, int], units: Sequence[tuple[int, int, int, int]]
+        self,
+        part: bytes,
+        version: tuple[int, int],
+        plan: bytes = NO_POSITIONS,
+        units: Sequence[tuple[int, int, int, int]] = (),
     ) -> Answered:
-        """`lua/follow.lua`; `units` are held, committed, fulfilled and released of each position."""
+        """`lua/follow.lua`; `units` are held, committed, fulfilled and released of each position of the plan.
+        Without positions nothing of the part stays open.
+        """
         packed = b"".join([number.to_bytes(5, "little") for row in units for number in row])
-        argument = b"".join((part, encode_version(version), bytes((len(units),)), packed))
-        return self._submit(self._follow, bulk(argument), len(units))
+        argument = b"".join((part, encode_version(version), plan, packed))
+        return self._submit(self._follow, bulk(argument), len(units) or 1)
 
     def repair(self, limit: int) -> Answered:
         """`lua/repair.lua`: `[id, record, …]`."""

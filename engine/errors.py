@@ -11,7 +11,7 @@ BincardError
 │   │       TransferNotFound · InboundNotFound
 │   ├── StateConflict
 │   │   └── ReservationExpired · NotCommitted · AlreadyCommitted · AlreadyReleased ·
-│   │       AlreadyFulfilled · AlreadyCancelled · SpansPartitions · NotShipped · AlreadyClosed
+│   │       AlreadyFulfilled · AlreadyCancelled · NotShipped · AlreadyClosed
 │   ├── SettingInUse
 │   │   └── LocationInUse · PoolInUse · ChannelInUse · ItemInUse
 │   ├── FenceInUse · ExceedsOpenQuantity · InsufficientStock · QuantityOutOfRange · VersionMismatch
@@ -141,12 +141,6 @@ class AlreadyCancelled(StateConflict):
     outcome = Outcome.ALREADY_CANCELLED
 
 
-class SpansPartitions(StateConflict):
-    """The reservation lies in several partitions, or would: its lines cannot be changed in one step."""
-
-    outcome = Outcome.SPANS_PARTITIONS
-
-
 class ExceedsOpenQuantity(Refused):
     outcome = Outcome.EXCEEDS_OPEN_QUANTITY
 
@@ -270,7 +264,6 @@ REFUSAL_ERRORS: dict[str, type[Refused]] = {
         AlreadyReleased,
         AlreadyFulfilled,
         AlreadyCancelled,
-        SpansPartitions,
         ExceedsOpenQuantity,
         InsufficientStock,
         VersionMismatch,

@@ -222,6 +222,16 @@ class Replanned(_OfReservation, frozen=True, gc=False):
         return records.decode_record(self.record)
 
 
+class Spread(_OfReservation, frozen=True, gc=False):
+    """A reservation of one partition became a basket with one part, which has its units: `record` is the
+    basket's from then on, `part_record` the part's.
+    """
+
+    part: bytes
+    record: bytes
+    part_record: bytes
+
+
 class _Fact(Event, frozen=True, gc=False):
     """A fact. `result` is the answer that the caller got, packed; `occurred_ms` the moment it is true of."""
 
@@ -658,6 +668,18 @@ def _decode_replanned(common: tuple[int, int, int, int], body: bytes) -> Replann
     return Replanned(*common, body[:OPERATION_ID_SIZE], route, body[OPERATION_ID_SIZE:_ROUTE_AT], record)
 
 
+def _decode_spread(common: tuple[int, int, int, int], body: bytes) -> Spread:
+    at = _ROUTE_AT + 4
+    part_at = at + int.from_bytes(body[_ROUTE_AT:at], "little")
+    record, part_record = body[at:part_at], body[part_at:]
+    if not part_record:
+        raise ValueError("an event's records do not fit it")
+    route = int.from_bytes(record[records.ROUTE], "little")
+    return Spread(
+        *common, body[:OPERATION_ID_SIZE], route, body[OPERATION_ID_SIZE:_ROUTE_AT], record, part_record
+    )
+
+
 _OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
     _MOVEMENT: partial(_decode_fact, _MOVEMENT),
     9: _decode_saved,
@@ -669,6 +691,7 @@ _OTHERS: dict[int, Callable[[tuple[int, int, int, int], bytes], Event]] = {
     20: _decode_document,
     _COUNT: partial(_decode_fact, _COUNT),
     22: _decode_opening,
+    23: _decode_spread,
 }
 
 

@@ -27,7 +27,7 @@ from engine.cards import (
     without_holds,
 )
 from engine.errors import NotStocked, SkuNotFound
-from engine.events import Replanned, Reserved, Resolved, parse_version, read_events
+from engine.events import Replanned, Reserved, Resolved, Spread, parse_version, read_events
 from engine.holders import Holder, hold_of, read_baskets
 from engine.inventory import Inventory
 from engine.records import WITH_UNITS, Head, Record, decode_record
@@ -250,6 +250,9 @@ async def _read_books(
             elif isinstance(event, Replanned):
                 changed[event.id] = record = event.read_record()
                 heads[event.id] = record.head
+            elif isinstance(event, Spread):
+                changed[event.part] = record = decode_record(event.part_record)
+                heads[event.part] = record.head
         _, _, late = await _read_once(inventory, partition, asked, newcomers)
         for claimant, record in late.items():
             known = changed.get(claimant, record)

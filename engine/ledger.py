@@ -27,9 +27,18 @@ from engine.events import (
     Replanned,
     Reserved,
     Resolved,
+    Spread,
     Version,
 )
-from engine.ids import FINGERPRINT_SIZE, basket_id, fingerprint, is_remembered, reservation_id
+from engine.ids import (
+    FINGERPRINT_SIZE,
+    NO_FINGERPRINT,
+    basket_id,
+    fingerprint,
+    is_remembered,
+    part_id,
+    reservation_id,
+)
 from engine.keys import route_of
 from engine.ledger_counters import Counters
 from engine.ledger_facts import Effect, FactBooks
@@ -43,17 +52,21 @@ from engine.lifecycle import (
     find_replan_fault,
     find_unfit,
     positions_of,
+    units_by_place,
     units_of,
 )
 from engine.records import (
     BLOCK_SIZE,
     FINGERPRINT,
+    HEAD_SIZE,
     KIND_BASKET,
     KIND_PART,
+    KIND_RESERVATION,
     NO_TERMS,
     ROUTE,
     STATES,
     TTL,
+    UNKNOWN_REVISION,
     Head,
     Terms,
     Undecided,
@@ -111,6 +124,10 @@ class Claims(Struct):
         self.blocks[reservation] = self.block
         self.sizes[self.block] = self.sizes.get(self.block, 0) + 1
         return self.block
+
+    def rename(self, reservation: bytes, other: bytes) -> None:
+        """Puts another id in the place of one."""
+        self.blocks = {other if own == reservation else own: block for own, block in self.blocks.items()}
 
     def end(self, reservation: bytes) -> None:
         """Strikes a reservation out."""
@@ -227,6 +244,8 @@ class Replay:
                 self._open(item)
             elif isinstance(item, Replanned):
                 self._replan(item)
+            elif isinstance(item, Spread):
+                self._spread(item)
             elif isinstance(item, Carried):
                 self._carry(item)
             else:
@@ -646,8 +665,10 @@ class Replay:
             before, after = promise.read_head(), decode_tail(parts.tail)
             if parts.front != promise.front:
                 raise ValueError("it does not begin as the one that was made")
-            fault = find_replan_fault(event, (promise.plan, parts.plan), before, after)
-            decode_detail(parts.detail)
+            is_part = promise.kind == KIND_PART
+            fault = find_replan_fault(event, (promise.plan, parts.plan), before, after, follows=is_part)
+            if not is_part:
+                decode_detail(parts.detail)
         except (ValueError, IndexError, msgspec.DecodeError) as error:
             self.blame("I5", event.seq, event.reservation, f"the record cannot be read: {error}")
             return
@@ -655,12 +676,11 @@ class Replay:
             self.blame(fault[0], event.seq, event.reservation, f"replanned: {fault[1]}")
         if len(units_of(after, parts.plan)) != len(positions_of(parts.plan)):
             return
-        old, new = _units_by_position(before, promise.plan), _units_by_position(after, parts.plan)
-        if _count_short(parts.detail) > _count_short(promise.detail):
+        old, new = units_by_place(before, promise.plan), units_by_place(after, parts.plan)
+        if not is_part and _count_short(parts.detail) > _count_short(promise.detail):
             self._want_counts(event, old, new)
         if promise.kind == KIND_BASKET:
-            if list(old) != list(new) or any(sum(new[place][:2]) > sum(old[place][:2]) for place in old):
-                self.blame("I5", event.seq, event.reservation, "a basket over partitions got other lines")
+            # Its parts have the units.
             blocks = bytes(len(parts.blocks))
         else:
             terms = terms_of(promise.kind, parts.detail)
@@ -684,6 +704,53 @@ class Replay:
         if after.state not in OPEN_STATES:
             kept_ms = after.deadline_ms - event.at_ms
             self._seen_retention_ms = min(self._seen_retention_ms or kept_ms, kept_ms)
+
+    def _spread(self, event: Spread) -> None:
+        """A reservation becomes a basket with one part; no unit moves, and its claims go to the part."""
+        promise = self.reservations.get(event.id)
+        if promise is None or promise.kind != KIND_RESERVATION or promise.state not in OPEN_STATES:
+            self.blame("I5", event.seq, event.reservation, "was made a basket, but is no open reservation")
+            return
+        try:
+            basket, part = split_record(event.record), split_record(event.part_record)
+            head, own = decode_tail(basket.tail), decode_tail(part.tail)
+            own_terms = terms_of(KIND_PART, part.detail)
+        except (ValueError, IndexError) as error:
+            self.blame("I5", event.seq, event.reservation, f"a record cannot be read: {error}")
+            return
+        before = promise.read_head()
+        kept = replace(before, changed_epoch=event.epoch, changed_seq=event.seq)
+        size = len(event.part_record) - len(part.tail) + HEAD_SIZE - 4
+        front = bytes((KIND_PART,)) + size.to_bytes(3, "little") + event.part + NO_FINGERPRINT
+        ids = limits.SEEK_MS.to_bytes(4, "little") + promise.front[ROUTE]
+        if (basket.front, basket.plan, basket.blocks, crc32(basket.detail), head) != (
+            bytes((KIND_BASKET,)) + promise.front[1:],
+            promise.plan,
+            bytes(len(promise.blocks)),
+            promise.detail_crc,
+            replace(kept, revision=(before.revision + 1) % UNKNOWN_REVISION),
+        ) or (event.part, part.front, part.plan, part.blocks, own, own_terms) != (
+            part_id(event.id, promise.route),
+            front + ids,
+            promise.plan,
+            promise.blocks,
+            replace(kept, revision=0),
+            Terms(promise.terms.channel),
+        ):
+            self.blame("I5", event.seq, event.reservation, "the basket is not what the reservation was")
+        prior = self.reservations.get(event.part)
+        if prior is not None and prior.state in OPEN_STATES:
+            self.blame("I2", event.seq, event.reservation, "has a part already")
+        for index, ((sku, location), line) in enumerate(units_by_place(before, promise.plan).items()):
+            if line[0] + line[1]:
+                self.claims_of(self.field_of(sku, location)).rename(event.id, event.part)
+            if _floats(promise.terms, index):
+                self._position(event, sku, location).floating -= line[0]
+        for name, parts in ((event.id, basket), (event.part, part)):
+            terms = own_terms if name == event.part else promise.terms
+            self.reservations[name] = Promise(
+                parts.front, parts.plan, crc32(parts.detail), parts.blocks, parts.tail, terms, parts.detail
+            )
 
     def _want_counts(self, event: Replanned, old: _Units, new: _Units) -> None:
         for (sku, location), line in old.items():
@@ -812,13 +879,6 @@ def _count_short(detail: bytes) -> int:
     """How many times units were not found."""
     later = decode_detail(detail).later if detail else None
     return len(later.short) if later else 0
-
-
-def _units_by_position(head: Head, plan: bytes) -> _Units:
-    return {
-        (sku, location): line
-        for (sku, location, _), line in zip(positions_of(plan), units_of(head, plan), strict=True)
-    }
 
 
 def _pack_blocks(blocks: Sequence[int]) -> bytes:

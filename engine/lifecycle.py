@@ -57,6 +57,14 @@ def units_of(head: Head, plan: bytes) -> tuple[Line, ...]:
     return _units_in_state(plan, head.state)
 
 
+def units_by_place(head: Head, plan: bytes) -> dict[tuple[str, str], Line]:
+    """The same, by SKU and location."""
+    return {
+        (sku, location): line
+        for (sku, location, _), line in zip(positions_of(plan), units_of(head, plan), strict=True)
+    }
+
+
 @lru_cache(maxsize=65_536)
 def _units_in_state(plan: bytes, state: State | Undecided) -> tuple[Line, ...]:
     lines = []
@@ -106,10 +114,12 @@ def find_unfit(head: Head, plan: bytes) -> Fault | None:
     return None
 
 
-def find_replan_fault(event: Event, plans: tuple[bytes, bytes], before: Head, after: Head) -> Fault | None:
+def find_replan_fault(
+    event: Event, plans: tuple[bytes, bytes], before: Head, after: Head, *, follows: bool
+) -> Fault | None:
     """What is wrong with a change from the first plan and head to the second; None where all is as it must
     be. Units may be held anew; what is committed stays so, here or elsewhere, or is given back; what has left
-    stays where it left.
+    stays where it left. A part `follows`: which of its units are committed its basket decides.
     """
     if before.state not in OPEN_STATES:
         return "I5", f"the reservation was {before.state}"
@@ -119,7 +129,9 @@ def find_replan_fault(event: Event, plans: tuple[bytes, bytes], before: Head, af
     revision = (before.revision + 1) % UNKNOWN_REVISION
     return (
         find_unfit(after, plans[1])
-        or _find_moved_fault(_count_states(before, plans[0]), _count_states(after, plans[1]), before, after)
+        or _find_moved_fault(
+            _count_states(before, plans[0]), _count_states(after, plans[1]), before, after, follows=follows
+        )
         or _find_identity_fault(event, before, after, revision)
         or _find_deadline_fault(event, before, after)
     )
@@ -128,9 +140,13 @@ def find_replan_fault(event: Event, plans: tuple[bytes, bytes], before: Head, af
 _Counted = tuple[dict[tuple[str, str], int], ...]
 
 
-def _find_moved_fault(old: _Counted, new: _Counted, before: Head, after: Head) -> Fault | None:
+def _find_moved_fault(
+    old: _Counted, new: _Counted, before: Head, after: Head, *, follows: bool
+) -> Fault | None:
     if old[FULFILLED] != new[FULFILLED]:
         return "I5", "what had left its locations is not what it was"
+    if follows:
+        return None
     committed = _sum_skus(old[COMMITTED])
     for sku, units in _sum_skus(new[COMMITTED]).items():
         if units > committed.get(sku, 0):

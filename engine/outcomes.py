@@ -55,6 +55,9 @@ class Outcome(StrEnum):
     DECIDED = "decided"
     ABANDONED = "abandoned"
     FOLLOWED = "followed"
+    BEHIND = "behind"
+    TAKEN = "taken"
+    SPREAD = "spread"
     REPAIRS = "repairs"
     SETTLED = "settled"
     BOUND = "bound"
@@ -84,7 +87,6 @@ class Outcome(StrEnum):
     ALREADY_RELEASED = "already_released"
     ALREADY_FULFILLED = "already_fulfilled"
     ALREADY_CANCELLED = "already_cancelled"
-    SPANS_PARTITIONS = "spans_partitions"
     EXCEEDS_OPEN_QUANTITY = "exceeds_open_quantity"
     INSUFFICIENT_STOCK = "insufficient_stock"
     VERSION_MISMATCH = "version_mismatch"
@@ -127,7 +129,6 @@ RETRY: dict[Outcome, Retry] = {
     Outcome.ALREADY_RELEASED: Retry.NEVER,
     Outcome.ALREADY_FULFILLED: Retry.NEVER,
     Outcome.ALREADY_CANCELLED: Retry.NEVER,
-    Outcome.SPANS_PARTITIONS: Retry.NEVER,
     Outcome.EXCEEDS_OPEN_QUANTITY: Retry.NEVER,
     Outcome.INSUFFICIENT_STOCK: Retry.NEW_KEY,
     Outcome.VERSION_MISMATCH: Retry.NEW_KEY,

@@ -133,10 +133,16 @@ class Record(Struct, frozen=True):
     detail: Detail
     follows: tuple[int, int] | None = None
     terms: Terms = NO_TERMS
+    is_offered: bool = False
+    """Of a part: whether it has more than its basket, for what that may get."""
 
 
 NO_DETAIL = Detail(0, None, None, None, {})
 NO_PLAN = Plan((), b"")
+NO_POSITIONS = b"\1\0\0"
+"""A packed plan without positions."""
+OFFERED = b"\1"
+"""What a part's record ends with, before its blocks, while it has more than its basket: `lua/offer.lua`."""
 # In one order of members, so that equal content is equal bytes.
 _encode_detail = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_detail = msgspec.msgpack.Decoder(Detail).decode
@@ -322,8 +328,9 @@ def decode_record(raw: bytes) -> Record:
     route = int.from_bytes(raw[ROUTE], "little")
     head, rest = decode_tail(raw), raw[plan_end:blocks_at]
     if raw[0] == KIND_PART:
-        terms, _ = decode_terms(rest[VERSION_SIZE:])
-        return Record(raw[0], route, head, plan, NO_DETAIL, decode_version(rest), terms)
+        terms, end = decode_terms(rest[VERSION_SIZE:])
+        is_offered = rest[VERSION_SIZE + end :] == OFFERED
+        return Record(raw[0], route, head, plan, NO_DETAIL, decode_version(rest), terms, is_offered)
     return Record(raw[0], route, head, plan, decode_detail(rest), None, decode_terms(rest)[0])
 
 

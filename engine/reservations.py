@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import monotonic
 from typing import Literal, TypeVar
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import limits, planner, refusals
-from engine.baskets import Baskets, Sought
+from engine.baskets import Sought
 from engine.commands import Answered, AnsweredMany, Reply, Resolution
 from engine.dataset import Dataset
 from engine.errors import (
@@ -29,6 +29,7 @@ from engine.ids import (
     unremembered,
 )
 from engine.lane import Answer
+from engine.offers import Offers
 from engine.outcomes import Outcome
 from engine.places import Places
 from engine.records import (
@@ -64,6 +65,8 @@ class Known(Struct, frozen=True, gc=False):
     detail: Detail
     learned: float
     """When, by the monotonic clock. Once the retention has passed since, the id may have begun a new life."""
+    is_basket: bool = False
+    """Whether it lies in several partitions, and so has parts."""
 
 
 class Asked(Struct, frozen=True, gc=False):
@@ -78,6 +81,8 @@ class Asked(Struct, frozen=True, gc=False):
     argument: bytes
     is_apart: bool
     """Whether the lines lie in several partitions."""
+    terms: bytes = b""
+    """What their parts know of how they were chosen."""
 
 
 class _Step(Struct, frozen=True, gc=False):
@@ -102,7 +107,7 @@ class Reservations(Places):
         super().__init__(dataset)
         self._ids = dataset.ids
         self._known: OrderedDict[str, Known] = OrderedDict()
-        self.baskets = Baskets(dataset.commands, dataset.retention_seconds)
+        self.baskets = Offers(dataset.commands, dataset.retention_seconds)
         self._trusted_seconds = dataset.retention_seconds / 2
 
     async def reserve(
@@ -315,7 +320,8 @@ class Reservations(Places):
             return await self._reserved(asked, await self._send_reserve(asked))
 
     async def _reserve_basket(self, asked: Asked) -> Reservation:
-        found = await self.baskets.seek(Sought(asked.partition, asked.operation, asked.argument, asked.plan))
+        sought = Sought(asked.partition, asked.operation, asked.argument, asked.plan, asked.terms)
+        found = await self.baskets.seek(sought)
         if found.record is None:
             raise await self._no_reserve(found.reply, asked)
         public_id = reservation_id(asked.plan.route, asked.operation)
@@ -534,13 +540,13 @@ class Reservations(Places):
             else:
                 # Its busy days are over: whoever comes back to it gets the record with the answer.
                 self._known.pop(reservation, None)
-            await self._tell_parts(verb, reservation, known.plan, head)
+            await self._tell_parts(verb, reservation, known, head)
             return build_reservation(reservation, head, known.plan, known.detail)
         word = answer[0]
         if type(word) is int:
             record = self._learn(reservation, known, answer[1])
             self.metrics.count(verb, _SUCCESS[verb])
-            await self._tell_parts(verb, reservation, record.plan, record.head)
+            await self._tell_parts(verb, reservation, _known_of(known, record), record.head)
             return build_reservation(reservation, record.head, record.plan, record.detail)
         if word in _REPEATS:
             self.metrics.count(verb, Outcome.REPLAYED)
@@ -556,13 +562,13 @@ class Reservations(Places):
             known = await self._find_known(reservation, known)
         raise await self._refusal(verb, reply, known.plan, known.detail.lines, chosen)
 
-    async def _tell_parts(self, verb: str, reservation: str, plan: Plan, head: Head) -> None:
+    async def _tell_parts(
+        self, verb: str, reservation: str, known: Known, head: Head, also: Collection[int] = ()
+    ) -> None:
         """Of a basket over several partitions the parts follow; an extension moves no units."""
-        if self._partitions == 1 or verb == "extend":
-            return
-        route, operation = self._routed(reservation)
-        if self.baskets.is_apart(plan, route % self._partitions):
-            await self.baskets.tell(route, operation, plan, head)
+        if known.is_basket and verb != "extend":
+            route, operation = self._routed(reservation)
+            await self.baskets.tell(route, operation, known.plan, head, also)
 
     async def _refusal(
         self,
@@ -615,17 +621,7 @@ class Reservations(Places):
         """Reads a record, and remembers what the next step of a hold needs."""
         record = decode_record(raw)
         if record.head.state is State.HELD:
-            self._remember(
-                reservation,
-                Known(
-                    known.partition,
-                    known.operation,
-                    record.head.revision,
-                    record.plan,
-                    record.detail,
-                    monotonic(),
-                ),
-            )
+            self._remember(reservation, _known_of(known, record))
         return record
 
     async def _find(self, reservation: str, partition: int, operation: bytes) -> Record:
@@ -639,14 +635,20 @@ class Reservations(Places):
 
     async def _find_known(self, reservation: str, known: Known) -> Known:
         record = await self._find(reservation, known.partition, known.operation)
-        return Known(
-            known.partition,
-            known.operation,
-            record.head.revision,
-            record.plan,
-            record.detail,
-            monotonic(),
-        )
+        return _known_of(known, record)
+
+
+def _known_of(known: Known, record: Record) -> Known:
+    """What a record that was read tells of a reservation."""
+    return Known(
+        known.partition,
+        known.operation,
+        record.head.revision,
+        record.plan,
+        record.detail,
+        monotonic(),
+        record.kind == KIND_BASKET,
+    )
 
 
 def _by_partition(

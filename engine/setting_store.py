@@ -37,6 +37,8 @@ _GOODS = {
 
 COPY_PAUSES = (0.005, 0.02, 0.05, 0.2)
 """Seconds for which a copy that has come too early waits for those before it."""
+COPYING_SAVES = 16
+"""Settings that a process brings to the other partitions at a time: a request to each of them."""
 COPIED_AT_ONCE = 500
 """Changes that are copied together where a partition has fallen behind."""
 COPY_ROUNDS = 100
@@ -51,6 +53,7 @@ class SettingStore:
         self._topology = dataset.topology
         self._partitions = dataset.partitions
         self._view = view
+        self._copying = asyncio.Semaphore(COPYING_SAVES)
 
     async def save(self, setting: _Saved, caller: str = "") -> _Saved:
         """Creates or replaces a setting; returns it as it is kept. Raises `InvalidRequest`, or `NotFound` of
@@ -126,13 +129,15 @@ class SettingStore:
             await self.align()
             return
         number = reply.answer[1]
-        results = await asyncio.gather(
-            *(
-                self._copy_to(partition, kind, name, packed, number, caller)
-                for partition in range(1, self._partitions)
-            ),
-            return_exceptions=True,
-        )
+        # Who saves very much at once waits here: it is decided, and must not be refused for want of room.
+        async with self._copying:
+            results = await asyncio.gather(
+                *(
+                    self._copy_to(partition, kind, name, packed, number, caller)
+                    for partition in range(1, self._partitions)
+                ),
+                return_exceptions=True,
+            )
         failed = [result for result in results if isinstance(result, BaseException)]
         if any(isinstance(failure, Refused) for failure in failed):
             await self.align()

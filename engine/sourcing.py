@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import limits, planner
+from engine.baskets import part_terms
 from engine.cards import show
 from engine.commands import Reply
 from engine.errors import IdempotencyMismatch, InsufficientStock, InvalidRequest
@@ -23,12 +24,15 @@ from engine.records import (
     KIND_BASKET,
     KIND_RESERVATION,
     NO_RULES,
+    NO_TERMS,
     Detail,
     Record,
+    Terms,
     Undecided,
     build_reservation,
     decode_record,
     decode_tail,
+    encode_terms,
     first_head,
     is_reservation,
 )
@@ -298,27 +302,35 @@ class Sourcing(Reservations):
                 self._note_loss(refusal, order.rules.channel)
                 raise refusal
             try:
-                return await self._hold_chosen(choice.lines(order.groups), operation, mark, detail)
+                terms = Terms(await self._channel_of(order.rules))
+                return await self._hold_chosen(choice.lines(order.groups), operation, mark, detail, terms)
             except InsufficientStock:
                 tries += 1
                 if tries == MOST_TRIES:
                     raise
 
+    async def _channel_of(self, rules: Rules) -> str:
+        """The channel by whose rules places were chosen; one that nobody has saved has none."""
+        settings = await self.settings.current()
+        return rules.channel if rules.channel is not None and rules.channel in settings.channels else ""
+
     async def _hold_chosen(
-        self, lines: Sequence[Line], operation: bytes, mark: bytes, detail: Detail
+        self, lines: Sequence[Line], operation: bytes, mark: bytes, detail: Detail, terms: Terms
     ) -> Reservation:
         plan, _ = planner.plan_lines(lines)
+        partition = plan.route % self._partitions
+        is_apart = self.baskets.is_apart(plan, partition)
+        if not is_apart:
+            terms = NO_TERMS
         body = b"".join(
             (
                 (detail.ttl_seconds * 1000).to_bytes(4, "little"),
                 plan.route.to_bytes(2, "little"),
                 plan.packed,
-                NO_RULES,
+                encode_terms(terms) or NO_RULES,
                 planner.pack_detail(detail),
             )
         )
-        partition = plan.route % self._partitions
-        is_apart = self.baskets.is_apart(plan, partition)
         argument = self.dataset.commands[partition].encode_reserve(
             operation,
             mark,
@@ -326,7 +338,8 @@ class Sourcing(Reservations):
             len(plan.positions),
             kind=KIND_BASKET if is_apart else KIND_RESERVATION,
         )
-        asked = Asked(partition, operation, mark, plan.positions, plan, detail, argument, is_apart)
+        known = part_terms(terms)
+        asked = Asked(partition, operation, mark, plan.positions, plan, detail, argument, is_apart, known)
         if is_apart:
             return await self._reserve_basket(asked)
         return await self._reserved(asked, await self._send_reserve(asked))

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine import limits, planner
-from engine.cards import UNLIMITED, read_positions
+from engine import keys, limits, planner
+from engine.cards import decode_fences, fence_field, read_positions
 from engine.documents import Document, Documents, Moving, Name, Outbox, SupplyChange, take_over
 from engine.errors import (
     AlreadyCancelled,
@@ -32,12 +33,16 @@ from engine.ids import (
     unremembered,
 )
 from engine.keys import partition_of, route_of
+from engine.projection import Share, project
+from engine.settings import Settings
 from engine.supplies import unpack_supplies
 from engine.sweep import sweep_all
-from engine.types import Inbound, InboundState, Position, Supply, SupplyKind
+from engine.types import Buffer, Inbound, InboundState, Position, Supply, SupplyKind
 
 DEFAULT_ATP_DAYS = 14
 _OVERDUE = [b"overdue"]
+_READINGS = 8
+"""How often positions are read whose fences change meanwhile."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -177,7 +182,8 @@ class Supplies(Documents):
         days: int = DEFAULT_ATP_DAYS,
     ) -> list[DayAtp]:
         """What can be promised of a SKU for today and each day that follows, at some locations, those of a
-        pool or of a channel, or at all. A channel's buffer and fences are not looked at.
+        pool or of a channel, or at all; to a channel what it may take: its fences are its own, and what its
+        buffer leaves to others is not.
 
         A promise for a day is also one for every later day, so each number is the least that is projected
         from its day to the last. What is overdue is taken to come today. Raises `SkuNotFound`,
@@ -188,10 +194,13 @@ class Supplies(Documents):
             planner.check_location(location, "/location")
         if not 1 <= days <= limits.MAX_ATP_DAYS:
             raise InvalidRequest("?days", f"a whole number from 1 to {limits.MAX_ATP_DAYS}")
-        is_chosen = bool(locations)
+        is_chosen, shares = bool(locations), dict[str, Share]()
         if pool is not None or channel is not None:
             is_chosen, locations = True, await self._locations_of(pool, channel)
-        now_ms, positions, supplies = await self._read_supplies(sku)
+        if channel is None:
+            now_ms, positions, supplies = await self._read_supplies(sku)
+        else:
+            now_ms, positions, supplies, shares = await self._read_shares(sku, channel)
         if not positions:
             raise SkuNotFound(f"SKU {sku}: no location stocks it")
         stocked = {position.location for position in positions}
@@ -204,7 +213,8 @@ class Supplies(Documents):
         totals = [0] * days
         for position in positions:
             if not is_chosen or position.location in locations:
-                own = project(position, supplies.get(position.location, ()), today, days)
+                coming, share = supplies.get(position.location, ()), shares.get(position.location)
+                own = project(position, coming, today, days, share)
                 totals = [total + max(0, atp) for total, atp in zip(totals, own, strict=True)]
         return [DayAtp(today + timedelta(day), atp) for day, atp in enumerate(totals)]
 
@@ -216,13 +226,42 @@ class Supplies(Documents):
                 settings = await self.settings.latest()
             if pool not in settings.pools:
                 raise PoolNotFound(f"there is no pool {pool[:64]}")
-            return settings.locations_of_pool(pool)
+            return _active(settings, settings.locations_of_pool(pool))
         assert channel is not None
         if channel not in settings.channels:
             settings = await self.settings.latest()
         if channel not in settings.channels:
             raise ChannelNotFound(f"there is no channel {channel[:64]}")
-        return settings.locations_of_channel(channel)
+        return _active(settings, settings.locations_of_channel(channel))
+
+    async def _read_shares(
+        self, sku: str, channel: str
+    ) -> tuple[int, list[Position], dict[str, list[Supply]], dict[str, Share]]:
+        """The same, and what a channel may take of each position: fences stand beside the positions, so these
+        are read again until nothing has changed between the two.
+        """
+        partition = partition_of(sku, self._partitions)
+        buffer = (await self.settings.current()).channels[channel].buffer or Buffer()
+        readings = 0
+        while True:
+            now_ms, positions, supplies = await self._read_supplies(sku)
+            fields = [fence_field(sku, position.location) for position in positions]
+            head, *stored = await self.dataset.topology.read_at_once(
+                ("HMGET", keys.meta(partition), "epoch", "seq"),
+                *([("HMGET", keys.stock(partition), *fields)] if fields else []),
+            )
+            epoch, seq = cast("list[bytes]", head)
+            readings += 1
+            is_whole = not positions or positions[0].version == f"{epoch.decode()}.{seq.decode()}"
+            if is_whole or readings == _READINGS:
+                break
+        raw = cast("list[bytes | None]", stored[0]) if stored else []
+        shares = {}
+        for position, packed in zip(positions, raw, strict=True):
+            fences = decode_fences(sku, position.location, packed or b"")
+            own = next((fence for fence in fences if fence.channel == channel), None)
+            shares[position.location] = Share(buffer.units or 0, buffer.percent or 0, own)
+        return now_ms, positions, supplies, shares
 
     async def _read_supplies(self, sku: str) -> tuple[int, list[Position], dict[str, list[Supply]]]:
         """The time, and a SKU's positions with what each expects, as of one moment."""
@@ -242,6 +281,11 @@ class Supplies(Documents):
 
 
 # -------------------------------------------------------------------- rules
+
+
+def _active(settings: Settings, locations: Sequence[str]) -> list[str]:
+    """Nothing is promised from the others."""
+    return [location for location in locations if settings.locations[location].active]
 
 
 def receive(document: InboundDocument, quantity: int, *, close: bool) -> InboundDocument:
@@ -279,35 +323,6 @@ def cancel(document: InboundDocument) -> InboundDocument | None:
         state=InboundState.CLOSED if document.received else InboundState.CANCELLED,
         outbox=Outbox((_expect(document, 0, 0),)),
     )
-
-
-def project(position: Position, supplies: Sequence[Supply], today: date, days: int) -> list[int]:
-    """What a position can promise for today and each day that follows; below zero where more is promised
-    than will be there. Who was promised of what is inbound gets what comes first.
-    """
-    if position.backorder_limit >= UNLIMITED:
-        return [limits.MAX_QUANTITY] * days
-    comes, promised = [0] * days, position.preordered
-    for supply in supplies:
-        own = min(promised, supply.quantity)
-        promised -= own
-        day = (datetime.fromtimestamp(supply.expected_ms // 1000, UTC).date() - today).days
-        if day < days:
-            comes[max(0, day)] += supply.quantity - own
-    level, projected = free_units(position), []
-    for units in comes:
-        level += units
-        projected.append(level)
-    for day in reversed(range(days - 1)):
-        projected[day] = min(projected[day], projected[day + 1])
-    return projected
-
-
-def free_units(position: Position) -> int:
-    """Units that are there and nobody was promised, or how many are missing."""
-    promised = position.held + position.allocated - position.preordered
-    withheld = position.unsellable + position.safety_stock + position.fenced
-    return position.on_hand - promised - withheld
 
 
 def _expect(document: InboundDocument, left: int, came: int) -> SupplyChange:

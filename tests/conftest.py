@@ -18,7 +18,17 @@ pytest.register_assert_rewrite("tests.driver")
 
 from tests.driver import Shop, open_shop  # noqa: E402 - its assertions tell more once rewritten
 
-FUNCTIONAL = {"fundamentals", "tables", "stateful", "concurrency"}
+FUNCTIONAL = {
+    "fundamentals",
+    "tables",
+    "stateful",
+    "concurrency",
+    "sourcing",
+    "supply",
+    "changes",
+    "settings",
+    "finding",
+}
 """The folders of the functional suite. All other tests are about one server, or start what they need."""
 PROFILE_VARIABLE = "BINCARD_TEST_PROFILE"
 

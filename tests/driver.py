@@ -31,7 +31,7 @@ from engine.errors import (
     ReservationNotFound,
     SkuNotFound,
 )
-from engine.ids import keeper_of, part_id, reservation_id
+from engine.ids import keeper_of, parse_reservation_id, part_id, reservation_id
 from engine.script import Library, assemble, read_sources
 from engine.types import Move
 from tests.model import (
@@ -263,7 +263,9 @@ class Shop:
         )
         if reservation.parts is None:
             return operation
-        return part_id(operation, keys.route_of(reservation.places[0][0]))
+        routed = parse_reservation_id(self.id_of(name))
+        assert routed
+        return part_id(operation, routed[0])
 
     def read_books(self, skus: tuple[str, ...]) -> Books:
         """Reads the stored counters, as `lua/lib/card.lua` packs them, and gives nothing back."""

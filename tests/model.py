@@ -211,6 +211,8 @@ class Reservation:
     reference: str | None
     parts: dict[Place, Share] | None = None
     """Of a basket over several partitions: the units as its parts have them, who follow what it decides."""
+    offered: Mapping[int, int] | None = None
+    """Of one whose parts have not heard of other lines: which of them hold what it gets, and since when."""
     hold_ended_by: str | None = None
     closed_by: str | None = None
     forget_ms: int | None = None

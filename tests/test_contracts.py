@@ -104,6 +104,7 @@ NOT_ANSWERED = {
     "expire": {"reservation_not_found": "what is gone is passed over before its lines are read"},
     "reserve": {"reservation_not_found": "what has lapsed and is gone is passed over, too"},
     "hold_part": {"reservation_not_found": "what has lapsed and is gone is passed over, too"},
+    "offer": {"reservation_not_found": "what has lapsed and is gone is passed over, too"},
     "follow": {"reservation_not_found": "a part that is not there is missing"},
 }
 
@@ -311,7 +312,9 @@ async def call_all() -> dict[str, Script]:
     await commands.open_basket(reserve, 1)
     await commands.hold_part(reserve, 1)
     await commands.decide(bytes(12), (1, 2), hold=True)
-    await commands.follow(bytes(12), (1, 2), [(1, 0, 0, 0)])
+    await commands.follow(bytes(12), (1, 2), bytes(3), [(1, 0, 0, 0)])
+    await commands.offer(reserve, 1)
+    await commands.spread(bytes(12), bytes(12), (1, 2), 1)
     await commands.repair(1)
     await commands.settle(bytes(12), (1, 2))
     await commands.bind(bytes(12), bytes(8), 1)

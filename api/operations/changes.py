@@ -16,7 +16,7 @@ from api.operations.reservations import HELD
 
 _ID = Parameter("id", "path", RESERVATION, "The reservation.", "r_AAB2cGxhaW4gZXhhbXBsZQ")
 _LINE = {"sku": "A-1", "quantity": 2, "location": "s7"}
-_FITS = ("location_not_found", "sku_not_found", "not_stocked", "insufficient_stock", "spans_partitions")
+_FITS = ("location_not_found", "sku_not_found", "not_stocked", "insufficient_stock")
 _COMMON = ("reservation_not_found", "idempotency_mismatch", *RESOLVED)
 _SHORT = {"sku": "A-1", "location": "s7", "quantity": 2, "at": "2026-11-21T10:00:00.000Z"}
 

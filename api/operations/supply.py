@@ -263,13 +263,14 @@ SUPPLY = (
         description=(
             "For each day (UTC) what is there and promised to nobody, with what is expected by then, at the "
             "least of all days from it to the last: a promise for a day holds on every later one. What is "
-            "overdue is taken to come today."
+            "overdue is taken to come today. A channel is told what it may take, less its buffer and the "
+            "fences of others."
         ),
         parameters=(
             SKU_IN_PATH,
             Parameter("location", "query", LOCATION, "This location only; else all that stock the SKU."),
-            Parameter("pool", "query", LOCATION, "The locations of this pool only."),
-            Parameter("channel", "query", LOCATION, "The locations of this channel's pools only."),
+            Parameter("pool", "query", LOCATION, "The active locations of this pool only."),
+            Parameter("channel", "query", LOCATION, "The active locations of this channel's pools only."),
             Parameter("days", "query", _DAYS, "How many days, today included."),
         ),
         answers={200: schemas.AtpAnswer},

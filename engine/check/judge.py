@@ -249,7 +249,7 @@ class Judge:
                 operation.life = self._orders[partition].books.lives.get(arguments.reservation)
             if operation.life is not None:
                 operation.life_told = operation.life.told
-        if name in MAKING and self._partitions > 1:
+        if name in MAKING | CHANGING and self._partitions > 1:
             self._begin_basket(operation)
         if name in CHANGING or name == "source":
             self._begin_loose(operation)
@@ -280,10 +280,14 @@ class Judge:
     def _begin_basket(self, operation: Operation) -> None:
         """The parts of a basket follow its home by versions that no answer tells."""
         arguments = operation.arguments
-        skus = [line.sku for line in arguments.lines or ()] or self._kits.members(
-            line.sku for line in arguments.wanted or ()
-        )
+        skus = {line.sku for line in arguments.lines or ()}
+        if operation.name != "reserve":
+            skus.update(line.sku for line in arguments.wanted or ())
+            skus.update(move.sku for move in arguments.moves or ())
+            skus = self._kits.members(skus)
         touched = {partition_of(sku, self._partitions) for sku in skus}
+        if operation.name in CHANGING:
+            touched.update(operation.partitions)
         operation.crosses = len(touched) > 1
         for partition in touched if operation.crosses else ():
             self._orders[partition].books.counts_numbers = False

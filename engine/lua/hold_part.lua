@@ -1,15 +1,15 @@
 -- Holds the lines of a basket that lie in one partition. What becomes of them is decided on the basket's home.
 --@verb hold_part
 --@flags
---@include builtins state clock card claims record batch terms steps lapse hold parts
+--@include builtins state clock card claims record batch terms steps lapse hold parts replan offers
 --@key meta inv:{p}:meta hash rw
 --@key operations inv:{p}:ops hash rw
 --@key due inv:{p}:due zset rw
 --@key log inv:{p}:log stream w
 --@key stock inv:{p}:stock hash rw
 --@arg retention_ms how long a finished reservation is remembered
---@arg request... kind(B) size(I3) id(12) fingerprint(8) seek_ms(I4) route(H) plan followed(H, I7): a reservation's
---  record as far as the caller makes it; seek_ms is when somebody must ask the home what was decided
+--@arg request... kind(B) size(I3) id(12) fingerprint(8) seek_ms(I4) route(H) plan followed(H, I7) terms: a
+--  reservation's record as far as the caller makes it; seek_ms is when somebody must ask the home what was decided
 --@answer superseded [word]: the part belongs to a later attempt, or was told what was decided
 --@answer stale [word, followed(H, I7)]: an earlier attempt holds units; tell it that it is over, then repeat
 --@answer repeated [word]
@@ -38,6 +38,18 @@ local function meet_prior(prior, request)
     or { 'stale', pack('<HI7', prior_epoch, prior_seq) }
 end
 
+-- Holds a part for a channel, which may have fences. Returns a refusal, or nothing.
+local function hold_for_channel(id, request, retention_ms, requests)
+  local change = OFFERS.open_new(id, request, (REPLAN.read_plan(request, PLAN_AT)))
+  local refusal = REPLAN.refuse(change, TERMS.room)
+  if refusal and refusal[1] == 'insufficient_stock' and make_room(retention_ms, requests) then
+    return hold_for_channel(id, request, retention_ms, requests)
+  elseif refusal then
+    return refusal[1] == 'insufficient_stock' and sees_more_overdue and { 'overdue' } or refusal
+  end
+  OFFERS.begin(change, request)
+end
+
 local function hold_part(keys, args)
   begin_batch(keys[1], keys[2], keys[3], keys[4], keys[5])
   local priors, retention_ms, answer = load_requests(args), tonumber(args[1]), begin_answer(#args - 1)
@@ -45,7 +57,10 @@ local function hold_part(keys, args)
     local id, first, last = request_id[i], first_line[i], last_line[i]
     local prior = remembered[id] or priors[i - 1]
     local outcome = prior and meet_prior(prior, args[i])
-      or not can_hold(first, last) and refuse(first, last, retention_ms, #args)
+    if not outcome and TERMS.at(args[i]) then
+      outcome = hold_for_channel(id, args[i], retention_ms, #args) or last_seq
+    end
+    outcome = outcome or not can_hold(first, last) and refuse(first, last, retention_ms, #args)
     if not outcome then
       local blocks, seq, look_ms = hold_lines(first, last, id), next_sequence(), now_ms + request_ttl[i]
       local record = args[i] .. blocks .. pack(HEAD_FORMAT, seq, seq, look_ms, now_ms, epoch_now, epoch_now,

@@ -10,8 +10,8 @@
 --@key wanted inv:{p}:wanted hash w
 --@arg retention_ms how long a finished reservation and an operation id are remembered
 --@arg request... id(12) operation(12) fingerprint(8) changed(H, I7): the record's version that the caller worked from,
---  is_short(B): whether positions that lose committed units are to be counted, plan, for each position of it held(I5)
---  committed(I5) fulfilled(I5) released(I5), then the caller's part, terms first
+--  flags(B), plan, for each position of it held(I5) committed(I5) fulfilled(I5) released(I5), then the caller's part,
+--  terms first. Flags: 1, positions that lose committed units are to be counted; 2, the basket's parts have what it gets
 --@answer replayed [word, answer, record]
 --@answer idempotency_mismatch [word]
 --@answer reservation_not_found [word, seq]
@@ -22,7 +22,6 @@
 --@answer already_fulfilled [word, seq]
 --@answer already_cancelled [word, seq]
 --@answer stale [word]: the record is not what the caller worked from; read it again and repeat
---@answer spans_partitions [word, seq]: the lines of a basket over several partitions cannot be others
 --@answer overdue [word]: as in reserve
 --@answer insufficient_stock [word, seq, position index, available, requested, ...]: of all that it shall have there
 --@answer replanned string: the record's new tail
@@ -52,7 +51,7 @@ local function want_counts(change, wanted)
   end
 end
 
--- Whether a basket's parts need not hear of other lines: they are the same.
+-- Whether a basket's parts need not have anything first: nothing moves, or it is given back.
 local function has_same_lines(change)
   for i = 1, #change.moves do
     local move = change.moves[i]
@@ -75,18 +74,18 @@ local function decide_replan(args, request)
   elseif head.state > STATE.COMMITTED then
     return refuse_not_held({ head = head })
   end
-  local epoch, seq, is_short = unpack_struct('<HI7B', args, VERSION_AT)
+  local epoch, seq, flags = unpack_struct('<HI7B', args, VERSION_AT)
   if epoch ~= head.changed_epoch or seq ~= head.changed_seq then
     return { 'stale' }
   end
   local lines, rest_at = read_asked(args)
   local change = REPLAN.open(request.id, raw, lines)
-  if change.is_basket and not has_same_lines(change) then
-    return { 'spans_partitions', last_seq }
+  if change.is_basket and flags < REPLAN.OFFERED and not has_same_lines(change) then
+    return { 'stale' }
   end
   local refusal = REPLAN.refuse(change, TERMS.room)
   if not refusal then
-    if is_short == 1 then
+    if flags % REPLAN.OFFERED == REPLAN.SHORT then
       want_counts(change, request.wanted)
     end
     return REPLAN.apply(change, request, string_sub(args, rest_at))

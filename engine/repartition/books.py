@@ -38,7 +38,16 @@ from engine.events import (
 )
 from engine.facts import tell_happening
 from engine.ids import OPERATION_ID_SIZE, basket_id, is_remembered, part_id, reservation_id
-from engine.lifecycle import COMMITTED, FULFILLED, HELD, OPEN_STATES, Line, positions_of, units_of
+from engine.lifecycle import (
+    COMMITTED,
+    FULFILLED,
+    HELD,
+    OPEN_STATES,
+    Line,
+    positions_of,
+    units_by_place,
+    units_of,
+)
 from engine.records import (
     FINGERPRINT,
     KIND_BASKET,
@@ -214,17 +223,18 @@ def _follow(books: Books, key: Key, parts: Mapping[tuple[int, Key], Record]) -> 
     plan, units = promise.read_plan(), promise.read_units()
     for own in split_plan(plan, books.partitions):
         part = parts.get((own.partition, key))
-        positions = tuple(plan.positions[index] for index in own.indexes)
-        if part is None or part.plan.positions != positions:
-            if any(units[index][HELD] + units[index][COMMITTED] for index in own.indexes):
-                raise DatasetUnfit(
-                    f"reservation {reservation_id(*key)} has no part in partition {own.partition}: restore a "
-                    "backup, or end it"
-                )
-            continue
-        for index, now in zip(own.indexes, units_of(part.head, part.plan.packed), strict=True):
+        # Its lines may be those of another step.
+        found = {} if part is None else units_by_place(part.head, part.plan.packed)
+        for index in own.indexes:
             sku, location = plan.positions[index].sku, plan.positions[index].location
-            left = now[FULFILLED] - units[index][FULFILLED]
+            if (sku, location) not in found:
+                if units[index][HELD] + units[index][COMMITTED]:
+                    raise DatasetUnfit(
+                        f"reservation {reservation_id(*key)} has no part in partition {own.partition}: "
+                        "restore a backup, or end it"
+                    )
+                continue
+            left = found[sku, location][FULFILLED] - units[index][FULFILLED]
             books.on_hand[sku, location] += left
             if left:
                 now_ms, name = books.now_ms, reservation_id(*key)

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import limits
-from engine.baskets import split_plan
+from engine.baskets import part_terms, split_plan
 from engine.errors import DatasetUnfit
 from engine.events import Followed
 from engine.ids import fingerprint, keeper_of, part_id, reservation_id
@@ -20,6 +20,7 @@ from engine.records import (
     KIND_BASKET,
     KIND_PART,
     KIND_RESERVATION,
+    decode_terms,
     encode_plan,
     encode_tail,
     encode_version,
@@ -236,6 +237,7 @@ def _part(key: Key, basket: Promise, indexes: Sequence[int], closed_until_ms: in
             route.to_bytes(2, "little"),
             packed,
             encode_version((head.changed_epoch, head.changed_seq)),
+            part_terms(decode_terms(basket.detail)[0]),
         )
     )
     name, count = part_id(operation, route), len(indexes)

@@ -13,6 +13,7 @@ from engine.audit import audit
 from engine.audit_report import AuditReport
 from engine.ids import parse_reservation_id, part_id
 from engine.keys import partition_of
+from engine.records import encode_plan
 from engine.topology.embedded import EmbeddedServer
 from tests.concurrency.dying import Death, live_until
 from tests.driver import Shop, open_shop, skus_in
@@ -35,7 +36,9 @@ class Planted:
         """Tells one part what its basket never decided. The partition's own books agree."""
         commands = self.shop.inventory.dataset.commands[partition_of(sku, PARTITIONS)]
         held, committed, fulfilled, released = columns
-        await commands.follow(self.part, (1, 999), [(held, committed, fulfilled, released)])
+        found = [line for line in self.reservation.lines if line.sku == sku]
+        plan = encode_plan([Line(line.sku, line.quantity, line.location) for line in found])
+        await commands.follow(self.part, (1, 999), plan, [(held, committed, fulfilled, released)])
 
     def settle(self) -> None:
         """Strikes out every repair, as if it had been done."""

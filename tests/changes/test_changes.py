@@ -21,7 +21,6 @@ from engine.errors import (
     NotStocked,
     ReservationNotFound,
     SkuNotFound,
-    SpansPartitions,
 )
 from engine.pickup_queue import PickupState
 from engine.types import Move
@@ -114,8 +113,7 @@ async def test_a_cart_that_changes(shop: Shop) -> None:
     with pytest.raises(InsufficientStock) as refused:
         await shop.inventory.replace_lines(held.id, [Line("A", 6, S1)])
     assert [(one.requested, one.available) for one in refused.value.shortages] == [(6, 5)]
-    # Of a SKU that nobody knows the partition may be another one.
-    with pytest.raises((SkuNotFound, SpansPartitions)):
+    with pytest.raises(SkuNotFound):
         await shop.inventory.replace_lines(held.id, [Line("A", 1, S1), Line("A?", 1, S1)])
     less = await shop.inventory.replace_lines(held.id, [Line("A", 1, S1)])
     assert shown(less) == [("A", S1, 1, 1, 0, 0, 0)]
@@ -124,21 +122,75 @@ async def test_a_cart_that_changes(shop: Shop) -> None:
 
 
 async def test_lines_of_other_skus(shop: Shop) -> None:
-    """Where they lie in the partition of the reservation they are replaced, else nothing happens."""
+    """Wherever they lie; and where they come back to."""
     await stock(shop, "A", s1=5)
     await stock(shop, "B", s1=5)
-    held = await shop.inventory.reserve("k", [Line("A", 3, S1)])
+    held = await shop.inventory.reserve("k", [Line("A", 3, S1)], ttl_seconds=50)
     wanted = [Line("B", 2, S1), Line("A", 1, S1)]
-    if shop.model.partition("A") != shop.model.partition("B"):
-        with pytest.raises(SpansPartitions):
-            await shop.inventory.replace_lines(held.id, wanted, op_id="p")
-        assert await shop.inventory.reservation(held.id) == held
-    else:
-        other = await shop.inventory.replace_lines(held.id, wanted, op_id="p")
-        assert [line.sku for line in other.lines] == ["B", "A"]
-        only = await shop.inventory.replace_lines(held.id, [Line("B", 2, S1)])
-        assert (await shop.inventory.commit(only.id)).lines[0].committed == 2
-        assert await free(shop, "A") == {S1: 5}
+    other = await shop.inventory.replace_lines(held.id, wanted, op_id="p")
+    assert [line.sku for line in other.lines] == ["B", "A"]
+    assert other.expires_ms == held.expires_ms
+    again = await shop.inventory.replace_lines(held.id, wanted, op_id="p")
+    assert (again.replayed, again.lines, again.version) == (True, other.lines, other.version)
+    with pytest.raises(InsufficientStock) as refused:
+        await shop.inventory.replace_lines(held.id, [Line("A", 2, S1), Line("B", 6, S1), Line("A", 5, S1)])
+    assert [(one.line, one.requested, one.available) for one in refused.value.shortages] == [
+        (0, 7, 5),
+        (1, 6, 5),
+        (2, 7, 5),
+    ]
+    assert (await free(shop, "A"), await free(shop, "B")) == ({S1: 4}, {S1: 3})
+    first = await shop.inventory.reserve("k", [Line("A", 3, S1)], ttl_seconds=50)
+    assert (first.replayed, first.lines) == (True, held.lines)
+    only = await shop.inventory.replace_lines(held.id, [Line("B", 2, S1)])
+    assert await free(shop, "A") == {S1: 5}
+    back = await shop.inventory.replace_lines(only.id, [Line("A", 4, S1)])
+    assert (await free(shop, "A"), await free(shop, "B")) == ({S1: 1}, {S1: 5})
+    assert (await shop.inventory.commit(back.id)).lines[0].committed == 4
+    assert (await shop.inventory.fulfil(back.id)).lines[0].fulfilled == 4
+    await shop.inventory.baskets.close()
+    assert await free(shop, "A") == {S1: 1}
+    await expect_clean(shop.inventory)
+
+
+async def test_units_of_a_basket_that_move(shop: Shop) -> None:
+    """Of several SKUs at once, held ones and committed ones; all or none."""
+    for sku in ("A", "B"):
+        await stock(shop, sku, s1=4, s2=3)
+    held = await shop.inventory.reserve("k", [Line("A", 4, S1), Line("B", 4, S1)])
+    await shop.inventory.commit(held.id, lines=[Line("A", 2, S1)], remainder="keep", op_id="c")
+    with pytest.raises(InsufficientStock) as refused:
+        await shop.inventory.move(held.id, [Move("A", S1, S2, 3), Move("B", S1, S2, 4)], op_id="m")
+    assert [(one.sku, one.requested, one.available) for one in refused.value.shortages] == [("B", 4, 3)]
+    assert (await free(shop, "A"), await free(shop, "B")) == ({S1: 0, S2: 3}, {S1: 0, S2: 3})
+    moved = await shop.inventory.move(held.id, [Move("A", S1, S2, 3), Move("B", S1, S2, 1)], op_id="n")
+    assert shown(moved) == [
+        ("A", S1, 1, 1, 0, 0, 0),
+        ("A", S2, 3, 1, 2, 0, 0),
+        ("B", S1, 3, 3, 0, 0, 0),
+        ("B", S2, 1, 1, 0, 0, 0),
+    ]
+    assert (await free(shop, "A"), await free(shop, "B")) == ({S1: 3, S2: 0}, {S1: 1, S2: 2})
+    await expect_clean(shop.inventory)
+
+
+async def test_two_change_one_basket(shop: Shop) -> None:
+    """One after the other; the last one's lines are the basket's, and nothing else is held."""
+    for sku in ("A", "B", "C", "D"):
+        await stock(shop, sku, s1=4)
+    held = await shop.inventory.reserve("k", [Line("A", 2, S1), Line("B", 2, S1)])
+    carts = [
+        [Line("A", 3, S1), Line("C", 4, S1)],
+        [Line("B", 4, S1), Line("D", 1, S1)],
+        [Line("C", 1, S1), Line("D", 4, S1), Line("A", 4, S1)],
+    ]
+    changed = await asyncio.gather(*(shop.inventory.replace_lines(held.id, cart) for cart in carts))
+    last = max(changed, key=lambda one: int(one.version.partition(".")[2]))
+    await shop.inventory.baskets.close()
+    assert await shop.inventory.reservation(held.id) == last
+    units = {line.sku: line.held for line in last.lines}
+    for sku in ("A", "B", "C", "D"):
+        assert await free(shop, sku) == {S1: 4 - units.get(sku, 0)}
     await expect_clean(shop.inventory)
 
 

@@ -30,20 +30,24 @@ HOUR_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Basket:
-    """A basket of its own SKUs, three of them in three partitions."""
+    """A basket of its own SKUs, three of them in three partitions; a fourth may come to it."""
 
     key: str
-    skus: tuple[str, str, str]
+    skus: tuple[str, str, str, str]
     id: str
 
     @property
     def lines(self) -> list[Line]:
-        return [Line(sku, units, "s1") for sku, units in zip(self.skus, (2, 3, 1), strict=True)]
+        return self.with_units(2, 3, 1)
+
+    def with_units(self, *units: int) -> list[Line]:
+        """Lines with so many units of the first SKUs, of which some may have none."""
+        return [Line(sku, count, "s1") for sku, count in zip(self.skus, units, strict=False) if count]
 
 
 Act = Callable[[Inventory, Basket], Awaitable[object]]
 Columns = list[tuple[int, int, int, int]]
-"""Held, committed, fulfilled and released units of each line."""
+"""Held, committed, fulfilled and released units of each SKU."""
 
 
 async def reserve(inventory: Inventory, basket: Basket) -> Reservation:
@@ -104,6 +108,31 @@ async def cancel_some(inventory: Inventory, basket: Basket) -> Reservation:
     return await inventory.cancel(basket.id, lines=some, op_id=f"{basket.key} some")
 
 
+async def replace(inventory: Inventory, basket: Basket) -> Reservation:
+    """More of one, none of another, as many of the third, and a new one."""
+    return await inventory.replace_lines(basket.id, basket.with_units(4, 0, 1, 2))
+
+
+async def replace_under_a_key(inventory: Inventory, basket: Basket) -> Reservation:
+    lines = basket.with_units(1, 5, 0, 2)
+    return await inventory.replace_lines(basket.id, lines, op_id=f"{basket.key} other lines")
+
+
+async def replace_by_others(inventory: Inventory, basket: Basket) -> Reservation:
+    """Nothing of what it had."""
+    return await inventory.replace_lines(basket.id, basket.with_units(0, 0, 0, 3))
+
+
+async def replace_by_fewer(inventory: Inventory, basket: Basket) -> Reservation:
+    return await inventory.replace_lines(basket.id, basket.with_units(1, 0, 1))
+
+
+async def replace_by_too_many(inventory: Inventory, basket: Basket) -> None:
+    with pytest.raises(InsufficientStock) as refused:
+        await inventory.replace_lines(basket.id, basket.with_units(4, 0, 1, STOCK + 1))
+    assert [(short.line, short.available) for short in refused.value.shortages] == [(2, STOCK)]
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A step that is cut short, and what had been done before."""
@@ -111,9 +140,14 @@ class Scenario:
     act: Act
     before: Sequence[Act] = ()
 
+    @property
+    def name(self) -> str:
+        """The names of its acts, but that of the usual beginning."""
+        return " ".join(act.__name__ for act in (*self.before, self.act) if act is not reserve) or "reserve"
+
 
 SCENARIOS = {
-    scenario.act.__name__: scenario
+    scenario.name: scenario
     for scenario in (
         Scenario(reserve),
         Scenario(reserve_too_much),
@@ -128,8 +162,23 @@ SCENARIOS = {
         Scenario(fulfil, (reserve, commit)),
         Scenario(cancel, (reserve, commit)),
         Scenario(cancel_some, (reserve, commit)),
+        Scenario(replace, (reserve,)),
+        Scenario(replace_under_a_key, (reserve,)),
+        Scenario(replace_by_others, (reserve,)),
+        Scenario(replace_by_fewer, (reserve,)),
+        Scenario(replace_by_too_many, (reserve,)),
+        Scenario(replace, (reserve_one,)),
+        Scenario(replace_by_too_many, (reserve_one,)),
+        Scenario(replace_under_a_key, (reserve, replace)),
+        Scenario(replace, (reserve, replace_by_others)),
+        Scenario(release_some, (reserve, replace)),
+        Scenario(sell, (reserve, replace)),
+        Scenario(commit_under_a_key, (reserve_one, replace)),
     )
 }
+
+
+REPLACING = ("replace", "replace_by_others", "replace_by_too_many", "reserve_one replace")
 
 
 @dataclass
@@ -145,9 +194,9 @@ class Yard:
         two of them always the same.
         """
         inventory, number = self.shop.inventory, next(self.numbers)
-        places = [(number * 3 + step) % PARTITIONS for step in range(3)]
-        sku_a, sku_b, sku_c = (next(self.names[place]) for place in places)
-        for sku in (sku_a, sku_b, sku_c):
+        places = [(number * 3 + step) % PARTITIONS for step in range(4)]
+        sku_a, sku_b, sku_c, sku_d = (next(self.names[place]) for place in places)
+        for sku in (sku_a, sku_b, sku_c, sku_d):
             await inventory.record(Movement(f"in {sku}", MovementKind.RECEIVE, sku, "s1", STOCK))
         ids = inventory.dataset.ids
         key = next(
@@ -156,7 +205,7 @@ class Yard:
             if keeper_of(ids.of_request("", key), PARTITIONS) not in places
         )
         public = reservation_id(keys.route_of(sku_a), ids.of_request("", key))
-        basket = Basket(key, (sku_a, sku_b, sku_c), public)
+        basket = Basket(key, (sku_a, sku_b, sku_c, sku_d), public)
         for act in before:
             await act(inventory, basket)
         return basket
@@ -172,11 +221,12 @@ class Yard:
             found = await self.shop.inventory.reservation(basket.id)
         except ReservationNotFound:
             return []
-        return [(line.held, line.committed, line.fulfilled, line.released) for line in found.lines]
+        known = {line.sku: (line.held, line.committed, line.fulfilled, line.released) for line in found.lines}
+        return [known.get(sku, (0, 0, 0, 0)) for sku in basket.skus]
 
     async def compare_counters(self, basket: Basket, columns: Columns) -> None:
         """Each partition has just the units that the basket has."""
-        units = dict(zip(basket.skus, columns or [(0, 0, 0, 0)] * 3, strict=False))
+        units = dict(zip(basket.skus, columns or [(0, 0, 0, 0)] * 4, strict=True))
         positions = self.shop.read_books(basket.skus).positions
         for sku in basket.skus:
             held, committed, fulfilled, _ = units.get(sku, (0, 0, 0, 0))
@@ -268,7 +318,7 @@ async def test_the_coordinator_dies_at_each_request(yard: Yard, name: str) -> No
     await yard.check_the_end([case.basket for case in cases])
 
 
-@pytest.mark.parametrize("name", ["reserve", "reserve_too_much", "commit_some", "release"])
+@pytest.mark.parametrize("name", ["reserve", "reserve_too_much", "commit_some", "release", *REPLACING])
 async def test_two_coordinators_of_which_one_dies(yard: Yard, name: str) -> None:
     """Both seek the same basket, or take the same step, at the same time; the one that lives is answered."""
     scenario, inventory, baskets = SCENARIOS[name], yard.shop.inventory, list[Basket]()
@@ -300,7 +350,9 @@ async def test_two_coordinators_of_which_one_dies(yard: Yard, name: str) -> None
     await yard.check_the_end(baskets)
 
 
-@pytest.mark.parametrize("name", ["reserve", "reserve_too_much", "commit_some", "sell", "release"])
+@pytest.mark.parametrize(
+    "name", ["reserve", "reserve_too_much", "commit_some", "sell", "release", *REPLACING]
+)
 async def test_the_repairer_dies_at_each_request(yard: Yard, name: str) -> None:
     """After the coordinator every repairer dies too, each one request later than the one before, until one
     comes to an end.
@@ -348,7 +400,7 @@ async def test_the_repairer_dies_at_each_request(yard: Yard, name: str) -> None:
     await yard.check_the_end(baskets)
 
 
-@pytest.mark.parametrize("name", ["reserve", "reserve_too_much", "commit_some", "release"])
+@pytest.mark.parametrize("name", ["reserve", "reserve_too_much", "commit_some", "release", *REPLACING])
 async def test_a_request_comes_when_all_is_over(yard: Yard, name: str) -> None:
     """The network kept it until sweepers had finished what its sender began: a part that is held then belongs
     to nobody, and is given back.
@@ -373,7 +425,7 @@ async def test_a_request_comes_when_all_is_over(yard: Yard, name: str) -> None:
     await yard.check_books()
 
 
-@pytest.mark.parametrize("name", ["commit_some", "sell", "release", "cancel"])
+@pytest.mark.parametrize("name", ["commit_some", "sell", "release", "commit cancel", "replace"])
 async def test_the_clock_was_ahead_when_the_coordinator_died(yard: Yard, name: str) -> None:
     """By an hour, until engine time was set right. Sweepers do not wait for that hour before they tell the
     parts, neither of a step that was taken meanwhile nor of one that a sweeper meanwhile did not finish.
@@ -440,12 +492,12 @@ async def test_a_basket_is_repaired_before_it_is_forgotten(yard: Yard) -> None:
     inventory = yard.shop.inventory
     basket = await yard.new_basket((reserve,))
     assert await live_until(inventory, 2, Death.UNSENT, lambda process: sell(process, basket)) is None
-    assert [column[2] for column in await yard.columns_of(basket)] == [2, 3, 1]
+    assert [column[2] for column in await yard.columns_of(basket)] == [2, 3, 1, 0]
     yard.shop.wait(RETENTION_SECONDS + 1)
     for commands in inventory.dataset.commands:
         await sweep_all(commands, memories=True)
     await yard.let_sweepers_work()
-    await yard.compare_counters(basket, [(0, 0, 2, 0), (0, 0, 3, 0), (0, 0, 1, 0)])
+    await yard.compare_counters(basket, [(0, 0, 2, 0), (0, 0, 3, 0), (0, 0, 1, 0), (0, 0, 0, 0)])
     assert await yard.columns_of(basket) == []
     await yard.check_books()
 

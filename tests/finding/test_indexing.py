@@ -11,6 +11,7 @@ from engine.index import CALL_ENTRIES, Filing
 from engine.types import Location, LocationKind
 from engine.workers import Indexer
 from tests.driver import RETENTION_SECONDS, Shop
+from tests.servers import node_of
 
 MANY = 900
 
@@ -191,7 +192,8 @@ async def test_a_server_without_memory_still_answers_lists(stocked: Shop) -> Non
     await list_all(inventory)
     made = [one.id for one in await reserve_many(inventory, 30)]
     cursor = cursor_of(stocked)
-    stocked.control.config_set("maxmemory", 1)
+    full = node_of(stocked.control, keys.meta(0))
+    full.config_set("maxmemory", 1)
     try:
         with pytest.raises(MemoryFull):
             await inventory.reserve("no", [Line("mug", 1, "s1")])
@@ -200,7 +202,7 @@ async def test_a_server_without_memory_still_answers_lists(stocked: Shop) -> Non
         assert [one.id for one in page.items] == [made[24], made[17]]
         assert cursor_of(stocked) == cursor
     finally:
-        stocked.control.config_set("maxmemory", 0)
+        full.config_set("maxmemory", 0)
     assert await list_all(inventory) == made[::-1]
     assert cursor_of(stocked) != cursor
 

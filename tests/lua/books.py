@@ -40,7 +40,9 @@ UNKNOWN = 65_535
 HELD, COMMITTED, FULFILLED, RELEASED, EXPIRED, CANCELLED, PENDING, ABANDONED = range(1, 9)
 NO_VERB, RESERVE, COMMIT, RELEASE, EXTEND, FULFIL, CANCEL, EXPIRE, MOVEMENT, SETTING = range(10)
 BASKET, PART, DECIDE, ABANDON, FOLLOW = range(10, 15)
-COUNT, OPENING = 21, 22
+COUNT, OPENING, SPREAD = 21, 22, 23
+OFFERED = b"\1"
+"""What stands behind the version of a part that has more than its basket."""
 LOCATION, POOL, CHANNEL, ITEM, KEY = range(1, 6)
 """Classes of settings."""
 PENDING_MS = 10_000
@@ -74,6 +76,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "expire": (_EFFECTS, _TOLD),
     "open_basket": (_EFFECTS, (PENDING_MS,)),
     "hold_part": (_EFFECTS, _TOLD),
+    "offer": (_EFFECTS, _TOLD),
+    "spread": (_EFFECTS, ()),
     "decide": (_EFFECTS, ()),
     "follow": (_LEAVING, _TOLD),
     "repair": (("meta", "ops", "due"), ()),
@@ -421,6 +425,20 @@ class Replanned(NamedTuple):
     def packed(self) -> tuple[int, bytes]:
         record = self.hold.packed(self.id)
         return REPLAN, self.id + self.operation + _int(len(record), 4) + record
+
+
+class Spread(NamedTuple):
+    """The event of a reservation that became a basket with one part."""
+
+    id: bytes
+    basket: Hold
+    part: bytes
+    hold: Hold
+
+    @property
+    def packed(self) -> tuple[int, bytes]:
+        record = self.basket.packed(self.id)
+        return SPREAD, self.id + self.part + _int(len(record), 4) + record + self.hold.packed(self.part)
 
 
 class Moved(NamedTuple):
@@ -1009,10 +1027,28 @@ def decide(name: bytes, opened: tuple[int, int] = (1, 1), *, hold: bool = True) 
     return Request("decide", name + pack_version(opened) + bytes((hold,)))
 
 
-def follow(name: bytes, version: tuple[int, int], *units: tuple[int, int, int, int]) -> Request:
-    """Tells a part where its units should be: held, committed, fulfilled, released of each position."""
+def follow(
+    name: bytes,
+    version: tuple[int, int],
+    lines: tuple[tuple[str, str, int], ...] = (),
+    *units: tuple[int, int, int, int],
+) -> Request:
+    """Tells a part which lines it should have, and of each held, committed, fulfilled and released units."""
     packed = b"".join(_int(number, 5) for row in units for number in row)
-    return Request("follow", name + pack_version(version) + bytes((len(units),)) + packed)
+    return Request("follow", name + pack_version(version) + pack_plan(lines) + packed)
+
+
+def offer(name: bytes, hold: Hold, *had: tuple[int, int]) -> Request:
+    """Offers a part more; `hold` has all that is to be open there, `had` what the basket has there, held and
+    committed.
+    """
+    packed = b"".join(_int(number, 5) for row in had for number in row)
+    return Request("offer", hold._replace(kind=PART).request(name) + packed)
+
+
+def spread(name: bytes, part: bytes, version: tuple[int, int] = (1, 1)) -> Request:
+    """Asks that a reservation become a basket with one part."""
+    return Request("spread", name + part + pack_version(version) + _int(30_000, 4))
 
 
 def repair(limit: int) -> Request:
@@ -1058,6 +1094,7 @@ def replan(
     operation: bytes = NO_OPERATION,
     fingerprint: bytes = bytes(8),
     is_short: bool = False,
+    is_offered: bool = False,
 ) -> Request:
     """Asks for the lines, the units and the detail of a record; `version` is that of the one before."""
     state = {HELD: 0, COMMITTED: 1, FULFILLED: 2}.get(hold.state, 3)
@@ -1065,7 +1102,7 @@ def replan(
         tuple(quantity if column == state else 0 for column in range(4)) for _, _, quantity in hold.lines
     )
     rows = b"".join(_int(number, 5) for row in units for number in row)
-    asked = name + operation + fingerprint + pack_version(version) + bytes((is_short,))
+    asked = name + operation + fingerprint + pack_version(version) + bytes((is_short + 2 * is_offered,))
     return Request("replan", asked + hold.plan + rows + hold.detail)
 
 

@@ -6,6 +6,7 @@ from engine.sourcing_plan import Group
 from tests.lua.books import (
     CALLS,
     NOW,
+    OFFERED,
     Books,
     Card,
     Carried,
@@ -34,10 +35,12 @@ from tests.lua.books import (
     inherit,
     move,
     name,
+    offer,
     open_basket,
     opening,
     outbox,
     pace,
+    pack_version,
     part,
     plan,
     repair,
@@ -51,6 +54,7 @@ from tests.lua.books import (
     setting,
     settle,
     source,
+    spread,
     supplies,
     supply,
     take_over,
@@ -71,7 +75,9 @@ VERBS: dict[str, Request] = {
     "open_basket": open_basket(A, SHOE),
     "hold_part": hold_part(A, part(SHOE.lines)),
     "decide": decide(A),
-    "follow": follow(A, (1, 6), (0, 5, 0, 0)),
+    "follow": follow(A, (1, 6), SHOE.lines, (0, 5, 0, 0)),
+    "offer": offer(A, part(SHOE.lines)._replace(detail=pack_version((1, 5)) + OFFERED), (0, 0)),
+    "spread": spread(A, B),
     "repair": repair(8),
     "settle": settle(A, (1, 1)),
     "bind": bind(A),
@@ -176,6 +182,8 @@ def test_a_script_that_fails_writes_nothing(books: Books, broken: str) -> None:
         ("stocked", "save_setting"),
         ("ops", "open_basket"),
         ("stock", "hold_part"),
+        ("stock", "offer"),
+        ("ops", "spread"),
         ("due", "repair"),
         ("ops", "bind"),
     ],
@@ -191,7 +199,7 @@ def test_a_key_of_another_type(books: Books, key: str, verb: str) -> None:
     assert books.read() == before
 
 
-@pytest.mark.parametrize("verb", ["reserve", "movement", "open_basket", "hold_part"])
+@pytest.mark.parametrize("verb", ["reserve", "movement", "open_basket", "hold_part", "offer"])
 def test_a_ledger_that_is_ahead(books: Books, verb: str) -> None:
     """Where the ledger already has the sequence, the effect is not written beside it."""
     stock = {"shoe": Card({"W": Position(10)})}

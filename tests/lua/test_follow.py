@@ -1,6 +1,7 @@
 import pytest
 
 from tests.lua.books import (
+    CANCEL,
     CANCELLED,
     COMMITTED,
     EXPIRED,
@@ -8,6 +9,7 @@ from tests.lua.books import (
     FULFILLED,
     HELD,
     NOW,
+    OFFERED,
     RELEASED,
     RETENTION_MS,
     Books,
@@ -18,6 +20,7 @@ from tests.lua.books import (
     Hold,
     Operation,
     Position,
+    Replanned,
     Resolved,
     basket,
     follow,
@@ -123,7 +126,7 @@ def test_where_its_basket_is(
     """
     books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN | {(LOOK, "r", (PB,))})
     after = followed((1, 9), state, *progress)
-    assert books.one(follow(PA, (1, 9), *units)) == 2
+    assert books.one(follow(PA, (1, 9), TWO, *units)) == 2
     books.expect(
         seq=2,
         stock={
@@ -145,7 +148,7 @@ def test_step_after_step(books: Books) -> None:
         seq=6, epoch=3, stock={"shoe": Card({"W": Position(10, 5)}, (PA,), 7)}, operations={PA: before}
     )
     rows = ((0, 5, 0, 0), (0, 2, 3, 0), (0, 0, 3, 2))
-    answers = books.batch(*(follow(PA, (2, 9 + at), row) for at, row in enumerate(rows)))
+    answers = books.batch(*(follow(PA, (2, 9 + at), SHOE, row) for at, row in enumerate(rows)))
     assert answers == [7, 8, 9]
     one = before._replace(
         state=COMMITTED, held_end=FOLLOW, changed=7, changed_epoch=3, detail=pack_version((2, 9))
@@ -182,7 +185,7 @@ def test_step_after_step(books: Books) -> None:
 def test_it_has_followed_as_far(books: Books, version: tuple[int, int]) -> None:
     """An older version, late, and the same again change nothing; nor does a sweeper forget to look."""
     books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
-    assert books.one(follow(PA, version, (0, 0, 0, 2), (0, 0, 0, 5))) == [b"repeated"]
+    assert books.one(follow(PA, version, TWO, (0, 0, 0, 2), (0, 0, 0, 5))) == [b"repeated"]
     books.expect(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
 
 
@@ -190,7 +193,7 @@ def test_it_has_followed_as_far(books: Books, version: tuple[int, int]) -> None:
 def test_a_later_version(books: Books, version: tuple[int, int]) -> None:
     """By one step, or of another epoch."""
     books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
-    assert books.one(follow(PA, version, (0, 2, 0, 0), (0, 5, 0, 0))) == 2
+    assert books.one(follow(PA, version, TWO, (0, 2, 0, 0), (0, 5, 0, 0))) == 2
     after = followed(version, COMMITTED)
     assert books.read()["inv:{0}:ops"] == {PA: after.packed(PA)}
 
@@ -198,7 +201,7 @@ def test_a_later_version(books: Books, version: tuple[int, int]) -> None:
 def test_no_units_to_move(books: Books) -> None:
     """The step was one of other parts: no event, but somebody has told it."""
     books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
-    assert books.one(follow(PA, (1, 9), (2, 0, 0, 0), (5, 0, 0, 0))) == [b"repeated"]
+    assert books.one(follow(PA, (1, 9), TWO, (2, 0, 0, 0), (5, 0, 0, 0))) == [b"repeated"]
     books.expect(stock=STOCK, operations={PA: BEFORE})
 
 
@@ -209,7 +212,7 @@ def test_a_part_that_is_over(books: Books, state: int, units: tuple[int, int, in
     before = part(SHOE, (1, 5), state)
     stock = {"shoe": Card({"W": Position(10)})}
     books.seed(stock=stock, operations={PA: before}, due=SEEN)
-    assert books.one(follow(PA, (1, 9), units)) == [b"repeated"]
+    assert books.one(follow(PA, (1, 9), SHOE, units)) == [b"repeated"]
     books.expect(stock=stock, operations={PA: before})
 
 
@@ -218,16 +221,142 @@ def test_no_such_part(books: Books, before: Operation | None) -> None:
     """It was refused, or has been forgotten; its id is never that of anything else."""
     operations = {} if before is None else {PA: before}
     books.seed(stock=STOCK, operations=operations, due=SEEN)
-    assert books.one(follow(PA, (1, 9), (0, 2, 0, 0), (0, 5, 0, 0))) == [b"missing"]
+    assert books.one(follow(PA, (1, 9), TWO, (0, 2, 0, 0), (0, 5, 0, 0))) == [b"missing"]
     books.expect(stock=STOCK, operations=operations, due=SEEN)
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_part_with_other_lines(books: Books, count: int) -> None:
-    """It is of another attempt than the one whose units are told."""
+def test_no_line_is_left(books: Books) -> None:
+    """The basket has nothing here any more: what is open is given back, what has left has left."""
+    before = BEFORE._replace(progress=((1, 0, 1, 0), (0, 4, 0, 0)))
+    stock = {"hat": Card({"S": Position(1, 1)}, (PA,)), "shoe": Card({"W": Position(9, 0, 4)}, (PA,))}
+    books.seed(stock=stock, operations={PA: before}, due=SEEN)
+    assert books.one(follow(PA, (1, 9))) == 2
+    after = followed((1, 9), FULFILLED, (0, 0, 1, 1), (0, 0, 0, 4), before=before)
+    books.expect(
+        seq=2,
+        stock={"hat": Card({"S": Position(1)}), "shoe": Card({"W": Position(9)})},
+        operations={PA: after},
+        due={(LATER, "p", (PA,))},
+        log=[(2, [Resolved(FOLLOW, PA, after, ((-1, 0, 0), (0, -4, 0)), rest=after.detail)])],
+    )
+
+
+def test_lines_that_never_were_its_own(books: Books) -> None:
+    """Of an attempt that came to nothing, for lines that nobody stocks: its own are given back."""
     books.seed(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
-    assert books.one(follow(PA, (1, 9), *[(0, 0, 0, 0)] * count)) == [b"missing"]
-    books.expect(stock=STOCK, operations={PA: BEFORE}, due=SEEN)
+    assert books.one(follow(PA, (1, 9), (("coat", "W", 1),), (0, 0, 0, 1))) == 2
+    after = followed((1, 9), RELEASED, before=BEFORE)
+    books.expect(
+        seq=2,
+        stock={"hat": Card({"S": Position(2)}), "shoe": Card({"W": Position(10)}, (B,))},
+        operations={PA: after},
+        due={(LATER, "p", (PA,))},
+        log=[(2, [Resolved(FOLLOW, PA, after, ((-2, 0, 0), (-5, 0, 0)), rest=after.detail)])],
+    )
+
+
+def replanned(after: Hold, lines: tuple[tuple[str, str, int], ...]) -> Hold:
+    """A part with other lines than at its beginning."""
+    return after._replace(lines=lines, first_lines=TWO, first_detail=pack_version((1, 5)), revision=1)
+
+
+def test_other_lines(books: Books) -> None:
+    """It was offered the coat, and has it from now on; no hat any more, and fewer shoes. Its claims on what
+    it keeps stay where they are.
+    """
+    offered = replanned(BEFORE, (*TWO, ("coat", "W", 3)))._replace(
+        detail=pack_version((1, 8)) + OFFERED, blocks=(0, 4, 0)
+    )
+    stock = {
+        **STOCK,
+        "shoe": Card({"W": Position(10, 5)}, (PA,), 4),
+        "coat": Card({"W": Position(3, 3)}, (PA,)),
+    }
+    books.seed(stock=stock, operations={PA: offered}, due=SEEN)
+    lines = (("coat", "W", 3), ("shoe", "W", 4))
+    assert books.one(follow(PA, (1, 9), lines, (3, 0, 0, 0), (4, 0, 0, 0))) == 2
+    after = replanned(offered, lines)._replace(
+        changed=2, revision=2, detail=pack_version((1, 9)), blocks=(0, 4)
+    )
+    books.expect(
+        seq=2,
+        stock={
+            "hat": Card({"S": Position(2)}),
+            "shoe": Card({"W": Position(10, 4)}, (PA,), 4),
+            "coat": Card({"W": Position(3, 3)}, (PA,)),
+        },
+        operations={PA: after},
+        log=[(2, [Replanned(PA, after)])],
+    )
+
+
+def test_what_has_left_of_other_lines(books: Books) -> None:
+    """It missed several steps: other lines, a commit, and goods that left. Those leave in a step more."""
+    offered = replanned(BEFORE, (*TWO, ("coat", "W", 3)))._replace(
+        detail=pack_version((1, 8)) + OFFERED, progress=((2, 0, 0, 0), (2, 0, 3, 0), (3, 0, 0, 0))
+    )
+    stock = {**STOCK, "shoe": Card({"W": Position(7, 2)}, (PA,)), "coat": Card({"W": Position(3, 3)}, (PA,))}
+    books.seed(stock=stock, operations={PA: offered}, due=SEEN)
+    lines = (("shoe", "W", 5), ("coat", "W", 2))
+    assert books.one(follow(PA, (1, 12), lines, (0, 1, 4, 0), (0, 0, 2, 0))) == 3
+    first = replanned(offered, lines)._replace(
+        changed=2,
+        revision=2,
+        state=COMMITTED,
+        held_end=CANCEL,
+        detail=pack_version((1, 12)),
+        progress=((0, 2, 3, 0), (0, 2, 0, 0)),
+    )
+    after = first._replace(changed=3, progress=((0, 1, 4, 0), (0, 0, 2, 0)))
+    books.expect(
+        seq=3,
+        stock={
+            "hat": Card({"S": Position(2)}),
+            "shoe": Card({"W": Position(6, 0, 1)}, (PA,)),
+            "coat": Card({"W": Position(1)}),
+        },
+        operations={PA: after},
+        log=[
+            (
+                3,
+                [
+                    Replanned(PA, first),
+                    Resolved(FOLLOW, PA, after, ((0, -1, -1), (0, -2, -2)), rest=after.detail),
+                ],
+            )
+        ],
+    )
+
+
+@pytest.mark.parametrize("lines", [TWO, ()])
+def test_what_was_offered_is_given_back(books: Books, lines: tuple[tuple[str, str, int], ...]) -> None:
+    """The change was given up, or the basket is over."""
+    offered = replanned(BEFORE, (("hat", "S", 2), ("shoe", "W", 9)))._replace(
+        detail=pack_version((1, 8)) + OFFERED
+    )
+    books.seed(
+        stock={"hat": STOCK["hat"], "shoe": Card({"W": Position(10, 9)}, (B, PA))},
+        operations={PA: offered},
+        due=SEEN,
+    )
+    units = [(2, 0, 0, 0), (5, 0, 0, 0)] if lines else []
+    assert books.one(follow(PA, (1, 9), lines, *units)) == 2
+    after = replanned(offered, lines or offered.lines)._replace(
+        changed=2, revision=2, detail=pack_version((1, 9))
+    )
+    if not lines:
+        after = after._replace(state=CANCELLED, held_end=CANCEL, closed_by=CANCEL, deadline_ms=LATER)
+    claims = (PA,) if lines else ()
+    books.expect(
+        seq=2,
+        stock={
+            "hat": Card({"S": Position(2, 2 if lines else 0)}, claims),
+            "shoe": Card({"W": Position(10, 5 if lines else 0)}, (B, *claims)),
+        },
+        operations={PA: after},
+        due=set() if lines else {(LATER, "p", (PA,))},
+        log=[(2, [Replanned(PA, after)])],
+    )
 
 
 def test_requests_of_one_call(books: Books) -> None:
@@ -239,11 +368,11 @@ def test_requests_of_one_call(books: Books) -> None:
         due={(LOOK, "r", (PA,)), (LOOK, "r", (PB,))},
     )
     assert books.batch(
-        follow(C, (1, 9), (0, 0, 0, 0)),
-        follow(PB, (1, 9), (0, 0, 0, 5)),
-        follow(PA, (1, 9), (0, 2, 0, 0), (0, 5, 0, 0)),
-        follow(PB, (1, 9), (0, 0, 0, 5)),
-        follow(PA, (1, 8), (2, 0, 0, 0), (5, 0, 0, 0)),
+        follow(C, (1, 9), SHOE, (0, 0, 0, 0)),
+        follow(PB, (1, 9), SHOE, (0, 0, 0, 5)),
+        follow(PA, (1, 9), TWO, (0, 2, 0, 0), (0, 5, 0, 0)),
+        follow(PB, (1, 9), SHOE, (0, 0, 0, 5)),
+        follow(PA, (1, 8), TWO, (2, 0, 0, 0), (5, 0, 0, 0)),
     ) == [[b"missing"], 2, 3, [b"repeated"], [b"repeated"]]
     over = followed((1, 9), RELEASED, before=two)
     taken = followed((1, 9), COMMITTED, before=one)._replace(changed=3)
@@ -300,7 +429,7 @@ def test_two_positions_of_one_card(
         operations={PA: before},
     )
     hat = (1, 0, 0, 0)
-    assert books.one(follow(PA, (1, 9), w, hat, s)) == 2
+    assert books.one(follow(PA, (1, 9), SHARED, w, hat, s)) == 2
     after = followed((1, 9), HELD, w, hat, s, before=before)
     left = claims if is_open else (B, C)
     books.expect(
@@ -344,7 +473,7 @@ def test_a_divided_sku(books: Books) -> None:
         operations={PA: before},
     )
     units = (0, 4, 1, 0), (0, 0, 2, 0)
-    assert books.one(follow(PA, (1, 9), *units)) == 2
+    assert books.one(follow(PA, (1, 9), before.lines, *units)) == 2
     after = followed((1, 9), COMMITTED, *units, before=before)
     deltas = ((-5, 4, -1), (-2, 0, -2))
     books.expect(
@@ -371,7 +500,9 @@ def test_more_parts_than_one_command_takes(books: Books) -> None:
         operations=holds,
         due={(LOOK, "r", (each,)) for each in names},
     )
-    assert books.batch(*(follow(each, (1, 9), *[(0, 0, 2, 0)] * 200) for each in names)) == [*range(2, 8)]
+    assert books.batch(
+        *(follow(each, (1, 9), holds[each].lines, *[(0, 0, 2, 0)] * 200) for each in names)
+    ) == [*range(2, 8)]
     found = books.read()
     assert set(found["inv:{0}:stock"].values()) == {Card({"W": Position(7)}).packed}
     assert found["inv:{0}:due"] == [(b"p" + b"".join(names), LATER + 2**50)]

@@ -18,6 +18,7 @@ from tests.lua.books import (
     Card,
     Divided,
     Fact,
+    Fence,
     Hold,
     Moved,
     Operation,
@@ -30,6 +31,7 @@ from tests.lua.books import (
     hold_part,
     move,
     name,
+    pack_terms,
     pack_version,
     page_of,
     part,
@@ -338,3 +340,47 @@ def test_repair_lists_it(books: Books) -> None:
     assert books.one(repair(8)) == []
     books.turn_clock(NOW + SEEK_MS)
     assert books.one(repair(8)) == [PA, held(2, ask(SHOE)).packed(PA)]
+
+
+@pytest.mark.parametrize(("units", "answer"), [(6, 2), (7, [b"insufficient_stock", 1, 0, 6, 7])])
+def test_a_channel_with_a_fence(books: Books, units: int, answer: object) -> None:
+    """It takes of its fence first and then of what is for all: others have a fence, too."""
+    fences = (Fence("app", 2, 0), Fence("web", 3, 1, 1))
+    place = Position(10, 2, fenced=5, flags=1)
+    books.seed(stock={"shoe": Card({"W": place}, (B,))})
+    books.raw("HSET", "inv:{0}:stock", "\nW=shoe", b"".join(fence.packed for fence in fences))
+    asked = ask((("shoe", "W", units),))
+    asked = asked._replace(detail=asked.detail + pack_terms("web", ()))
+    assert books.one(hold_part(PA, asked)) == answer
+    found = books.read()
+    if units == 7:
+        assert "inv:{0}:ops" not in found
+        return
+    assert found["inv:{0}:ops"] == {PA: held(2, asked).packed(PA)}
+    assert found["inv:{0}:stock"][b"\nW=shoe"] == Fence("app", 2, 0).packed + Fence("web", 0, 4, 1).packed
+    taken = Card({"W": place._replace(held=8, fenced=2)}, (B, PA))
+    assert found["inv:{0}:stock"][b"shoe"] == taken.packed
+
+
+def test_a_channel_for_which_what_has_lapsed_makes_room(books: Books) -> None:
+    """Also in the second of two positions."""
+    lapsed = Hold((("shoe", "W", 5),), deadline_ms=NOW)
+    books.seed(
+        stock={"hat": Card({"S": Position(2)}), "shoe": Card({"W": Position(6, 5)}, (B,))},
+        operations={B: lapsed},
+        due={(NOW, "h", (B,))},
+    )
+    asked = ask(TWO)
+    asked = asked._replace(detail=asked.detail + pack_terms("web", ()))
+    assert books.one(hold_part(PA, asked)) == 3
+    gone = lapsed._replace(
+        state=EXPIRED, held_end=EXPIRE, closed_by=EXPIRE, changed=2, deadline_ms=NOW + RETENTION_MS
+    )
+    after = held(3, asked)
+    books.expect(
+        seq=3,
+        stock={"hat": Card({"S": Position(2, 2)}, (PA,)), "shoe": Card({"W": Position(6, 5)}, (PA,))},
+        operations={PA: after, B: gone},
+        due={(NOW + SEEK_MS, "r", (PA,)), (NOW + RETENTION_MS, "p", (B,))},
+        log=[(3, [Resolved(EXPIRE, B, gone), Reserved(PA, after)])],
+    )

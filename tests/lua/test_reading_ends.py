@@ -33,7 +33,7 @@ from tests.lua.test_errors import SHOE, VERBS
 A = name(1)
 MAKERS = {
     *("source", "save_document", "supply", "reserve", "movement", "record_count", "opening"),
-    *("open_basket", "hold_part", "bind"),
+    *("open_basket", "hold_part", "offer", "bind"),
 }
 """Verbs whose id is new."""
 WRITES = {"HSET", "HDEL", "ZADD", "ZREM", "XADD", "HINCRBY"}

@@ -431,13 +431,33 @@ def test_a_basket(books: Books) -> None:
         first_detail=b"detail",
         progress=((0, 4, 0, 1), (0, 2, 0, 0)),
     )
-    assert books.one(replan(A, after._replace(lines=(*BEFORE.lines, ("coat", "W", 1)), progress=()))) == [
-        b"spans_partitions",
-        1,
-    ]
+    coat = after._replace(lines=(*BEFORE.lines, ("coat", "W", 1)), progress=())
     more = after._replace(lines=(("shoe", "W", 6), ("hat", "S", 2)), progress=())
-    assert books.one(replan(A, more)) == [b"spans_partitions", 1]
+    # Whoever took it for a reservation of one partition reads again.
+    assert [books.one(replan(A, other)) for other in (coat, more)] == [[b"stale"], [b"stale"]]
     assert books.one(replan(A, after)) == after.tail
+    books.expect(
+        seq=2,
+        operations={A: after},
+        due={(NOW + REPAIR_MS, "r", (A,))},
+        log=[(2, [Replanned(A, after)])],
+    )
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+def test_a_basket_whose_parts_have_what_it_gets(books: Books, is_short: bool) -> None:
+    """Also of what no card of this partition knows. A sweeper tells the parts, if nobody else does."""
+    before = BEFORE._replace(kind=BASKET)
+    books.seed(operations={A: before})
+    after = before._replace(
+        lines=(("coat", "W", 7), ("hat", "S", 1)),
+        first_lines=before.lines,
+        revision=1,
+        changed=2,
+        detail=b"another",
+        first_detail=b"detail",
+    )
+    assert books.one(replan(A, after, is_short=is_short, is_offered=True)) == after.tail
     books.expect(
         seq=2,
         operations={A: after},

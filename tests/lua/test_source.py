@@ -9,7 +9,11 @@ from engine.sourcing_plan import Group, Rules
 from engine.types import Channel, Location, LocationKind, Pool
 from tests.lua.books import (
     BASKET,
+    COMMITTED,
+    HELD,
     NOW,
+    PART,
+    PENDING,
     RESERVE,
     Books,
     Card,
@@ -80,17 +84,21 @@ def test_all_that_is_stored(books: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "kind", "is_same"),
+    ("mark", "kind", "state", "is_same"),
     [
-        (b"content1", RESERVE, True),
-        (b"dontent1", RESERVE, False),
-        (b"content2", RESERVE, False),
-        (b"content1", BASKET, False),
+        (b"content1", RESERVE, HELD, True),
+        (b"dontent1", RESERVE, HELD, False),
+        (b"content2", RESERVE, HELD, False),
+        (b"content1", PART, HELD, False),
+        # It got lines elsewhere since then. One whose parts are sought is another request's.
+        (b"content1", BASKET, COMMITTED, True),
+        (b"content2", BASKET, HELD, False),
+        (b"content1", BASKET, PENDING, False),
     ],
 )
-def test_the_same_again(books: Books, mark: bytes, kind: int, is_same: bool) -> None:
+def test_the_same_again(books: Books, mark: bytes, kind: int, state: int, is_same: bool) -> None:
     """What is remembered is answered, whatever there is by now; other content or another kind mismatches."""
-    hold = Hold((("shoe", "W", 1),), fingerprint=mark, kind=kind)
+    hold = Hold((("shoe", "W", 1),), state, fingerprint=mark, kind=kind)
     books.seed(operations={A: hold}, settings=SETTINGS)
     answer = books.one(source(A, [line("shoe", 1)], Rules(pool="all")))
     assert answer == ([b"replayed", hold.packed(A)] if is_same else [b"idempotency_mismatch"])

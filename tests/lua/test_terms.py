@@ -221,7 +221,7 @@ def test_a_part_follows_its_basket(books: Books) -> None:
     """The terms of a part stand behind its version, and stay there."""
     hold = part((("shoe", "W", 5),))._replace(detail=pack_version((1, 5)) + pack_terms("web", ("p",)))
     seed(books, hold, Position(20, 5, floating=5), OTHER, Fence("web", 0, 5))
-    assert books.one(follow(name(1), (1, 6), (0, 2, 1, 2))) == 2
+    assert books.one(follow(name(1), (1, 6), hold.lines, (0, 2, 1, 2))) == 2
     wanted = Position(19, 0, 2, fenced=4, flags=FENCED_HERE)
     assert stored(books) == (wanted, OTHER.packed + Fence("web", 2, 2).packed)
     record = books.read()[books.key("ops")][name(1)]

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine import Inventory, Line, Location, LocationKind, Movement, MovementKind, ReserveRequest
+from engine.ids import parse_reservation_id
 from engine.keys import partition_of
+from engine.types import Move
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,11 +63,14 @@ class Shop:
         known = list(self.reservations)[-8:] if self.random.random() < 0.8 else list(self.reservations)
         return self.random.choice(known) if known else None
 
-    def lines(self, most: int = 3) -> list[Line]:
-        """A basket: all of one partition or, where baskets cross, anything from anywhere."""
+    def lines(self, most: int = 3, home: int | None = None) -> list[Line]:
+        """A basket: all of one partition (that of its `home`, if it has one) or, where baskets cross,
+        anything from anywhere.
+        """
         random, skus = self.random, self.skus
         if not self.crosses or random.random() < 0.3:
-            home = partition_of(random.choice(skus), self.partitions)
+            if home is None:
+                home = partition_of(random.choice(skus), self.partitions)
             skus = [sku for sku in skus if partition_of(sku, self.partitions) == home]
         return [
             Line(random.choice(skus), random.choice((1, 1, 1, 2, 3)), random.choice(LOCATIONS))
@@ -183,6 +188,26 @@ def cancel(shop: Shop) -> Operation | None:
     )
 
 
+def replace_lines(shop: Shop) -> Operation | None:
+    reservation, op_id = shop.some_reservation(), shop.op_id()
+    routed = parse_reservation_id(reservation) if reservation else None
+    if reservation is None or routed is None:
+        return None
+    lines = shop.lines(home=routed[0] % shop.partitions)
+    return Operation(
+        "replace_lines", lambda inventory: inventory.replace_lines(reservation, lines, op_id=op_id)
+    )
+
+
+def move_units(shop: Shop) -> Operation | None:
+    key, lines = shop.new_key("move"), shop.lines(2)
+    moves = [
+        Move(line.sku, line.location, next(place for place in LOCATIONS if place != line.location), 1)
+        for line in lines
+    ]
+    return _of_reservation(shop, "move_units", lambda inventory, one: inventory.move(one, moves, op_id=key))
+
+
 def move(shop: Shop) -> Operation:
     random = shop.random
     kind = random.choice(list(MovementKind))
@@ -217,6 +242,8 @@ OPERATIONS: dict[Callable[[Shop], Operation | None], int] = {
     extend: 2,
     fulfil: 2,
     cancel: 2,
+    replace_lines: 4,
+    move_units: 2,
     move: 2,
     ask_availability: 2,
     ask_stock: 1,

@@ -34,6 +34,8 @@ async def test_a_channel_gets_what_it_is_shown(inventory: Inventory, seed: int) 
         channel = chance.choice(CHANNELS)
         rules = Rules(channel=channel)
         shown, _ = await inventory.availability_by("mug", rules=rules)
+        (today,) = await inventory.atp("mug", channel=channel, days=1)
+        assert today.atp == shown.available
         _, one_more = await inventory.availability_by("mug", rules=rules, quantity=shown.available + 1)
         assert one_more is False
         with pytest.raises(InsufficientStock):

@@ -75,7 +75,8 @@ class ShopMachine(RuleBasedStateMachine):
             # Whether a key or the reservation is looked for first is nobody's business.
             call = replace(call, key=None)
         was = known.state if known else ""
-        if known and known.parts is not None and sending == "together":
+        is_apart = known is not None and (known.parts is not None or shop.model.is_apart(call))
+        if is_apart and sending == "together":
             # Whether the parts have followed the first when the second is decided is up to the machine.
             sending = "again"
         if sending == "together":
@@ -100,9 +101,11 @@ class ShopMachine(RuleBasedStateMachine):
         """Counts what happened, so that the test can tell whether it tried enough."""
         basket = self.shop.model.reservations.get(call.reservation)
         is_apart = basket is not None and basket.parts is not None
+        changes = call.verb in {"move", "replace"} and self.shop.model.is_apart(call)
         if isinstance(answer, Refusal):
             self.seen[answer.word] += 1
             self.seen[f"over partitions: {answer.word}"] += is_apart or self.shop.model.is_apart(call)
+            self.seen[f"other lines over partitions: {answer.word}"] += changes
         elif answer.replayed:
             self.seen["replayed"] += 1
         elif isinstance(answer, Booked):
@@ -113,6 +116,7 @@ class ShopMachine(RuleBasedStateMachine):
             self.seen["uncovered by a condition"] += bool(answer.uncovered) and call.verb == "condition"
         elif isinstance(answer, Told):
             self.seen[f"{call.verb}: {answer.state}"] += 1
+            self.seen[f"other lines over partitions: {call.verb}"] += changes
             self.seen["retaken"] += was == "expired"
             self.seen["over partitions"] += self.shop.model.is_apart(call)
             self.seen["part of a basket over partitions"] += is_apart and bool(call.lines)
@@ -507,7 +511,9 @@ WANTED_OVER_PARTITIONS = (
     "over partitions: exceeds_open_quantity",
     "over partitions: reservation_expired",
     "part of a basket over partitions",
-    "over partitions: spans_partitions",
+    "other lines over partitions: move",
+    "other lines over partitions: replace",
+    "other lines over partitions: insufficient_stock",
 )
 
 

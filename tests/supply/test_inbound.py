@@ -15,7 +15,8 @@ from engine.errors import (
     LocationNotFound,
     PoolNotFound,
 )
-from engine.types import Channel, InboundState, Pool, SupplyKind
+from engine.sourcing_plan import Rules, Wanted
+from engine.types import Buffer, Channel, InboundState, Location, LocationKind, Pool, SupplyKind
 from tests.driver import START_MS, Shop
 from tests.supply.goods import make_stock, stand
 
@@ -130,3 +131,26 @@ async def test_what_can_be_promised(wide: Shop) -> None:
         await shop.atp("mug", pool="none")
     with pytest.raises(ChannelNotFound):
         await shop.atp("mug", channel="none")
+
+
+async def test_what_a_channel_can_promise(wide: Shop) -> None:
+    """Its buffer grows with the goods, its fence does not; of a place that is not active nothing."""
+    shop = wide.inventory
+    await make_stock(shop, "s1", mug=10)
+    await make_stock(shop, "s2", mug=7)
+    await shop.save_pool(Pool("both", ["s1", "s2"]))
+    await shop.save_channel(Channel("web", ["both"], Buffer(percent=10)))
+    for name in ("app", "desk"):
+        await shop.save_channel(Channel(name, ["both"]))
+    await shop.save_fence("app", "mug", "s1", 4)
+    await shop.save_fence("desk", "mug", "s1", 2, spill=True)
+    await shop.save_location(Location("s2", LocationKind.STORE, active=False))
+    await shop.expect("i", sku="mug", location="s1", quantity=20, expected_ms=START_MS + DAY_MS)
+    for channel, found in (("web", [3, 21]), ("app", [4, 4]), ("desk", [6, 26])):
+        assert [one.atp for one in await shop.atp("mug", channel=channel, days=2)] == found, channel
+        shown, _ = await shop.availability_by("mug", rules=Rules(channel=channel))
+        assert shown.available == found[0]
+    held = await shop.source("k", [Wanted("mug", 3)], rules=Rules(channel="app"))
+    assert [one.atp for one in await shop.atp("mug", channel="app", days=2)] == [1, 1]
+    await shop.release(held.id)
+    assert [one.atp for one in await shop.atp("mug", pool="both", days=1)] == [4]

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from engine.audit import audit
 from engine.errors import Refused
-from engine.supply import project
+from engine.projection import project
 from engine.types import Goods, Position, Supply, SupplyKind, Transfer, TransferState
 from tests.driver import Shop, open_shop
 from tests.servers import Control, Server

@@ -33,8 +33,9 @@ class Partition:
         self.settled: list[tuple[int, int]] = []
 
     def follow(
-        self, _part: bytes, _version: tuple[int, int], units: Sequence[Row]
+        self, _part: bytes, _version: tuple[int, int], plan: bytes, units: Sequence[Row]
     ) -> "asyncio.Future[object]":
+        assert plan[2] == len(units)
         self.followed.append(units)
         return self._done(self._answer)
 
@@ -76,9 +77,9 @@ async def test_a_part_that_is_missing(caplog: pytest.LogCaptureFixture, told: He
     partitions = [Partition([b"missing"]), Partition(0), Partition(7), Partition(0)]
     baskets = Baskets(partitions, 60)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
-        await baskets.tell(2, bytes(12), PLAN, told)
+        await baskets.tell(2, bytes(12), PLAN, told, (0, 3))
     await baskets.close()
-    assert [len(partition.followed) for partition in partitions] == [1, 0, 1, 0]
-    assert [len(units) for units in partitions[0].followed + partitions[2].followed] == [1, 2]
+    assert [len(partition.followed) for partition in partitions] == [1, 0, 1, 1]
+    assert [len(units) for index in (0, 2, 3) for units in partitions[index].followed] == [1, 2, 0]
     assert [partition.settled for partition in partitions] == [[], [], [(3, 9)], []]
     assert ("is missing" in caplog.text) == is_missed

@@ -16,7 +16,8 @@
 -- A reservation over several partitions is a basket on its home partition, with the plan of them all, and on
 -- each partition a part, with the lines that lie there. Both have the form of a reservation. A basket has no
 -- claims: its blocks are zeros. What only the caller reads of a part is the version of the basket that
--- the part follows: epoch (2), seq (7).
+-- the part follows: epoch (2), seq (7); then terms, where it has some, and a byte where it has more than its basket, for
+-- what that may get (offer.lua).
 --
 -- Bound key: kind (1) | how many asked (1) | fingerprint (8) | until when (6).
 local KIND = { RESERVATION = 1, OPERATION = 2, MOVEMENT = 3, BOUND = 4, BASKET = 10, PART = 11 }
@@ -28,7 +29,7 @@ local STATE = {
 local VERB = {
   NONE = 0, COMMIT = 2, RELEASE = 3, EXTEND = 4, FULFIL = 5, CANCEL = 6, EXPIRE = 7, MOVEMENT = 8, SETTING = 9,
   DECIDE = 12, ABANDON = 13, FOLLOW = 14, CARRY = 15, REPLANNED = 16, POLICY = 17, FENCE = 18, SUPPLY = 19,
-  DOCUMENT = 20, COUNT = 21, OPENING = 22,
+  DOCUMENT = 20, COUNT = 21, OPENING = 22, SPREAD = 23,
 }
 
 local HEAD_FORMAT, HEAD_SIZE = '<I7I7I6I6HHHBBBB', 36

@@ -3,7 +3,7 @@
 -- ledger. Nothing is changed before `apply`, and that cannot fail.
 --
 -- A line is { sku, place, quantity, held, committed, fulfilled, released }; no two lie on one position.
-local REPLAN = { NO_BLOCK = '\0\0\0' }
+local REPLAN = { NO_BLOCK = '\0\0\0', SHORT = 1, OFFERED = 2 } -- the last two are flags of a request
 
 -- The lines of a plan without their units, and where it ends.
 function REPLAN.read_plan(raw, at)
@@ -208,6 +208,26 @@ function REPLAN.claim(change)
     end
   end
   return concat(blocks)
+end
+
+-- Puts another id in the place of one on a card, whose claims keep their order. The card is written anyway.
+function REPLAN.rename_claim(card, id, other)
+  local function rename(ids, from)
+    local at = find_claim(ids, from, id)
+    return at and string_sub(ids, 1, at - 1) .. other .. string_sub(ids, at + CLAIM_SIZE)
+  end
+  local text = text_of[card] .. (added_claims[card] or '')
+  local renamed = rename(text, claim_room[card] - BLOCK_SIZE + #text + 1)
+  text_of[card], added_claims[card], newest_claim[card] = renamed or text, false, nil
+  local first, last = blocks_of(card)
+  for block = last - 1, renamed and last or first, -1 do
+    local field = block_field(card, block)
+    local ids = rename(read_block(field), 1)
+    if ids then
+      change_block(field, ids)
+      return
+    end
+  end
 end
 
 -- Makes a change. `rest` is what stands in the place of the caller's part of the record, terms first; nil where it

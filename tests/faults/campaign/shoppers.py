@@ -47,6 +47,9 @@ APART = 0.5
 WIDER = 0.12
 """The share of holds in a pool, and what follows them."""
 
+CHANGED = 0.4
+"""The share of those baskets over several partitions that get other lines."""
+
 GIVEN_UP = 0.02
 SHORT_TTL, LONG_TTL = 1, 60
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.08
@@ -261,11 +264,7 @@ class _Shopper:
         ]
         is_apart = self.crowd.crosses and chance.random() < APART
         if is_apart:
-            shelves = chance.sample(self.crowd.shelves, chance.choice((2, len(self.crowd.shelves))))
-            lines = [
-                Line(chance.choice(shelf), chance.choice((1, 1, 2)), chance.choice(PLACES))
-                for shelf in shelves
-            ]
+            lines = self._lines_apart()
         ttl_seconds = SHORT_TTL if abandons or chance.random() < 0.2 else LONG_TTL
 
         async def reserve_among_many(inventory: Inventory) -> object:
@@ -292,8 +291,33 @@ class _Shopper:
             return
         if chance.random() < 0.03:
             await self._ask(lambda it: it.reserve(key, lines[:1], ttl_seconds=LONG_TTL + 1))
+        if is_apart and self.crowd.is_wider and chance.random() < CHANGED:
+            lines = await self._change(held.id, lines, key)
         if not abandons:
             await self._resolve(held.id, lines, key)
+
+    def _lines_apart(self) -> list[Line]:
+        chance = self.chance
+        shelves = chance.sample(self.crowd.shelves, chance.choice((2, len(self.crowd.shelves))))
+        return [
+            Line(chance.choice(shelf), chance.choice((1, 1, 2)), chance.choice(PLACES)) for shelf in shelves
+        ]
+
+    async def _change(self, reservation: str, lines: list[Line], key: str) -> list[Line]:
+        """A cart gets other lines, or units of it lie elsewhere; the lines it has then. Of SKUs of which
+        histories do not count the units, as they lie in several partitions.
+        """
+        others = self._lines_apart()
+        changed = await self._ask(lambda it: it.replace_lines(reservation, others, op_id=f"{key} others"))
+        if not isinstance(changed, Reservation):
+            return lines
+        self.crowd.counts["changed carts"] += 1
+        first = others[0]
+        goal = PLACES[first.location == PLACES[0]]
+        moves = [Move(first.sku, first.location, goal, 1)]
+        if self.chance.random() < 0.5:
+            await self._ask(lambda it: it.move(reservation, moves, op_id=f"{key} elsewhere"))
+        return others
 
     async def _resolve(self, reservation: str, lines: list[Line], key: str) -> None:
         chance = self.chance
