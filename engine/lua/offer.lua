@@ -113,7 +113,6 @@ function OFFER.offered_lines(raw, asked)
         released = 0, asked = one,
       }
     end
-    one.is_known = nil
   end
   return lines
 end
@@ -170,7 +169,6 @@ local function offer(keys, args)
     REPLAN.want((REPLAN.read_plan(args[i], PLAN_AT)))
   end
   load_operations(ids)
-  read_cards()
   local request = {
     retention_ms = tonumber(args[1]), count = #args, operation = NO_OPERATION, fingerprint = NO_FINGERPRINT,
   }

@@ -20,9 +20,7 @@ local function bind_units(raw, lines)
   for i = 1, #lines do
     local line = lines[i]
     if terms and line.held > 0 and TERMS.floats(terms, i) then
-      local policy = policy_of[line.position]
-      policy[POLICY.FLOATING] = policy[POLICY.FLOATING] - line.held
-      TERMS.count_floating(terms, line.position, line.place, -line.held)
+      REPLAN.float(terms, line, -line.held)
       mark_changed(line.position)
     end
   end

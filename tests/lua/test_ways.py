@@ -16,10 +16,12 @@ from tests.lua.books import (
     choose,
     name,
     pack_terms,
+    part_name,
     plan,
     replan,
     resolve,
     source,
+    spread,
 )
 from tests.lua.choosing import (
     ALL,
@@ -221,6 +223,16 @@ def test_a_hold_that_came_and_went(books: Books) -> None:
     assert books.one(resolve("release", B, choose()))
     before = books.calls("hmget")
     assert books.one(source(N, [line(2, "S")])) == [b"insufficient_stock", 3, 0, 1, 2]
+    assert books.calls("hmget") == before + 3, "no hold is read"
+
+
+def test_a_hold_that_is_spread_is_counted_no_more(books: Books) -> None:
+    """Its units stay where they are from then on, so nobody looks for them."""
+    stuck(books)
+    assert lines_of(books.one(source(B, [line(1)], ALL))) == [("shoe", "S", 1)]
+    assert books.one(spread(B, part_name(B), version=(1, 2))) == 3
+    before = books.calls("hmget")
+    assert books.one(source(N, [line(2, "S")])) == [b"insufficient_stock", 3, 0, 0, 2]
     assert books.calls("hmget") == before + 3, "no hold is read"
 
 

@@ -22,7 +22,7 @@ function OFFERS.open_new(id, args, lines)
   REPLAN.load(lines)
   for i = 1, #lines do
     local line = lines[i]
-    line.held, line.committed, line.fulfilled, line.released = line.quantity, 0, 0, 0
+    line.held, line.committed = line.quantity, 0
     change.moves[i] = {
       after = line, index = i, position = line.position, place = line.place, sku = line.sku, held = line.quantity,
       allocated = 0,
