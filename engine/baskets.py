@@ -71,6 +71,8 @@ class Sought(Struct, frozen=True):
     plan: Plan
     terms: bytes = b""
     """What its parts know of how it was chosen: `part_terms`."""
+    waits: bool = False
+    """Whether it may be promised what is inbound."""
 
 
 class Found(Struct, frozen=True):
@@ -238,7 +240,10 @@ class Baskets:
                 sought.terms,
             )
         )
-        argument = commands.encode_reserve(name, fingerprint(body), body, len(part.indexes), kind=KIND_PART)
+        behind = b"\1" if sought.waits else b""
+        argument = commands.encode_reserve(
+            name, fingerprint(body), body, len(part.indexes), kind=KIND_PART, behind=behind
+        )
         for _ in range(PART_ATTEMPTS):
             reply = Reply(*await commands.hold_part(argument, len(part.indexes)))
             if reply.word == "overdue":

@@ -83,6 +83,8 @@ class Asked(Struct, frozen=True, gc=False):
     """Whether the lines lie in several partitions."""
     terms: bytes = b""
     """What their parts know of how they were chosen."""
+    waits: bool = False
+    """Whether they may be promised what is inbound."""
 
 
 class _Step(Struct, frozen=True, gc=False):
@@ -320,7 +322,9 @@ class Reservations(Places):
             return await self._reserved(asked, await self._send_reserve(asked))
 
     async def _reserve_basket(self, asked: Asked) -> Reservation:
-        sought = Sought(asked.partition, asked.operation, asked.argument, asked.plan, asked.terms)
+        sought = Sought(
+            asked.partition, asked.operation, asked.argument, asked.plan, asked.terms, asked.waits
+        )
         found = await self.baskets.seek(sought)
         if found.record is None:
             raise await self._no_reserve(found.reply, asked)

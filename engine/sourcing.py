@@ -39,6 +39,7 @@ from engine.records import (
 from engine.reservations import Asked, Reservations
 from engine.sourcing_plan import (
     Candidate,
+    Choice,
     Group,
     PlannedLine,
     Reason,
@@ -116,7 +117,7 @@ class Sourcing(Reservations):
         async with self.baskets.bound(operation, mark, home, ttl_seconds=ttl_seconds):
             if list(split_groups(order.groups, self._partitions)) == [home]:
                 return await self._source(order, operation, route, argument)
-            return await self._source_apart(_of_what_is_there(order), operation, mark, route, detail)
+            return await self._source_apart(order, operation, mark, route, detail)
 
     async def _make_way(self, asked: Asked) -> Reservation:
         """A plain reserve that only fits if units that float are moved."""
@@ -248,9 +249,7 @@ class Sourcing(Reservations):
                 for line, packed in zip(order.lines, answer[2:], strict=True)
             ]
             return SourcingPlan(bool(answer[1]), version, planned)
-        order = _of_what_is_there(order)
-        rooms, version = await self._read_rooms(order)
-        choice = choose(order.groups, rooms, order.rules)
+        rooms, version, choice, _ = await self._choose_apart(order)
         planned = []
         for line, candidates, taken, left in zip(order.lines, rooms, choice.taken, choice.left, strict=True):
             told = [
@@ -264,12 +263,25 @@ class Sourcing(Reservations):
             planned.append(PlannedLine(line.sku, line.quantity, told))
         return SourcingPlan(choice.is_enough(order.rules), version, planned)
 
-    async def _read_rooms(self, order: "_Order") -> tuple[list[list[Candidate]], str]:
-        """The candidates of each group: a kit has what each of its partitions has of it."""
+    async def _choose_apart(self, order: "_Order") -> tuple[list[list[Candidate]], str, Choice, bool]:
+        """The candidates of each group, the version they are true of, what is chosen of them, and whether
+        some of that is inbound: what is there comes first, wherever it is.
+        """
+        there = replace(order, rules=replace(order.rules, from_inbound=False))
+        rooms, version = await self._read_rooms(there, 1)
+        choice = choose(order.groups, rooms, order.rules)
+        if not order.rules.from_inbound or not any(choice.left):
+            return rooms, version, choice, False
+        # Nobody has so many: what is inbound is told only where what is there does not suffice.
+        rooms, version = await self._read_rooms(order, limits.MAX_QUANTITY)
+        return rooms, version, choose(order.groups, rooms, order.rules, first=choice), True
+
+    async def _read_rooms(self, order: "_Order", sets: int) -> tuple[list[list[Candidate]], str]:
+        """The candidates of each group for so many sets: a kit has what each of its partitions has of it."""
         found: list[list[dict[str, Candidate]]] = [[] for _ in order.groups]
         version = ""
         for partition, members in split_groups(order.groups, self._partitions).items():
-            own = [Group(1, group.location, group.members) for _, group in members]
+            own = [Group(sets, group.location, group.members) for _, group in members]
             answer, version = await self._ask_plan(partition, order, own)
             for (index, _), packed in zip(members, answer[2:], strict=True):
                 found[index].append({one.location: one for one in decode_candidates(packed)})
@@ -295,15 +307,15 @@ class Sourcing(Reservations):
             return _show(decode_record(raw), route, operation, replayed=True)
         tries = 0
         while True:
-            rooms, version = await self._read_rooms(order)
-            choice = choose(order.groups, rooms, order.rules)
+            rooms, version, choice, waits = await self._choose_apart(order)
             if not choice.is_enough(order.rules) or not choice.taken[0]:
                 refusal = short(_name_short(order, rooms, choice.left), version)
                 self._note_loss(refusal, order.rules.channel)
                 raise refusal
             try:
                 terms = Terms(await self._channel_of(order.rules))
-                return await self._hold_chosen(choice.lines(order.groups), operation, mark, detail, terms)
+                lines = choice.lines(order.groups)
+                return await self._hold_chosen(lines, operation, mark, detail, terms, waits=waits)
             except InsufficientStock:
                 tries += 1
                 if tries == MOST_TRIES:
@@ -315,13 +327,19 @@ class Sourcing(Reservations):
         return rules.channel if rules.channel is not None and rules.channel in settings.channels else ""
 
     async def _hold_chosen(
-        self, lines: Sequence[Line], operation: bytes, mark: bytes, detail: Detail, terms: Terms
+        self,
+        lines: Sequence[Line],
+        operation: bytes,
+        mark: bytes,
+        detail: Detail,
+        terms: Terms,
+        *,
+        waits: bool,
     ) -> Reservation:
         plan, _ = planner.plan_lines(lines)
         partition = plan.route % self._partitions
-        is_apart = self.baskets.is_apart(plan, partition)
-        if not is_apart:
-            terms = NO_TERMS
+        # A plain reserve knows neither fences nor how to wait.
+        is_apart = waits or terms != NO_TERMS or self.baskets.is_apart(plan, partition)
         body = b"".join(
             (
                 (detail.ttl_seconds * 1000).to_bytes(4, "little"),
@@ -339,7 +357,9 @@ class Sourcing(Reservations):
             kind=KIND_BASKET if is_apart else KIND_RESERVATION,
         )
         known = part_terms(terms)
-        asked = Asked(partition, operation, mark, plan.positions, plan, detail, argument, is_apart, known)
+        asked = Asked(
+            partition, operation, mark, plan.positions, plan, detail, argument, is_apart, known, waits
+        )
         if is_apart:
             return await self._reserve_basket(asked)
         return await self._reserved(asked, await self._send_reserve(asked))
@@ -368,11 +388,6 @@ class _Order(Struct, frozen=True):
         """Positions that this counts for in a call, so that one call stays short."""
         free = sum(not group.location for group in self.groups)
         return 4 * len(self.groups) + int(of_place * self.places) * free
-
-
-def _of_what_is_there(order: _Order) -> _Order:
-    """A request over several partitions: its parts are held apart, and cannot wait for what is inbound."""
-    return replace(order, rules=replace(order.rules, from_inbound=False))
 
 
 def _name_short(order: _Order, rooms: Sequence[Sequence[Candidate]], left: Sequence[int]) -> list[Shortage]:

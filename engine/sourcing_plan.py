@@ -340,14 +340,25 @@ def short(shortages: Sequence[Shortage], version: str | None) -> InsufficientSto
 # -------------------------------------------------------------------- several partitions
 
 
-def choose(groups: Sequence[Group], rooms: Sequence[Sequence[Candidate]], rules: Rules) -> Choice:
-    """Chooses places on what several partitions told, as `lua/lib/sourcing.lua` does on its own."""
-    if rules.strategy in {Strategy.SINGLE_LOCATION, Strategy.FEWEST_SPLITS}:
+def choose(
+    groups: Sequence[Group],
+    rooms: Sequence[Sequence[Candidate]],
+    rules: Rules,
+    *,
+    first: Choice | None = None,
+) -> Choice:
+    """Chooses places on what several partitions told, as `lua/lib/sourcing.lua` does on its own: behind what
+    was chosen `first`, unless one location must have all.
+    """
+    is_single = rules.strategy is Strategy.SINGLE_LOCATION
+    if is_single or (rules.strategy is Strategy.FEWEST_SPLITS and first is None):
         found = _choose_few(groups, rooms, rules)
-        if rules.strategy is Strategy.SINGLE_LOCATION or not any(found.left):
+        if is_single or not any(found.left):
             return found
-    found = _begin(groups)
-    spent: dict[tuple[str, str], int] = {}
+    found = _begin(groups) if first is None else first
+    spent = {(line.sku, line.location): 0 for line in found.lines(groups)}
+    for line in found.lines(groups):
+        spent[line.sku, line.location] += line.quantity
     for index, candidates in enumerate(rooms):
         ordered = candidates
         if rules.strategy is Strategy.MOST_STOCK:

@@ -130,13 +130,15 @@ class ChangingModel(Model):
             version = self._next(home)
             reservation.versions = range(version, version + 1)
             reservation.parts = {place: replace(share) for place, share in reservation.shares.items()}
-        refused, offered, old = list[Refusal](), dict[int, int](), dict(reservation.shares)
+        refused, offered = list[Refusal](), dict[int, int]()
+        # As it was read: what makes room for one part may be the basket itself, which has lapsed.
+        old = {place: replace(share) for place, share in reservation.shares.items()}
         for partition in dict.fromkeys(self.partition(place[0]) for place in {**old, **shares}):
             had, wanted = self._lying_in(partition, old), self._lying_in(partition, shares)
             grows = any(_open(share) > _open(had.get(place)) for place, share in wanted.items())
             if not grows and (wanted or not any(map(_open, had.values()))):
                 continue
-            self._catch_up(reservation, partition)
+            self._catch_up(reservation, old, partition)
             refusal = self._refuse_there(partition, had, wanted, asked)
             if refusal is not None:
                 refused.append(refusal)
@@ -144,15 +146,15 @@ class ChangingModel(Model):
                 offered[partition] = self._next(partition)
         is_over = reservation.state not in {"held", "committed"}
         if refused or is_over:
+            over = self._not_held(reservation)
             if not is_over:
                 version = self._next(home)
                 reservation.versions = range(version, version + 1)
             for partition in offered:
                 self._next(partition)
-            if is_over:
-                self._follow_but(reservation, offered)
+            self._follow_but(reservation, offered)
             if not refused:
-                raise self._not_held(reservation)
+                raise over
             words = ("sku_not_found", "not_stocked", "insufficient_stock")
             word = min((refusal.word for refusal in refused), key=words.index)
             chosen = [refusal for refusal in refused if refusal.word == word]
@@ -179,14 +181,14 @@ class ChangingModel(Model):
     def _lying_in(self, partition: int, shares: Mapping[Place, Share]) -> dict[Place, Share]:
         return {place: share for place, share in shares.items() if self.partition(place[0]) == partition}
 
-    def _catch_up(self, reservation: Reservation, partition: int) -> None:
+    def _catch_up(self, reservation: Reservation, old: Mapping[Place, Share], partition: int) -> None:
         """A part that was not told of the last step, which lapsed some of it, is told before it gets more."""
         assert reservation.parts is not None
         had = self._lying_in(partition, reservation.parts)
-        if any(_open(part) != _open(reservation.shares[place]) for place, part in had.items()):
+        if any(_open(part) != _open(old[place]) for place, part in had.items()):
             self._next(partition)
             for place, part in had.items():
-                share = reservation.shares[place]
+                share = old[place]
                 self.positions[place].held += share.held - part.held
                 reservation.parts[place] = replace(share)
 

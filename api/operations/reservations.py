@@ -79,7 +79,7 @@ RESERVATIONS = (
         summary="Hold goods",
         description="All lines or none. A refusal names every line that is short. With `from_inbound` units "
         "that are not there may be promised of what is inbound at a location; the answer then tells when "
-        "they will be there. Lines whose SKUs lie in several partitions are promised of what is there alone.",
+        "they will be there.",
         key="required",
         body=schemas.ReserveBody,
         request_example={"lines": [_LINE], "ttl_seconds": 900, "owner": "cart-81"},

@@ -9,7 +9,8 @@
 --@key stock inv:{p}:stock hash rw
 --@arg retention_ms how long a finished reservation is remembered
 --@arg request... kind(B) size(I3) id(12) fingerprint(8) seek_ms(I4) route(H) plan followed(H, I7) terms: a
---  reservation's record as far as the caller makes it; seek_ms is when somebody must ask the home what was decided
+--  reservation's record as far as the caller makes it; seek_ms is when somebody must ask the home what was decided.
+--  A byte behind it says that what is inbound may be promised
 --@answer superseded [word]: the part belongs to a later attempt, or was told what was decided
 --@answer stale [word, followed(H, I7)]: an earlier attempt holds units; tell it that it is over, then repeat
 --@answer repeated [word]
@@ -38,16 +39,18 @@ local function meet_prior(prior, request)
     or { 'stale', pack('<HI7', prior_epoch, prior_seq) }
 end
 
--- Holds a part for a channel, which may have fences. Returns a refusal, or nothing.
-local function hold_for_channel(id, request, retention_ms, requests)
+-- Holds a part for a channel, which may have fences, or of what is inbound. Returns a refusal, or nothing.
+local function hold_by_terms(id, request, retention_ms, requests)
   local change = OFFERS.open_new(id, request, (REPLAN.read_plan(request, PLAN_AT)))
-  local refusal = REPLAN.refuse(change, TERMS.room)
+  local last = OFFERS.rest_end(request)
+  local refusal = REPLAN.refuse(change, #request > last and OFFERS.room_with_inbound or TERMS.room)
   if refusal and refusal[1] == 'insufficient_stock' and make_room(retention_ms, requests) then
-    return hold_for_channel(id, request, retention_ms, requests)
+    return hold_by_terms(id, request, retention_ms, requests)
   elseif refusal then
     return refusal[1] == 'insufficient_stock' and sees_more_overdue and { 'overdue' } or refusal
   end
-  OFFERS.begin(change, request)
+  OFFERS.preorder(change)
+  OFFERS.begin(change, string_sub(request, 1, last))
 end
 
 local function hold_part(keys, args)
@@ -57,8 +60,8 @@ local function hold_part(keys, args)
     local id, first, last = request_id[i], first_line[i], last_line[i]
     local prior = remembered[id] or priors[i - 1]
     local outcome = prior and meet_prior(prior, args[i])
-    if not outcome and TERMS.at(args[i]) then
-      outcome = hold_for_channel(id, args[i], retention_ms, #args) or last_seq
+    if not outcome and (TERMS.at(args[i]) or #args[i] > OFFERS.rest_end(args[i])) then
+      outcome = hold_by_terms(id, args[i], retention_ms, #args) or last_seq
     end
     outcome = outcome or not can_hold(first, last) and refuse(first, last, retention_ms, #args)
     if not outcome then

@@ -384,3 +384,40 @@ def test_a_channel_for_which_what_has_lapsed_makes_room(books: Books) -> None:
         due={(NOW + SEEK_MS, "r", (PA,)), (NOW + RETENTION_MS, "p", (B,))},
         log=[(3, [Resolved(EXPIRE, B, gone), Reserved(PA, after)])],
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "units", "answer", "preordered"),
+    [
+        # Two are there, three come, of which somebody waits for one.
+        (Position(4, 2, inbound=3, preordered=1), 5, 2, 3),
+        (Position(4, 2, inbound=3, preordered=1), 3, 2, 1),
+        (Position(4, 2, inbound=3, preordered=1), 6, [b"insufficient_stock", 1, 0, 5, 6], None),
+        # What is missing comes first; what others have fenced is not there.
+        (Position(1, 2, inbound=3), 2, 2, 2),
+        (Position(1, 2, inbound=3), 3, [b"insufficient_stock", 1, 0, 2, 3], None),
+        (Position(4, 2, safety_stock=2, inbound=3), 3, 2, 3),
+        # Nothing comes.
+        (Position(4, 2), 3, [b"insufficient_stock", 1, 0, 2, 3], None),
+        (Position(4, 2), 2, 2, 0),
+    ],
+)
+def test_what_is_inbound(
+    books: Books, place: Position, units: int, answer: object, preordered: int | None
+) -> None:
+    """It may be promised where a byte behind the request says so, behind what is there."""
+    books.seed(stock={"shoe": Card({"W": place}, (B,))})
+    asked = ask((("shoe", "W", units),))
+    request = hold_part(PA, asked)
+    assert books.one(request._replace(packed=request.packed + b"\1")) == answer
+    if preordered is None:
+        books.expect(stock={"shoe": Card({"W": place}, (B,))})
+        return
+    after = held(2, asked)
+    books.expect(
+        seq=2,
+        stock={"shoe": Card({"W": place._replace(held=2 + units, preordered=preordered)}, (B, PA))},
+        operations={PA: after},
+        due={(NOW + SEEK_MS, "r", (PA,))},
+        log=[(2, [Reserved(PA, after)])],
+    )

@@ -1,6 +1,7 @@
 """Promises of what is inbound: who gets what comes, and when."""
 
 import pytest
+from msgspec.structs import replace
 
 from engine import (
     Channel,
@@ -229,18 +230,33 @@ async def test_lapsed_holds_wait_no_more(inventory: Inventory) -> None:
 
 
 async def test_baskets_over_partitions(inventory: Inventory) -> None:
-    """They are promised of what is there alone; those of one partition wait at any number of them."""
+    """They wait as those of one partition do, in each of theirs, and only for what is not there."""
     skus = [f"sku-{number}" for number in range(8)]
     for sku in skus:
         await expect(inventory, 2, sku=sku)
+    await inventory.record(Movement("in", MovementKind.RECEIVE, skus[0], "a", 1))
     lines = [Wanted(sku, 2, "a") for sku in skus]
-    if len(inventory.dataset.commands) == 1:
-        assert len((await inventory.source("k", lines, rules=WAITS)).lines) == len(skus)
-    else:
-        assert not (await inventory.plan(lines, rules=WAITS)).can_reserve
-        with pytest.raises(InsufficientStock):
-            await inventory.source("k", lines, rules=WAITS)
-        for line in lines:
-            await inventory.source(line.sku, [line], rules=WAITS)
+    too_many = [*lines[:-1], Wanted(skus[-1], 3, "a")]
+    assert not (await inventory.plan(too_many, rules=WAITS)).can_reserve
+    with pytest.raises(InsufficientStock) as refused:
+        await inventory.source("n", too_many, rules=WAITS)
+    assert [(one.sku, one.requested, one.available) for one in refused.value.shortages] == [(skus[-1], 3, 2)]
+    assert (await inventory.plan(lines, rules=WAITS)).can_reserve
+    with pytest.raises(InsufficientStock):
+        await inventory.source("n", lines, rules=replace(WAITS, from_inbound=False))
+    made = await inventory.source("k", lines, rules=WAITS)
+    assert (await inventory.source("k", lines, rules=WAITS)).replayed
+    assert [line.held for line in made.lines] == [2] * len(skus)
+    await inventory.baskets.close()
+    found = [(await inventory.stock(sku))[0].preordered for sku in skus]
+    assert found == [1, *([2] * (len(skus) - 1))]
+    assert (await audit(inventory)).is_clean
+    await inventory.release(made.id)
+    await inventory.baskets.close()
+    for line in lines:
+        await inventory.source(line.sku, [line], rules=WAITS)
+    await inventory.release((await inventory.source(skus[0], lines[:1], rules=WAITS)).id)
+    await inventory.record(Movement("out", MovementKind.SALE, skus[0], "a", 1))
+    await inventory.source("again", lines[:1], rules=WAITS)
     assert [(await inventory.stock(sku))[0].preordered for sku in skus] == [2] * len(skus)
     assert (await audit(inventory)).is_clean

@@ -31,6 +31,30 @@ function OFFERS.open_new(id, args, lines)
   return change
 end
 
+-- How many units may be promised at a position if what is inbound is, too: the rule of ROOMS.inbound_room, but for
+-- buffers, of which only the plan of a basket knows.
+function OFFERS.room_with_inbound(position, place, sku, channel)
+  local room, policy = TERMS.room(position, place, sku, channel), policy_of[position]
+  local free = free_units(position) + backorder_limit(position)
+  local fence = policy and free > 0 and TERMS.fence(position, place, sku, channel)
+  if not policy or fence and fence.spill == 0 then
+    return room
+  end
+  return math_max(0, room) + math_max(0, policy[POLICY.INBOUND] - policy[POLICY.PREORDERED] + math_min(0, free))
+end
+
+-- Counts units of a part that begins as promised of what is inbound, as far as there is no room for them.
+function OFFERS.preorder(change)
+  for i = 1, #change.moves do
+    local move = change.moves[i]
+    local policy = policy_of[move.position]
+    if policy then
+      local room = TERMS.room(move.position, move.place, move.sku, change.terms and change.terms.channel or '')
+      policy[POLICY.PREORDERED] = policy[POLICY.PREORDERED] + math_max(0, move.held - math_max(0, room))
+    end
+  end
+end
+
 -- Holds the lines of a part that begins; `front` is its record as far as the caller makes it.
 function OFFERS.begin(change, front)
   REPLAN.shift(change, change.terms)
