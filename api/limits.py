@@ -7,16 +7,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Struct
 
-from engine.limits import MAX_METADATA_DEPTH
-
 LIMITS_VARIABLE = "BINCARD_LIMITS"
 """Where the supervisor tells a worker of its limits, as JSON."""
 MOST_HEADERS = 100
 MOST_REQUEST_LINE_BYTES = 8192
 """Of path and query."""
-MOST_DEPTH = MAX_METADATA_DEPTH
+MOST_DEPTH = 16
 """Of objects and arrays in metadata, which alone may nest as its sender likes: all else has a declared form.
-What is too deep even to be read is refused by the decoder.
+What is too deep even to be read is refused by the decoder. The engine has the number as MAX_METADATA_DEPTH;
+it is not asked for it here, as it takes a while to import.
 """
 MOST_PIPELINED = 1024
 """Requests of one connection that wait for the one before them, some 800 bytes each."""

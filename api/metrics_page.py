@@ -11,8 +11,9 @@ _INTRODUCTION = f"""\
 
 `GET /metrics` answers as `{CONTENT_TYPE}`. Whoever is asked, it tells of all processes of
 the same `bincard serve`, background workers included; what does not answer within half a second
-is left out. A scrape asks processes, never the store, so it cannot hang on one that is stopped. Counts
-begin at zero with each process: read them with `rate()` or `increase()`.
+is left out. `bincard worker` tells of itself, on a port of its own. A scrape asks processes, never the
+store, so it cannot hang on one that is stopped. Counts begin
+at zero with each process: read them with `rate()` or `increase()`.
 
 | label | is |
 | --- | --- |

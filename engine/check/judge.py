@@ -159,6 +159,14 @@ class _Partition:
         self.waiting: list[tuple[int, int, int, int, Callable[[], None]]] = []
 
 
+class _SavedItem(Struct):
+    item: Item
+
+
+class _SavedLocation(Struct):
+    location: Location
+
+
 class Judge:
     """Takes the lines of histories in the order of time; `finish` says what was found."""
 
@@ -677,16 +685,15 @@ class Judge:
 
     def _begin_saving(self, name: str, entry: Entry) -> None:
         """An item may be a kit; defaults of policies withhold units at who knows how many positions."""
-        saved: Item | Location
         try:
             if name == "save_item":
-                saved = msgspec.json.decode(entry.arguments, type=dict[str, Item])["item"]
-                self._kits.note(saved.sku, saved.components)
-                is_plain_setting = saved.tracked and saved.policy is None
+                item = msgspec.json.decode(entry.arguments, type=_SavedItem).item
+                self._kits.note(item.sku, item.components)
+                is_plain_setting = item.tracked and item.policy is None
             else:
-                saved = msgspec.json.decode(entry.arguments, type=dict[str, Location])["location"]
-                is_plain_setting = saved.policy is None
-        except (msgspec.DecodeError, KeyError):
+                location = msgspec.json.decode(entry.arguments, type=_SavedLocation).location
+                is_plain_setting = location.policy is None
+        except msgspec.DecodeError:
             return
         if not is_plain_setting:
             self.notes["settings have policies: quantities are not judged"] = None

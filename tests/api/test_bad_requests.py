@@ -8,8 +8,9 @@ import pytest
 import starlette.requests
 
 from api.hot import Hot, Request
-from api.limits import DEFAULT
+from api.limits import DEFAULT, MOST_DEPTH
 from api.routes.movements import Movements
+from engine.limits import MAX_METADATA_DEPTH
 from tests.api.service import Service, expect_problem, fresh_key
 
 ID = "r_AAAAAAAAAAAAAAAAAAAA"
@@ -570,6 +571,7 @@ def test_nested_too_deeply(service: Service) -> None:
 @pytest.mark.parametrize("levels", [2, 16, 17, 300])
 def test_how_deep_metadata_may_be(service: Service, levels: int, *, is_array: bool, is_batch: bool) -> None:
     """As deep as the limit it is kept as it came; deeper, it is refused by name."""
+    assert MOST_DEPTH == MAX_METADATA_DEPTH == 16
     sku, location = service.stocked()
     nested: object = "x"
     for _ in range(levels - 1):

@@ -1,4 +1,5 @@
-"""Each alert fires when what it is about happens, and is silent again when it is over.
+"""Each alert fires when what it is about happens, and is silent again when it is over; the last test waits
+for those that no other did.
 
 The rules are the committed ones with short windows and small limits; `deploy/prometheus/tests` has them as
 they are.
@@ -259,7 +260,6 @@ def test_a_machine_in_trouble(parted: Served, machine: Machine, prometheus: Prom
             until(machine.is_log_good, "the disk has room")
         await_all()
         machine.clock.step(0)
-    prometheus.await_silence(*alerts)
 
 
 def test_background_workers_that_are_starved(parted: Served, prometheus: Prometheus) -> None:
@@ -276,7 +276,6 @@ def test_background_workers_that_are_starved(parted: Served, prometheus: Prometh
     ):
         await_all()
     client.close()
-    prometheus.await_silence(*(f"Bincard{name}" for name in names))
 
 
 def test_too_much_to_do(served: Served, prometheus: Prometheus) -> None:
