@@ -421,3 +421,74 @@ def test_what_is_inbound(
         due={(NOW + SEEK_MS, "r", (PA,))},
         log=[(2, [Reserved(PA, after)])],
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "fence", "units", "answer", "after"),
+    [
+        # What the channel leaves to others is there: none of what is inbound would be its own.
+        (Position(10, 2, fenced=3, inbound=4), (3, 0), 4, [b"insufficient_stock", 1, 0, 3, 4], None),
+        (Position(6, 2, fenced=3, inbound=4), (3, 0), 4, [b"insufficient_stock", 1, 0, 3, 4], None),
+        # Nothing is left to others; or all is the channel's.
+        (Position(5, 2, fenced=3, inbound=4), (3, 0), 7, 2, (4, 0, 3)),
+        (Position(5, 2, fenced=3, inbound=4), (3, 0), 3, 2, (0, 0, 3)),
+        (Position(10, 2, fenced=3, inbound=4), (3, 1), 12, 2, (4, 0, 3)),
+        (Position(10, 2, fenced=3, inbound=4), (3, 1), 8, 2, (0, 0, 3)),
+    ],
+)
+def test_what_is_inbound_for_a_channel_with_a_fence(
+    books: Books,
+    place: Position,
+    fence: tuple[int, int],
+    units: int,
+    answer: object,
+    after: tuple[int, int, int] | None,
+) -> None:
+    """Its fence, what it may take beside it, and then what is inbound."""
+    place = place._replace(flags=1)
+    books.seed(stock={"shoe": Card({"W": place}, (B,))})
+    books.raw("HSET", "inv:{0}:stock", "\nW=shoe", Fence("web", fence[0], 0, fence[1]).packed)
+    asked = ask((("shoe", "W", units),))
+    asked = asked._replace(detail=asked.detail + pack_terms("web", ()))
+    request = hold_part(PA, asked)
+    assert books.one(request._replace(packed=request.packed + b"\1")) == answer
+    found = books.read()["inv:{0}:stock"]
+    if after is None:
+        assert found[b"shoe"] == Card({"W": place}, (B,)).packed
+        return
+    preordered, fenced, used = after
+    taken = place._replace(held=place.held + units, fenced=fenced, preordered=preordered)
+    assert found[b"shoe"] == Card({"W": taken}, (B, PA)).packed
+    assert found[b"\nW=shoe"] == Fence("web", fenced, used, fence[1]).packed
+
+
+@pytest.mark.parametrize(
+    ("place", "units", "answer", "preordered"),
+    [
+        (Position(4, 2, backorder_limit=3, inbound=3), 8, 2, 3),
+        (Position(4, 2, backorder_limit=3, inbound=3), 9, [b"insufficient_stock", 1, 0, 5, 9], None),
+        (Position(4, 2, safety_stock=1), 1, 2, 0),
+        (Position(4, 2, safety_stock=1), 2, [b"insufficient_stock", 1, 0, 1, 2], None),
+    ],
+)
+def test_what_is_inbound_behind_what_may_be_missing(
+    books: Books, place: Position, units: int, answer: object, preordered: int | None
+) -> None:
+    """Backorders come first; where nothing is inbound, there is no more."""
+    books.seed(stock={"shoe": Card({"W": place}, (B,))})
+    request = hold_part(PA, ask((("shoe", "W", units),)))
+    assert books.one(request._replace(packed=request.packed + b"\1")) == answer
+    expected = Card({"W": place}, (B,))
+    if preordered is not None:
+        expected = Card({"W": place._replace(held=2 + units, preordered=preordered)}, (B, PA))
+    assert books.read()["inv:{0}:stock"][b"shoe"] == expected.packed
+
+
+def test_a_channel_is_promised_nothing_inbound_unless_it_asks(books: Books) -> None:
+    """The byte behind the request is missing: there is what is there."""
+    place = Position(4, 2, inbound=3)
+    books.seed(stock={"shoe": Card({"W": place}, (B,))})
+    asked = ask((("shoe", "W", 3),))
+    asked = asked._replace(detail=asked.detail + pack_terms("web", ()))
+    assert books.one(hold_part(PA, asked)) == [b"insufficient_stock", 1, 0, 2, 3]
+    books.expect(stock={"shoe": Card({"W": place}, (B,))})
