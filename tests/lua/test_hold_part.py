@@ -492,3 +492,16 @@ def test_a_channel_is_promised_nothing_inbound_unless_it_asks(books: Books) -> N
     asked = asked._replace(detail=asked.detail + pack_terms("web", ()))
     assert books.one(hold_part(PA, asked)) == [b"insufficient_stock", 1, 0, 2, 3]
     books.expect(stock={"shoe": Card({"W": place}, (B,))})
+
+
+def test_a_fence_where_there_is_less_than_should_be_kept(books: Books) -> None:
+    """What the channel takes of it is there, and waits for nothing."""
+    place = Position(5, 2, safety_stock=1, fenced=3, flags=1)
+    books.seed(stock={"shoe": Card({"W": place}, (B,))})
+    books.raw("HSET", "inv:{0}:stock", "\nW=shoe", Fence("web", 3).packed)
+    asked = ask((("shoe", "W", 2),))
+    asked = asked._replace(detail=asked.detail + pack_terms("web", ()))
+    assert books.one(hold_part(PA, asked)) == 2
+    found = books.read()["inv:{0}:stock"]
+    assert found[b"shoe"] == Card({"W": place._replace(held=4, fenced=1)}, (B, PA)).packed
+    assert found[b"\nW=shoe"] == Fence("web", 1, 2).packed

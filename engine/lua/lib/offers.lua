@@ -43,13 +43,14 @@ function OFFERS.room_with_inbound(position, place, sku, channel)
   return math_max(0, room) + math_max(0, policy[POLICY.INBOUND] - policy[POLICY.PREORDERED] + math_min(0, free))
 end
 
--- Counts units of a part that begins as promised of what is inbound. Those for which there is room are settled when
--- the card is written.
+-- Counts units of a part that begins as promised of what is inbound, as far as there is no room for them.
 function OFFERS.preorder(change)
   for i = 1, #change.moves do
-    local policy = policy_of[change.moves[i].position]
+    local move = change.moves[i]
+    local policy = policy_of[move.position]
     if policy then
-      policy[POLICY.PREORDERED] = policy[POLICY.PREORDERED] + change.moves[i].held
+      local room = TERMS.room(move.position, move.place, move.sku, change.terms and change.terms.channel or '')
+      policy[POLICY.PREORDERED] = policy[POLICY.PREORDERED] + math_max(0, move.held - math_max(0, room))
     end
   end
 end
