@@ -354,7 +354,9 @@ def test_bands(admin: Caller) -> None:
     assert {day["atp"] for day in days} == {20}
     refused = caller.ask("POST", "/v1/reservations", reserving(side, 1000))
     assert refused.json()["shortages"][0]["available"] == 20
-    assert "37" not in refused.body.decode()
+    told = {name: text for name, text in refused.json().items() if name != "request_id"}
+    # Names have digits by chance.
+    assert "37" not in str(told).replace(side.sku, "").replace(side.location, "")
     operations = [{"op": "reserve", "key": fresh_key(), "body": reserving(side, 1000)}]
     told = caller.post("/v1/reservations/batch", {"operations": operations}, 207)["results"]
     assert told[0]["body"]["shortages"][0]["available"] == 20

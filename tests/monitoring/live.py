@@ -23,7 +23,7 @@ RULES = ROOT / "deploy" / "prometheus"
 WINDOWS = {"5m": "5s", "15m": "8s", "30m": "8s", "1h": "10s", "6h": "12s"}
 """What the windows of the rules become: long enough for two scrapes, short enough to wait for."""
 PATIENCE_SECONDS = 40.0
-ROOM_BYTES = 128 * 1024 * 1024
+ROOM_BYTES = 256 * 1024 * 1024
 """The memory of a machine, for the one alert about that: more than an idle server takes."""
 MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 SMALL = {
