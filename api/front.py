@@ -140,10 +140,10 @@ class Front:
     def _charge(self, quota: Quota, request: Request, caller: Caller | None, body_bytes: int) -> Headers:
         """Counts a request against what its caller may ask; a batch by its bytes. Raises `quota_exceeded`."""
         try:
+            requests = operations_of(body_bytes) if body_bytes else 1
             if caller is None:
-                return quota.charge(request.peer, operations_of(body_bytes))
-            access = caller.access
-            return quota.charge(access.caller, operations_of(body_bytes), access.rate)
+                return quota.charge(request.peer, requests)
+            return quota.charge(caller.access.caller, requests, caller.access.rate)
         except ProblemError:
             self._watch.count("rate")
             raise

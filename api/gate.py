@@ -3,8 +3,6 @@
 from api.access_table import rule_of
 from api.hot import Request
 from api.keyring import Caller, Keyring
-from api.problems import ProblemError
-from engine.errors import BincardError
 
 
 class Gate:
@@ -22,10 +20,7 @@ class Gate:
         """Who calls; None where keys are off, or where it is nobody who is good."""
         if self._keyring is None:
             return None
-        try:
-            return self._keyring.find(request.headers.get(b"authorization"))
-        except (ProblemError, BincardError):
-            return None
+        return self._keyring.known(request.headers.get(b"authorization"))
 
     def admit(self, request: Request, route: str, caller: Caller | None = None) -> None:
         """Notes who calls, unless that is known already, and lets that one on to the route, which is named by

@@ -87,6 +87,18 @@ class Keyring:
                 return known
         return self._prove(authorization)
 
+    def known(self, authorization: bytes | None) -> Caller | None:
+        """The same, but None for whoever does not prove anything."""
+        found = self._proved.get(authorization)
+        if found is not None:
+            now = monotonic()
+            if now < found.until and now < self._trusted_until:
+                return found
+        try:
+            return self._prove(authorization)
+        except (ProblemError, StorageUnavailable):
+            return None
+
     def _prove(self, authorization: bytes | None) -> Caller:
         """The same, step by step: as many, and the same ones, for all who do not prove anything."""
         sent = _NOBODY if authorization is None else authorization[:MOST_BYTES]
