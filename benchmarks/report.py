@@ -64,7 +64,7 @@ FIRST = {
         ),
     },
     "guards": {
-        "reserve and commit: guarded against bare": "rate with keys, limits and metrics, of that without",
+        "availability: guarded against bare": "availability over HTTP with keys and rates, of that without",
     },
 }
 """What the README shows, in words that need no context."""
