@@ -36,7 +36,7 @@ from engine.errors import (
 
 log = getLogger("bincard.http")
 changes = getLogger("bincard.changes")
-"""Who changed what the ledger tells without a caller."""
+"""Who changed settings and keys, by the whole id: the ledger has a mark of it."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -37,6 +37,7 @@ SLACK_SECONDS = 1.5
 """The clock is half a second late at the most, and the attacker notices late on two cores."""
 FILLING_SECONDS = 5.0
 """Until the system's own buffers are full; what it takes counts as read."""
+PRESENT, PATIENCE_SECONDS = 0.9, 30.0
 PIECE = b"x" * 65_536
 LEAST_URGENT = 19
 """The attackers' own work is that of other machines: here it gets the time that nobody else wants."""
@@ -166,15 +167,25 @@ def good_clients(api: Served, seconds: int) -> Arrived:
     return shop.run_loop(driver.run(RATE, seconds))
 
 
+def await_attackers(worker: int, share: float) -> None:
+    """Waits until most of them are there: some kinds are between two lives. Raises `BenchmarkError`."""
+    wanted = PRESENT * sum(max(1, int(kind.connections * share)) for kind in KINDS.values())
+    end = time.monotonic() + PATIENCE_SECONDS
+    while len(os.listdir(f"/proc/{worker}/fd")) < wanted:  # noqa: PTH208 - their number is all that is asked
+        if time.monotonic() > end:
+            raise BenchmarkError("the attackers do not get through to the worker")
+        time.sleep(0.05)
+
+
 def one_turn(api: Served, seconds: int, share: float) -> tuple[Arrived, Arrived, dict[str, float], float]:
     """Without attackers and with them: what good clients saw, how long attackers lived, memory in bytes."""
     quiet = good_clients(api, seconds)
-    # The attackers need some seconds to open their connections.
+    # It goes on for as long as the good clients are there, after some seconds in which it comes about.
     words = ["attack", api.url, str(seconds + 8), str(share)]
     command = [sys.executable, "-m", "benchmarks.hostile", *words]
     attackers = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
     try:
-        time.sleep(4)
+        await_attackers(api.worker_pid, share)
         attacked = good_clients(api, seconds)
         memory = measure.resident_bytes(api.worker_pid)
         out, _ = attackers.communicate(timeout=DEFAULT.idle_seconds + seconds + 60)

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 from typing import Literal
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from msgspec import Struct
 from redis import Redis
@@ -137,12 +139,12 @@ def api(wanted: str | None = None, *options: str, auth: Literal["off", "keys"] =
         with Redis.from_url(store_url) as client:
             client.config_set("auto-aof-rewrite-percentage", "0")
         name = f"{program.family} {program.version}"
-        key = _make_key(store_url) if auth == "keys" else ""
+        key = _make_key(store_url, address) if auth == "keys" else ""
         yield Served(address, workers[0], stores[0], name, store_url, key)
 
 
-def _make_key(url: str) -> str:
-    """A key for everything, which the workers know in a moment."""
+def _make_key(url: str, address: str) -> str:
+    """A key for everything, once the worker at an address knows it. Raises `BenchmarkError`."""
 
     async def make() -> str:
         inventory = await connect(url, create=False)
@@ -153,8 +155,15 @@ def _make_key(url: str) -> str:
         return made.text or ""
 
     key = asyncio.run(make())
-    time.sleep(2 * POLL_SECONDS)
-    return key
+    headers = {"Authorization": f"Bearer {key}"}
+    asked = Request(f"{address}/v1/locations", headers=headers)  # noqa: S310 - a server of ours
+    for _ in range(100):
+        try:
+            with urlopen(asked, timeout=10):  # noqa: S310 - same
+                return key
+        except HTTPError:
+            time.sleep(POLL_SECONDS / 20)
+    raise BenchmarkError("the worker does not come to know its key")
 
 
 @contextmanager
