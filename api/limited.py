@@ -41,8 +41,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._received = 0
         """Bytes that have come of the head, or of the body."""
         self._part_since = 0.0
-        self._part_of: object = None
-        """What is coming in parts: a cycle's body, or None for a head."""
+        self._before_part = 0
+        """How many of them may belong to the request before."""
         self._stuck_since = 0.0
         self._stuck_bytes = 0
 
@@ -105,23 +105,28 @@ class LimitedProtocol(HttpToolsProtocol):
 
     # ---------------------------------------------------------------- what comes in parts
 
+    def begin_part(self, most_before: int) -> None:
+        """Notes that a head or a body has begun; so much of its first read may be of what was before."""
+        limits = self.limits
+        self._forget_parts()
+        self._part_since, self._before_part = self.watch.now, most_before
+        seconds = limits.head_seconds if self._reads_head else limits.body_seconds
+        self.watch.expect(self, self._part_since + seconds)
+
     def note_part(self, size: int) -> None:
-        """Notes that something has come, and that more of the same request is still to come."""
-        coming: Any = None if self._reads_head else self.cycle
+        """Notes that something has come, and that more of the same head or body is still to come."""
         watch, limits = self.watch, self.limits
-        if self._part_of is not coming or not self._part_since:
-            self._forget_parts()
-            self._part_of, self._part_since = coming, watch.now
-            seconds = limits.head_seconds if coming is None else limits.body_seconds
-            watch.expect(self, watch.now + seconds)
+        if not self._part_since:
+            self.begin_part(0)
         self._received += size
         watch.arriving += size
-        if coming is None:
-            if self._received > limits.max_head_bytes:
+        received = self._received - self._before_part
+        if self._reads_head:
+            if received > limits.max_head_bytes:
                 self.refuse("head_bytes")
                 return
         # Chunks and their extensions may take as much again as what they carry.
-        elif self.body_size(coming) > limits.max_body_bytes or self._received > 2 * limits.max_body_bytes:
+        elif self.body_size(self.cycle) > limits.max_body_bytes or received > 2 * limits.max_body_bytes:
             self.refuse("body_bytes")
             return
         if watch.arriving > limits.max_arriving_bytes:
@@ -140,7 +145,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self.watch.arriving -= 0 if self.lingers else self._received
         self._received = 0
         self._part_since = 0.0
-        self._part_of = None
 
     def reached_by_head(self, size: int) -> str | None:
         """The limit that a complete head has reached. It came in a read of so many bytes, or with it."""
@@ -198,7 +202,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.flow.read_paused:
             # It is us who are late.
             self._part_since = now
-        if self._part_of is None:
+        if self._reads_head:
             return self._part_since + limits.head_seconds, "head_time"
         moved = self._received / limits.min_bytes_per_second
         return self._part_since + limits.body_seconds + moved, "body_time"

@@ -145,10 +145,11 @@ class HotCycle:
             if protocol.flow.write_paused:
                 # Who does not read its answers gets no more of them: what comes meanwhile waits behind us.
                 await protocol.flow.drain()
-            if self.fault is not None:
-                protocol.linger()
-            elif not self.keep_alive:
-                protocol.transport.close()
+            if not self.keep_alive:
+                if self.fault is not None or protocol.ends_early:
+                    protocol.linger()
+                else:
+                    protocol.transport.close()
         self.response_complete = True
         protocol.on_response_complete()
 
@@ -160,6 +161,8 @@ class HotProtocol(LimitedProtocol):
         super().__init__(*args, **kwargs)
         self._starts_when_complete = False
         self._begins_again = False
+        self.ends_early = False
+        """Whether the rest of what has come is not read."""
         self._default_headers: object = None
         self._default_bytes = b""
         self.kind = NOBODY
@@ -247,6 +250,7 @@ class HotProtocol(LimitedProtocol):
 
     def _read(self, data: bytes) -> None:
         self._size = self._received + len(data)
+        cycle_before, read_head = self.cycle, self._reads_head
         while True:
             try:
                 self.parser.feed_data(data)
@@ -265,6 +269,11 @@ class HotProtocol(LimitedProtocol):
             else:
                 cycle: Any = self.cycle
                 if self._reads_head or (cycle is not None and cycle.more_body):
+                    if cycle is not cycle_before:
+                        self.begin_part(len(data))
+                    elif self._reads_head is not read_head:
+                        # It is alone in this read, or comes after the rest of a body.
+                        self.begin_part(len(data) if self._part_since else 0)
                     self.note_part(len(data))
                 elif self._part_since:
                     self.note_whole()
@@ -308,6 +317,7 @@ class HotProtocol(LimitedProtocol):
         elif not cycle.more_body:
             self.flow.pause_reading()
             cycle.keep_alive = False
+            self.ends_early = True
         elif type(cycle) is HotCycle:
             self._end(cycle, fault)
         elif self.pipeline and self.pipeline[0][0] is cycle:

@@ -74,13 +74,13 @@ def reached(service: Service, limit: str) -> int:
     return int(found[1])
 
 
-async def trickle(writer: asyncio.StreamWriter, raw: bytes) -> None:
+async def trickle(writer: asyncio.StreamWriter, raw: bytes, seconds: float = 0.05) -> None:
     """Sends a byte at a time."""
     try:
         for at in range(len(raw)):
             writer.write(raw[at : at + 1])
             await writer.drain()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(seconds)
     except ConnectionError:
         pass
 
@@ -251,8 +251,27 @@ async def test_more_in_a_row_than_may_wait(short: Service) -> None:
     one = b"GET /v1/availability/no-such-sku HTTP/1.1\r\n\r\n"
     async with connected(short) as (reader, writer):
         writer.write(one * (MOST_PIPELINED + 500))
+        sending = asyncio.create_task(trickle(writer, one * 1000, 0.0))
         whole = await ended(reader)
+        sending.cancel()
     assert MOST_PIPELINED <= whole.count(b"HTTP/1.1 ") <= MOST_PIPELINED + 300
+
+
+async def test_reads_that_end_within_a_head(short: Service) -> None:
+    """What came before a head in the same read is no part of it, nor is the head before it."""
+    one = b"GET /v1/availability/no-such-sku HTTP/1.1\r\n\r\n"
+    whole = one * 400
+    assert len(one) * 100 > SHORT.max_head_bytes
+    async with connected(short) as (reader, writer):
+        at = 0
+        for size in (len(one) * 100 + 20, len(one) * 100 + 7, len(one) * 100 - 20):
+            writer.write(whole[at : at + size])
+            at += size
+            for _ in range(100):
+                assert (await read_answer(reader)).status == 404
+        writer.write(whole[at:])
+        for _ in range(100):
+            assert (await read_answer(reader)).status == 404
 
 
 # -------------------------------------------------------------------- answers that nobody reads
