@@ -66,6 +66,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self.watch.unread.discard(self)
         self._forget_parts()
         super().connection_lost(exc)
+        # They know it as it knows them: the collector would have to find that, some thousand at a time.
+        self.parser = self.cycle = None  # type: ignore[assignment]  # nothing comes any more
+        self.pipeline.clear()
 
     def linger(self) -> None:
         """Ends the connection once what was written has been read. Whoever is still sending must not get a

@@ -8,6 +8,10 @@ import socket
 from api.settings import SettingsError
 
 BACKLOG = 2048
+MOST_UNSENT_BYTES = 128 * 1024
+"""What the system takes of an answer ahead of what the line carries. It would take megabytes, so that who
+does not read has dozens of answers made before it is noticed.
+"""
 
 
 class PortTakenError(Exception):
@@ -26,6 +30,7 @@ def bind(host: str, port: int, prefix: str = "") -> socket.socket:
         raise SettingsError(f"--{prefix}host {host}: {fault.strerror}") from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT_BYTES)
     try:
         listener.bind(address)
     except OSError as fault:

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from api.limits import Limits
 
-TICK_SECONDS = 0.25
-LONGEST_STEP_SECONDS = 2 * TICK_SECONDS
+TICK_SECONDS = 0.05
+LONGEST_STEP_SECONDS = 0.5
 """Further the clock does not move at once: who has not turned has not listened either."""
 NEVER = 1 << 62
-LOOKED_AT_IN_A_TURN = 32
+LOOKED_AT_IN_A_TURN = 8
 PRESSED = 0.9
 """Above that share of the connections that a worker takes, idle ones are closed."""
 YOUNG_SECONDS = 1.0

@@ -43,6 +43,8 @@ from engine.types import (
     Status,
 )
 
+READ_TOGETHER = 64
+"""SKUs whose availability is read at once."""
 ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
@@ -152,22 +154,31 @@ class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQ
             planner.check_sku(sku, "/sku")
         for location in locations:
             planner.check_location(location, "/location")
-        all_commands, partitions = self.dataset.commands, self._partitions
-        asked = [all_commands[partition_of(sku, partitions)] for sku in skus]
-        replies = [commands.cards(sku, swept=False) for commands, sku in zip(asked, skus, strict=True)]
         found: list[Availability | None] = []
-        for commands, sku, waiting in zip(asked, skus, replies, strict=True):
-            version, cards = await self._read_cards(commands, sku, waiting)
-            if not cards:
-                found.append(None)
-                continue
-            places = read_availability(cards[0])
-            for card in cards[1:]:
-                places += read_availability(card)
-            if locations:
-                places = await self._choose_places(locations, places)
-            found.append(planner.sum_availability(sku, version, places))
+        asked = self._ask_cards(skus[:READ_TOGETHER])
+        for end in range(READ_TOGETHER, len(skus) + READ_TOGETHER, READ_TOGETHER):
+            # The server works on the next ones while these are read, and others have their turn in between.
+            these, asked = asked, self._ask_cards(skus[end : end + READ_TOGETHER])
+            for commands, sku, waiting in these:
+                version, cards = await self._read_cards(commands, sku, waiting)
+                if not cards:
+                    found.append(None)
+                    continue
+                places = read_availability(cards[0])
+                for card in cards[1:]:
+                    places += read_availability(card)
+                if locations:
+                    places = await self._choose_places(locations, places)
+                found.append(planner.sum_availability(sku, version, places))
         return found
+
+    def _ask_cards(self, skus: Sequence[str]) -> list[tuple[Commands, str, Answered]]:
+        """Asks for the cards of SKUs; who keeps them, the SKU, and what will be answered."""
+        all_commands, partitions = self.dataset.commands, self._partitions
+        keepers = [all_commands[partition_of(sku, partitions)] for sku in skus]
+        return [
+            (keeper, sku, keeper.cards(sku, swept=False)) for keeper, sku in zip(keepers, skus, strict=True)
+        ]
 
     async def alternatives(self, sku: str, location: str) -> list[Alternative]:
         """Other active locations that have a SKU: the nearest first where coordinates tell, then those that

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
+from weakref import ref
 
 import msgspec
 
@@ -226,6 +227,9 @@ async def _connection(raw: bytes) -> None:
     assert not transport.written or transport.written.startswith(_ANSWER)
     assert transport.closing or waits, "it would stay open for ever"
     assert application.watch.arriving == 0
+    ended = ref(protocol)
+    del protocol, state
+    assert waits or ended() is None, "only the collector would find it"
 
 
 def connections(raw: bytes) -> None:
