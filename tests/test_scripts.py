@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.topology.groups import free_ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
@@ -75,10 +77,8 @@ def load(name: str) -> ModuleType:
 
 @pytest.fixture
 def port() -> int:
-    """A port nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody uses, and that the system gives to nobody meanwhile."""
+    return free_ports(1)[0]
 
 
 @pytest.fixture

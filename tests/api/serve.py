@@ -4,6 +4,7 @@ PROTOCOL is `hot` for the protocol that the product serves with, `asgi` for plai
 requests go the long way through the front. Both must answer the same.
 """
 
+import importlib
 import os
 import socket
 import sys
@@ -23,6 +24,10 @@ def main() -> None:
     protocol, worker = sys.argv[1:]
     if "BINCARD_TEST_LEAK" in os.environ:
         Access.check_location = lambda *_: None  # type: ignore[method-assign] - the fault that a test plants
+    for constant in os.environ.get("BINCARD_TEST_CONSTANTS", "").split():
+        name, _, number = constant.partition("=")
+        module, _, name = name.rpartition(".")
+        setattr(importlib.import_module(module), name, float(number))
     app = create_app(
         redis_url=os.environ["BINCARD_REDIS_URL"],
         durability="none",

@@ -1,7 +1,6 @@
 """Locust patches the standard library when it is imported, so what needs it runs in a process of its own."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from benchmarks.load.prepare import prepare
 from benchmarks.load.stage import STAGES, Desk
+from tests.topology.groups import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGE = """
@@ -66,9 +66,7 @@ def test_the_proof_finds_what_contradicts(
 
 
 def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
+    return str(free_ports(1)[0])
 
 
 @pytest.fixture(scope="module")

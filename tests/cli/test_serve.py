@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from api.http_worker import DRAIN_SECONDS
+from api.supervisor import IMPATIENCE_SECONDS
 from tests.cli.served import Served, Start, until
 
 pytestmark = pytest.mark.faults
@@ -188,8 +190,10 @@ def test_two_signals_end_at_once(serve: Start) -> None:
         )
         assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
         served.process.send_signal(signal.SIGTERM)
+        # From then on it is for a second that a second signal is taken for a part of the first.
+        until(lambda: "the requests under way are finished" in served.errors)
         with pytest.raises(subprocess.TimeoutExpired):
-            served.process.wait(1.2)
+            served.process.wait(IMPATIENCE_SECONDS + 0.2)
         served.process.send_signal(signal.SIGTERM)
-        assert served.process.wait(5) == 1
+        assert served.process.wait(DRAIN_SECONDS / 2) == 1
     served.wait_until_gone()

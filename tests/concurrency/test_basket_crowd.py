@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count, product
 from random import Random
+from time import monotonic
 
 import pytest
 
@@ -24,6 +25,7 @@ from engine.errors import Refused, ReservationNotFound
 from engine.ids import reservation_id
 from engine.keys import route_of
 from engine.workers import Sweeper
+from tests.concurrency.shopper import PATIENCE_SECONDS
 from tests.driver import Shop, open_shop, skus_in
 from tests.servers import Control, Server
 
@@ -97,8 +99,9 @@ class Crowd:
     async def insist(
         self, request: Callable[[Inventory], Awaitable[Reservation]], process: Inventory
     ) -> Reservation | None:
+        ends = monotonic() + PATIENCE_SECONDS
         for attempt in count():
-            assert attempt < 200, "no answer came"
+            assert monotonic() < ends, "no answer came"
             try:
                 return await request(process)
             except (Unavailable, Unconfirmed):

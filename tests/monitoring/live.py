@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.topology.groups import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus"
@@ -52,11 +53,6 @@ def quick(rules: str) -> str:
     for alert, (limit, small) in SMALL.items():
         rules = re.sub(rf"(alert: {alert}\n +expr: .+){re.escape(limit)}", rf"\g<1>{small}", rules)
     return re.sub(r"^( +for:) \w+$", r"\1 1s", rules, flags=re.MULTILINE)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Prometheus:
@@ -157,7 +153,7 @@ def scraping(
         ),
         encoding="utf-8",
     )
-    port = free_port()
+    (port,) = free_ports(1)
     with (directory / "prometheus.log").open("w") as log:
         process = subprocess.Popen(
             [
