@@ -3,7 +3,7 @@
 `python -m benchmarks.gate` compares, with `--rebase` it writes the baseline anew: run that on a quiet
 machine, and commit the file together with the reason. All sides are CPU time, never the clock, so that
 other work on the machine matters little; sides alternate, medians count, and what fails is measured
-once more.
+again a few times: other work only ever adds.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SERVER = "valkey"
 """The store from the wheel: the same everywhere, whatever else is installed."""
 WORSE = 1.2
 PAIRS = 7
+AGAIN = 3
 BATCH = 64
 TAPS = 25
 REQUESTS = 3_200
@@ -95,15 +96,16 @@ def worse_than(baseline: Result, figure: Figure) -> str | None:
 
 
 async def compare(store: Store, baseline: Result, pairs: int) -> tuple[list[Figure], list[str]]:
-    """Every ratio, and what is worse even when it is measured a second time."""
+    """Every ratio, and what is worse however often it is measured."""
     figures: list[Figure] = []
     faults: list[str] = []
     async with opened(store, pairs) as (gate, bench):
         for name in NAMES:
             figure = await gate.measure(name)
-            if worse_than(baseline, figure):
-                again = await gate.measure(name)
-                figure = min(figure, again, key=lambda one: one.value)
+            for _ in range(AGAIN):
+                if worse_than(baseline, figure) is None:
+                    break
+                figure = min(figure, await gate.measure(name), key=lambda one: one.value)
             figures.append(figure)
             fault = worse_than(baseline, figure)
             if fault:

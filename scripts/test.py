@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Everything CI runs, in one command; needs Python 3.11 with pip.
 
-Installs the test extras into `.venv`, checks the code (one line each), then runs the tests; what
-pytest says comes last. Arguments go to pytest, and then pytest alone runs:
-`python3 scripts/test.py tests/unit -k reserve`.
+Installs the test extras into `.venv`, checks the code (one line each), then runs the tests: first
+those that assert on speed, alone, then all others at the same time; what pytest says comes last.
+Arguments go to pytest, and then pytest alone runs: `python3 scripts/test.py tests/unit -k reserve`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def main(arguments: list[str]) -> int:
     if failed:
         print(f"\nfailed: {', '.join(failed)}; no test was run", file=sys.stderr)
         return 1
-    return pytest(["-n", "auto", "--dist", "loadfile"])
+    # What asserts on speed runs with nothing beside it.
+    status = pytest(["-m", "load"])
+    return pytest(["-n", "auto", "--dist", "loadfile", "-m", "not load"]) or status
 
 
 def checks() -> Iterator[tuple[str, list[str]]]:

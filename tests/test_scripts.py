@@ -298,6 +298,29 @@ def test_a_failed_check_fails_the_run_before_the_tests(
     assert "failed: first; no test was run" in said.err
 
 
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 3), (3, 0)])
+def test_what_asserts_on_speed_runs_alone_and_first(
+    monkeypatch: pytest.MonkeyPatch, first: int, second: int
+) -> None:
+    """The two runs leave nothing out, and a failure of either is one."""
+    script = load("test")
+    monkeypatch.setattr(script, "ensure_venv", lambda _extras: None)
+    monkeypatch.setattr(script, "ensure_tools", lambda: None)
+    monkeypatch.setattr(script, "checks", lambda: iter(()))
+    runs: list[list[str]] = []
+
+    def pytest_stand_in(arguments: list[str]) -> int:
+        runs.append(arguments)
+        return (first, second)[len(runs) - 1]
+
+    monkeypatch.setattr(script, "pytest", pytest_stand_in)
+    assert bool(script.main([])) == bool(first or second)
+    (alone, others) = runs
+    assert alone == ["-m", "load"]
+    assert others[-2:] == ["-m", "not load"]
+    assert "-n" in others
+
+
 def test_arguments_go_to_pytest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """`scripts/test.py -k x` starts no lint."""
     script = load("test")
