@@ -11,7 +11,17 @@ import pytest
 from api.access import Scope
 from api.openapi import build_document
 from engine.api_keys import is_whole
-from tests.api.keyed import EVERYTHING, Caller, Side, first_key, ghosts, hold, open_side, text_of
+from tests.api.keyed import (
+    EVERYTHING,
+    SEEN_SECONDS,
+    Caller,
+    Side,
+    first_key,
+    ghosts,
+    hold,
+    open_side,
+    text_of,
+)
 from tests.api.service import Answer, Service, fresh_key, running
 from tests.servers import Server
 
@@ -145,10 +155,11 @@ def test_nobody_gets_in_without_a_key_that_is_good(shop: Shop) -> None:
 
 def expiring(shop: Shop) -> str | None:
     """A key that has expired."""
-    end = datetime.now(UTC) + timedelta(seconds=1.5)
+    lives_seconds = 5  # Long enough to be used once, on a slow machine too.
+    end = datetime.now(UTC) + timedelta(seconds=lives_seconds)
     caller = shop.admin.with_key(expires_at=end.isoformat())
     assert caller.ask("GET", "/v1/reservations").status == 200
-    caller.until_seen(401)
+    caller.until_seen(401, lives_seconds + SEEN_SECONDS)
     return caller.key
 
 

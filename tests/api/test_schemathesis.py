@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.api.examples import RESULT, ask_examples
 from tests.api.service import Service
 
-TIMEOUT_SECONDS = 110
+TIMEOUT_SECONDS = 280
 
 
 def test_the_server_keeps_to_its_document(hot_service: Service, tmp_path: Path) -> None:
