@@ -23,6 +23,7 @@ from engine import connect
 
 PROGRAM = Path(__file__).with_name("serve.py")
 START_SECONDS = 20.0
+FILED_SECONDS = 120.0
 _NUMBERS = count(1)
 
 
@@ -105,6 +106,15 @@ class Service:
             **more,
         }
         return self.ask("POST", "/v1/reservations", body, {"Idempotency-Key": key or fresh_key()})
+
+    def await_lists(self) -> None:
+        """Waits until the reservations of earlier tests are filed: no background worker does it here, and
+        who asks first for a list of thousands may be told to ask again.
+        """
+        end = time.monotonic() + FILED_SECONDS
+        while (answer := self.ask("GET", "/v1/reservations?limit=1")).status != 200:
+            assert (answer.status, answer.json()["code"]) == (503, "overloaded"), answer
+            assert time.monotonic() < end, answer
 
     def held(self, quantity: int = 2) -> str:
         """A reservation that holds something."""

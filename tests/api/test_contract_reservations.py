@@ -215,6 +215,7 @@ def test_a_cart_that_changes(service: Service) -> None:
 
 def test_finding_reservations(service: Service) -> None:
     """By owner, reference, SKU, location and state, in pages."""
+    service.await_lists()
     (sku, location), owner = service.stocked(9), name("cart")
     made = [held(service, (sku, location, 1), owner=owner, reference=f"{owner}-{n}") for n in range(3)]
     service.ask("POST", f"{made[0]}/commit")

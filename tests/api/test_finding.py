@@ -10,6 +10,13 @@ from tests.api.service import Service, expect_problem
 HOSTILE = ("a&b=c", "100 %", "x/../y?z#", "é\u2028\U0001f600", " ", '"quoted"', "line\nbreak", "n\0ul", "+1")
 
 
+@pytest.fixture
+def service(service: Service) -> Service:
+    """One whose lists are there."""
+    service.await_lists()
+    return service
+
+
 def list_all(service: Service, query: str, limit: int = 2) -> list[str]:
     """The ids of all pages."""
     found, cursor = list[str](), ""
