@@ -487,18 +487,28 @@ async def test_an_answer_that_does_not_come(server: FakeServer, monkeypatch: pyt
     assert not lane.is_open
 
 
+async def take_turns(server: FakeServer, lane: Lane, clock: Clock, seconds: float) -> None:
+    """Asks before the request before has its answer, again and again; an answer comes every so often."""
+    waiting = ask(lane, 0)
+    await server.wait_for(1)
+    for number in range(1, 20):
+        following = ask(lane, number)
+        await server.wait_for(number + 1)
+        await clock.pass_by(seconds)
+        server.answer(number - 1)
+        assert await outcome(waiting) == (7, 3, 9, number - 1)
+        waiting = following
+
+
 async def test_the_time_limit_is_for_each_answer(
     server: FakeServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lane that was idle, or that gets answers one after the other, is not given up."""
+    monkeypatch.setattr(limits, "STALL_SECONDS", 100.0)
     monkeypatch.setattr(limits, "CALL_TIMEOUT_SECONDS", 100.0)
     lane = await server.start()
-    for number in range(4):
-        future = ask(lane, number)
-        await server.wait_for(number + 1)
-        await clock.pass_by(60)
-        server.answer(number)
-        assert await outcome(future) == (7, 3, 9, number)
+    await clock.pass_by(1000)
+    await take_turns(server, lane, clock, 60)
     assert lane.is_open
 
 
@@ -615,14 +625,7 @@ async def test_answers_in_time_are_no_stall(
     """However long requests keep coming, as long as their answers do."""
     monkeypatch.setattr(limits, "STALL_SECONDS", 60.0)
     monkeypatch.setattr(limits, "CALL_TIMEOUT_SECONDS", 600.0)
-    lane = await server.start()
-    for _ in range(20):
-        future = ask(lane, 1)
-        await server.wait_for(1)
-        server.commands.clear()
-        await clock.pass_by(25)
-        server.answer(1)
-        assert await outcome(future) == (7, 3, 9, 1)
+    await take_turns(server, await server.start(), clock, 25)
     assert server.metrics.stalls == 0
 
 
