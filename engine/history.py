@@ -50,7 +50,7 @@ NOT_RECORDED: Final = frozenset(
         "revoke_key",
         "rotate_key",
         "server_time",
-        # Each of these is made of others, which are recorded: documents, supplies and facts.
+        # Each of these is made of others, which are recorded: documents, supplies, facts, other lines.
         "atp",
         "cancel_inbound",
         "cancel_transfer",
@@ -64,6 +64,7 @@ NOT_RECORDED: Final = frozenset(
         # A list says nothing that reading each reservation would not say, and it is long.
         "reservations",
         "ship_transfer",
+        "source_lines",
         "transfer",
         "transfers",
     }

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from engine import limits, planner
 from engine.api_keys import ApiKeys
 from engine.cards import read_availability, read_positions, read_rooms
+from engine.carts import Carts
 from engine.commands import Answered, Commands
 from engine.dataset import Dataset
 from engine.document_kinds import decode_document
@@ -28,7 +29,6 @@ from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.promises import Promises
-from engine.sourcing import Sourcing
 from engine.sourcing_plan import Rules, units_of_line
 from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
@@ -49,7 +49,7 @@ ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQueue, ApiKeys):
+class Inventory(Facts, Transfers, Promises, Policies, Carts, Pickups, PickupQueue, ApiKeys):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
