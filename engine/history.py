@@ -57,7 +57,9 @@ NOT_RECORDED: Final = frozenset(
         "create_transfer",
         "deliver_documents",
         "expect",
+        "forget_documents",
         "inbound",
+        "inbound_page",
         "inbounds",
         "receive_inbound",
         "receive_transfer",
@@ -65,6 +67,7 @@ NOT_RECORDED: Final = frozenset(
         "reservations",
         "ship_transfer",
         "transfer",
+        "transfer_page",
         "transfers",
     }
 )
