@@ -936,10 +936,8 @@ class Books:
             wanted[self.key("found")] = {b"cursor": filed.cursor}
             if filed.entries:
                 wanted[self.key("find")] = sorted((entry, 0) for entry in filed.entries)
-        if listed:
-            wanted[self.key("listed")] = sorted((entry, 0) for entry in listed)
-        if ended:
-            wanted[self.key("ended")] = sorted(ended.items())
+        sets = {"listed": dict.fromkeys(listed, 0), "ended": ended or {}}
+        wanted |= {self.key(name): sorted(entries.items()) for name, entries in sets.items() if entries}
         found = self.read()
         unknown = sorted(set(found) - set(wanted))
         assert not unknown, f"keys that nothing accounts for: {unknown}"

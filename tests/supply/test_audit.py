@@ -102,7 +102,7 @@ async def test_every_corruption_is_found(shop: Shop, name: str) -> None:
 
 
 async def test_what_ended_is_there_until_its_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is gone is missing until it may be forgotten, and then it is missed where it is still listed."""
+    """One that is gone is missed until its time has come, and then only where something leads to it."""
     await trade(shop.inventory)
     (ended,) = shop.control.zrange(keys.ended(0), 0, -1)
     shop.control.hdel(keys.documents(0), ended)

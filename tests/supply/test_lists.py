@@ -1,15 +1,17 @@
 """Lists read what they show, and what ended long ago is forgotten."""
 
+import asyncio
 import random
 from collections import Counter
 
 import pytest
 
-from engine import Inventory, limits
+from engine import Inventory, keys, limits
 from engine.audit import audit
 from engine.document_lists import Walk
 from engine.errors import InboundNotFound, TransferNotFound
 from engine.types import Goods, Inbound, InboundState, Transfer, TransferState
+from engine.workers.sweeper import Sweeper
 from tests.driver import START_MS, Shop
 from tests.supply.goods import make_stock, stand
 
@@ -163,6 +165,20 @@ async def test_what_ended_long_ago_is_forgotten(wide: Shop) -> None:
     assert (again.id, again.state) == (gone.id, TransferState.DRAFT)
     assert (await inventory.transfers())[0] == again
     assert (await audit(inventory)).is_clean
+
+
+async def test_the_sweeper_forgets(shop: Shop) -> None:
+    """The worker does so by itself, after what was remembered of the steps."""
+    await make_some(shop, 10)
+    shop.wait(limits.DOCUMENT_SECONDS)
+    sweeper = Sweeper(shop.inventory)
+    async with asyncio.timeout(30):
+        while len(await shop.inventory.transfers()) == 10:
+            await sweeper.tick()
+    assert not shop.control.exists(keys.operations(0))
+    left = await shop.inventory.transfers()
+    assert 0 < len(left) < 10
+    assert {one.state for one in left} <= {TransferState.DRAFT, TransferState.SHIPPED}
 
 
 async def sweep_at(shop: Shop, now_ms: int) -> None:
