@@ -54,5 +54,6 @@ class ReplayedSupply:
 
     def may_be_forgotten(self, own: bytes, now_ms: int) -> bool:
         """Whether a document ended so long ago that it need not be there."""
-        saved_ms = self.saved_ms.get(own, now_ms)
-        return saved_ms + limits.DOCUMENT_SECONDS * 1000 <= now_ms and self.has_ended(own)
+        saved_ms = self.saved_ms.get(own)
+        is_old = saved_ms is not None and saved_ms + limits.DOCUMENT_SECONDS * 1000 <= now_ms
+        return is_old and self.has_ended(own)
