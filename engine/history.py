@@ -57,7 +57,9 @@ NOT_RECORDED: Final = frozenset(
         "create_transfer",
         "deliver_documents",
         "expect",
+        "forget_documents",
         "inbound",
+        "inbound_page",
         "inbounds",
         "receive_inbound",
         "receive_transfer",
@@ -66,6 +68,7 @@ NOT_RECORDED: Final = frozenset(
         "ship_transfer",
         "source_lines",
         "transfer",
+        "transfer_page",
         "transfers",
     }
 )

@@ -295,17 +295,23 @@ class Inventory(Facts, Transfers, Promises, Policies, Carts, Pickups, PickupQueu
         # Before anything is forgotten: what an outbox began must be remembered until it is done.
         await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
-        await self._trim()
+        await self.trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         await self.defaults.catch_up()
         return expired
 
-    async def _trim(self) -> None:
-        """Forgets some old history, now and then: see `limits.TRIM_SECONDS`."""
+    async def trim(self) -> None:
+        """Forgets some old history and documents, now and then: see `limits.TRIM_SECONDS`. Comes after old
+        memories were forgotten, those of what a document did among them.
+        """
         now = asyncio.get_running_loop().time()
         if now - self._trimmed_at >= limits.TRIM_SECONDS:
             self._trimmed_at = now
-            await asyncio.gather(*(trim_some(commands) for commands in self.dataset.commands))
+            await asyncio.gather(*(self._trim_partition(partition) for partition in range(self._partitions)))
+
+    async def _trim_partition(self, partition: int) -> None:
+        now_ms = await trim_some(self.dataset.commands[partition])
+        await self.forget_documents(partition, now_ms)
 
     async def _repair(self, partition: int) -> None:
         while await self.baskets.repair(partition):
