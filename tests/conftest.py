@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from engine import limits
 from tests.servers import SERVERS, TOPOLOGIES, Control, Server, Servers, open_control
 
 pytest.register_assert_rewrite("tests.driver")
@@ -99,7 +100,15 @@ def topology() -> str:
 
 
 @pytest.fixture
-def server(server_name: str, topology: str, servers: Servers) -> Server:
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that a busy machine keeps from answering for half a second does not count as gone. Tests of
+    servers that hang say after what time.
+    """
+    monkeypatch.setattr(limits, "STALL_SECONDS", limits.CALL_TIMEOUT_SECONDS)
+
+
+@pytest.fixture
+def server(server_name: str, topology: str, servers: Servers, patience: None) -> Server:
     """A running server, empty but for the functions that earlier tests loaded."""
     running = servers.start(server_name, topology)
     with open_control(running) as client:
