@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import msgspec
 
 from engine import moves
-from engine.check.books import SECOND, SEQ_BITS, Books, Life
+from engine.check.books import Books
+from engine.check.effects import SECOND, SEQ_BITS
 from engine.check.lives import RESOLVING, Request, View
 from engine.check.reading import Arguments, ToldReservation
-from engine.check.stock import NOTHING, Position
+from engine.check.stock import NOTHING, Life, Position
 from engine.types import Line, Movement, MovementKind
 
 MARGIN_NS = 20_000_000

@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from engine.check.lives import Share
+from engine.check.effects import NOBODY
+from engine.check.lives import Request, Share, Stand
 
 NOTHING: Share = (0, 0, 0, 0, 0, 0, 0, 0)
 
@@ -67,6 +68,33 @@ class Position(Struct):
         self.fulfilled_most += after[5] - before[5]
         self.taken_least += after[6] - before[6]
         self.taken_most += after[7] - before[7]
+
+
+class Life(Struct):
+    """A reservation. `bases` are the stands that it may have had at `version`, its last change that is
+    known, and up to the version `ahead`, at which somebody was refused for it.
+    """
+
+    id: str
+    positions: tuple[Position, ...] = ()
+    bases: tuple[Stand, ...] = ()
+    version: int = 0
+    is_followed: bool = True
+    ahead: int = 0
+    may_expire: bool = False
+    hidden: tuple[tuple[str, Request], ...] = ()
+    """What may have happened to it unseen, with the operation ids."""
+    shares: tuple[Share, ...] = ()
+    deadline: int = 0
+    """Before this time of the recorder's clock it cannot have lapsed."""
+    expires_ms: int = 0
+    told: int = 0
+    """The latest version of it that a caller was told."""
+    seen: tuple[int, str, dict[str, tuple[int, int, int, int]]] | None = None
+    """Of one whose lines may change: the latest version that was told, its state and its units by SKU."""
+    touched: int = 0
+    """When the last operation that changed it began."""
+    last: int = NOBODY
 
 
 def words(bounds: tuple[int, int]) -> str:

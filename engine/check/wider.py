@@ -8,8 +8,10 @@ once, answers belong to their requests, versions go forward, and what has left o
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from engine.check.books import NOBODY, Books, Life, show
+from engine.check.books import Books
+from engine.check.effects import NOBODY, show
 from engine.check.reading import Arguments, ToldReservation
+from engine.check.stock import Life
 from engine.types import Component
 
 if TYPE_CHECKING:

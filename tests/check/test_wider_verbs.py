@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from engine import Count, Inventory, MovementResult, Reservation, State
 from engine.check import check
-from engine.check.judge import KNOWN
+from engine.check.verbs import KNOWN
 from engine.history import FORMAT, NOT_RECORDED, OF_MANY, Begin, encode_answer, encode_begin, encode_call
 from engine.ids import reservation_id
 from engine.sourcing_plan import Rules, Wanted
