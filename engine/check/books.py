@@ -25,7 +25,7 @@ from engine.check.lives import (
     step,
     view_of,
 )
-from engine.check.stock import NOTHING, Life, Position
+from engine.check.stock import FLOATING, NOTHING, Life, Position
 
 
 class Books(Counters):
@@ -119,6 +119,11 @@ class Books(Counters):
         life.is_followed = False
         self.unseen += 2
         if not life.positions:
+            # Where units may be moved to by others they are counted by SKU.
+            lines = [
+                (sku, FLOATING if sku in self.floating else location, quantity)
+                for sku, location, quantity in lines
+            ]
             life.positions = self.place(lines)
         if not life.bases and lines:
             life.bases = (new_stand(quantity for _, _, quantity in lines),)
@@ -219,7 +224,8 @@ class Books(Counters):
         if not life.is_followed:
             return
         before = life.last
-        if version > life.version and (version > self.version or self._hole(version) is not None):
+        is_unclaimed = version > self.version or self._hole(version) is not None
+        if version > life.version and is_unclaimed and not life.floats:
             self.claim(version, life.id, operation)
         if version == life.version == life.ahead:
             stands: tuple[Stand, ...] = life.bases

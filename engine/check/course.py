@@ -105,6 +105,8 @@ class Course:
         self._locations = dict[str, int]()
         self._deleted = set[str]()
         self._kits = wider.Kits()
+        self._buffered = set[str]()
+        """Channels that leave units to others."""
         self._serial = count()
         self.operations = self.unknown = self._now = 0
 

@@ -117,18 +117,26 @@ class Judge(Changes, Facts, Refusals):
                 operation.life_told = operation.life.told
         if name in MAKING | CHANGING and self._partitions > 1:
             self._begin_basket(operation)
-        if name in CHANGING or name == "source":
-            self._begin_loose(operation)
-        if name in COUNTING | POLICIES:
-            self._begin_unjudged(operation)
-        movement = arguments.movement
-        if movement is not None and not is_plain(movement):
-            for partition in partitions:
-                self._orders[partition].books.position(movement.sku, movement.location).is_judged = False
+        self._begin_wider(operation)
         self._remember(operation, entry)
         self._under_way[number] = operation
         for partition, floor in zip(partitions, floors, strict=True):
             self._orders[partition].under_way.append((operation, floor))
+
+    def _begin_wider(self, operation: Operation) -> None:
+        """From when an operation begins on, it may have happened."""
+        name, movement = operation.name, operation.arguments.movement
+        if name in CHANGING:
+            self._begin_loose(operation)
+        elif name == "source":
+            self._begin_sourced(operation)
+        elif name in POLICIES:
+            self._begin_policy(operation)
+        elif name in COUNTING:
+            self._begin_count(operation)
+        elif movement is not None and not is_plain(movement):
+            for partition in operation.partitions:
+                self._orders[partition].books.position(movement.sku, movement.location).is_judged = False
 
     def _begin_other(self, name: str, entry: Entry) -> None:
         if name not in SETTINGS:
@@ -140,7 +148,7 @@ class Judge(Changes, Facts, Refusals):
             order.books.unseen += SETTINGS[name]
         if name == "delete_location":
             self._deleted.add(location_of(entry.arguments))
-        elif name in {"save_item", "save_location"}:
+        elif name in {"save_item", "save_location", "save_channel"}:
             self._begin_saving(name, entry)
 
     def _begin_basket(self, operation: Operation) -> None:
@@ -230,7 +238,8 @@ class Judge(Changes, Facts, Refusals):
         while under_way and under_way[0][0].is_over:
             under_way.popleft()
         while waiting and (not under_way or waiting[0][0] <= under_way[0][1]):
-            _, _, _, time, judge = heapq.heappop(waiting)
+            version, _, _, time, judge = heapq.heappop(waiting)
+            order.books.turn(version)
             order.books.reach(time)
             judge()
 

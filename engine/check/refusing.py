@@ -5,12 +5,12 @@ from collections.abc import Callable
 from engine.check import reading
 from engine.check.books import Books
 from engine.check.course import SEEN, Course, Operation, id_of
-from engine.check.lives import RESOLVING
+from engine.check.lives import RESOLVING, Request
 from engine.check.reading import Entry
-from engine.check.requests import Doubt, number_of, places_of, request_of
+from engine.check.requests import Doubt, number_of, places_of, pool_asked, request_of
 from engine.check.stock import Life
-from engine.check.verbs import SETTINGS, STATE_WORDS
-from engine.check.wider import CHANGING, COUNTING
+from engine.check.verbs import FACTS, MAKING, SETTINGS, STATE_WORDS
+from engine.check.wider import CHANGING
 from engine.keys import partition_of
 from engine.outcomes import Outcome
 
@@ -46,6 +46,11 @@ class Refusals(Course):
         if operation.name in RESOLVING and word in STATE_WORDS | {Outcome.INSUFFICIENT_STOCK}:
             if life is not None:
                 judge = lambda: self._refuse(books, life, operation, word, version)  # noqa: E731 - a later step
+        elif word == Outcome.INSUFFICIENT_STOCK and (
+            operation.name == "source" or arguments.channel in self._buffered
+        ):
+            # It may be refused what is there: by its pools, or to leave some to others.
+            self.counts["refusals not judged"] += 1
         elif word == Outcome.INSUFFICIENT_STOCK:
             short = reading.read_shortages(entry.answer)
             judge = lambda: books.compare_shortages(short, version, number)  # noqa: E731 - a later step
@@ -60,7 +65,10 @@ class Refusals(Course):
 
     def _refuse(self, books: Books, life: Life, operation: Operation, word: str, version: int) -> None:
         if life.positions:
-            request = request_of(operation.name, operation.arguments, places_of(life))
+            request = _request_on(life, operation)
+            if life.floats and word == Outcome.EXCEEDS_OPEN_QUANTITY:
+                # By line, and where the lines were nobody may know.
+                return
             if request is not None:
                 if len({partition_of(sku, self._partitions) for sku, _ in places_of(life)}) > 1:
                     # Nobody may take such a basket anew once it has lapsed.
@@ -97,15 +105,23 @@ class Refusals(Course):
         books = order.books
         if name in RESOLVING:
             life = books.lives.get(arguments.reservation)
-            request = None if life is None else request_of(name, arguments, places_of(life))
+            request = None if life is None else _request_on(life, operation)
             if life is not None and request is not None:
                 books.hide(life, operation.key, request)
             else:
                 books.unseen += 1
                 books.lose(arguments.reservation)
-        elif name == "source" or name in CHANGING | COUNTING:
+        elif name in CHANGING:
             books.unseen += 2
-        elif memory is not None and name in {"reserve", "record"}:
+        elif name in MAKING | FACTS:
             books.unseen += 2
-            if all(content != operation.content for content, _ in memory.doubts):
+            if memory is None:
+                Doubt(books, arguments)
+            elif all(content != operation.content for content, _ in memory.doubts):
                 memory.doubts = (*memory.doubts, (operation.content, Doubt(books, arguments)))
+
+
+def _request_on(life: Life, operation: Operation) -> Request | None:
+    """A verb on a reservation as the rules take it, by SKU where its lines may move."""
+    asked = pool_asked(operation.arguments) if life.floats else operation.arguments
+    return request_of(operation.name, asked, places_of(life))

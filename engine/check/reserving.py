@@ -10,6 +10,8 @@ from engine.check.requests import (
     answer_of,
     deadline_of,
     number_of,
+    pool_asked,
+    pool_told,
     request_of,
     sum_lines,
     sum_told,
@@ -117,9 +119,10 @@ class Reservations(Course):
         self._check_own(operation, told)
         life, version = self._life(operation, told, partition), number_of(told.version)
         books = self._orders[partition].books
-        lines = sum_told(told)
-        request = request_of(operation.name, arguments, [(sku, location) for sku, location, _ in lines])
-        view = view_told(told)
+        seen = pool_told(told) if life.floats else told
+        asked = pool_asked(arguments) if life.floats else arguments
+        request = request_of(operation.name, asked, [place[:2] for place in sum_told(seen)])
+        view = view_told(seen)
         if request is None and not life.is_followed:
             # Its units may have gone elsewhere since.
             request = request_of(operation.name, Arguments(), ())
@@ -187,6 +190,8 @@ class Reservations(Course):
         """A caller was told how a reservation stands. It may have changed long ago, but not since."""
         (partition,) = operation.partitions
         books = self._orders[partition].books
+        if life.floats:
+            view = view_told(pool_told(told))
         may_be_old = operation.memory is not None and operation.memory.attempts > 1
         if version < operation.life_told and not may_be_old and self._orders[partition].is_judged:
             self.findings.blame(

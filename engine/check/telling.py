@@ -2,14 +2,22 @@
 
 from engine.check import reading
 from engine.check.course import EFFECT, SEEN, Course, Operation, settle_doubt
-from engine.check.effects import show
-from engine.check.reading import Entry
-from engine.check.requests import number_of, quantity_of
+from engine.check.reading import Entry, ToldMovement
+from engine.check.requests import counted_of, number_of, quantity_of
+from engine.check.stock import Position
 from engine.keys import partition_of
+from engine.types import Movement
 
 
 class Facts(Course):
     """Judges facts, counts and readings."""
+
+    def _begin_count(self, operation: Operation) -> None:
+        counted = counted_of(operation.arguments)
+        if counted is not None:
+            sku, location, _ = counted
+            books = self._orders[partition_of(sku, self._partitions)].books
+            books.position(sku, location).is_counted = True
 
     def _take_counted(self, operation: Operation, entry: Entry) -> None:
         told, memory = reading.read_movement(entry.answer), operation.memory
@@ -17,13 +25,24 @@ class Facts(Course):
             return
         (partition,), version = operation.partitions, number_of(told.version)
         answer = hash((told.on_hand, told.available, told.version, told.uncovered, told.effect))
-        books = self._orders[partition].books
-        if memory is not None and not self._take_first(operation, version, answer, replayed=told.replayed):
+        books, counted = self._orders[partition].books, counted_of(operation.arguments)
+        is_first = memory is None or self._take_first(operation, version, answer, replayed=told.replayed)
+        if not is_first or counted is None:
             self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
             return
+        if memory is not None:
+            settle_doubt(memory)
+            if told.replayed and not self._is_remembered(memory.begun, operation.begun):
+                # It is known by the position's history alone, and its answer tells of no effect.
+                books.position(*counted[:2]).is_judged = False
+        sku, location, quantity = counted
+        position, is_late = books.position(sku, location), version <= books.version
+        is_set = operation.name == "set_on_hand"
         self._tell(
             operation, partition, version, EFFECT, entry.time,
-            lambda: books.claim(version, f"a count at version {show(version)}", operation.number),
+            lambda: books.count(
+                position, quantity, told, version, operation.number, is_set=is_set, is_late=is_late
+            ),
             is_ordered=not told.replayed,
         )  # fmt: skip
 
@@ -39,17 +58,34 @@ class Facts(Course):
             self._tell(operation, partition, version, SEEN, entry.time, None, is_ordered=False)
             return
         settle_doubt(memory)
-        quantity = quantity_of(movement)
+        quantity = effect = quantity_of(movement)
         position = books.position(movement.sku, movement.location)
         if told.ignored is not None:
-            # A count has it in, which this history may not know.
-            quantity, position.is_judged = told.effect, False
+            effect = 0
+            self._check_ignored(operation, movement, position, told)
         is_late = version <= books.version
         self._tell(
             operation, partition, version, EFFECT, entry.time,
-            lambda: books.move(position, quantity, told, version, operation.number, is_late=is_late),
+            lambda: books.move(
+                position, effect, told, version, operation.number, flow=quantity, is_late=is_late
+            ),
             is_ordered=not told.replayed,
         )  # fmt: skip
+
+    def _check_ignored(
+        self, operation: Operation, movement: Movement, position: Position, told: ToldMovement
+    ) -> None:
+        """A count has in what was before it. What is told as of now comes after all of them."""
+        self.counts["facts before a count"] += 1
+        was_counted = position.is_counted or not self._is_whole(operation)
+        if not was_counted or movement.occurred_ms is None or told.effect:
+            self.findings.blame(
+                "I9",
+                position.name,
+                f"a fact was left out as {told.ignored}, which no count can have in",
+                operation.number,
+                position.last,
+            )
 
     def _take_availability(self, operation: Operation, entry: Entry) -> None:
         # To an owner its own holds are free: that is no word on the books as they are.
@@ -90,5 +126,7 @@ class Facts(Course):
         )
         self._tell(
             operation, partition, version, SEEN, entry.time,
-            lambda: books.compare_stock(rows, sku, version, operation.number),
+            lambda: books.compare_stock(
+                rows, sku, version, operation.number, is_whole=not operation.arguments.locations
+            ),
         )  # fmt: skip
