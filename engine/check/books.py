@@ -227,6 +227,7 @@ class Books(Counters):
         is_unclaimed = version > self.version or self._hole(version) is not None
         if version > life.version and is_unclaimed and not life.floats:
             self.claim(version, life.id, operation)
+            self.observed[version] = life.id
         if version == life.version == life.ahead:
             stands: tuple[Stand, ...] = life.bases
         elif version > life.ahead:

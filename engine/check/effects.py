@@ -27,6 +27,8 @@ class Effects:
         self.holes = set[int]()
         self._between: dict[int, int] = {}
         """Holes of which nothing tells whether they belong to the epoch before or after them, by sequence."""
+        self.observed: dict[int, str] = {}
+        """Versions of which only a reading has told, and of which reservation: who made them may tell yet."""
         self.unseen = 0
         """Effects that may have happened without an answer that tells their version."""
         self._last_subject = ""
@@ -43,6 +45,8 @@ class Effects:
             self._last_subject, self._last_operation = subject, operation
         elif (hole := self._hole(version)) is not None:
             self.holes.remove(hole)
+        elif self.observed.pop(version, None) == subject:
+            return
         elif version > 0 and self.is_whole:
             self.findings.blame(
                 "I1",

@@ -6,10 +6,19 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine import Count, Inventory, Movement, MovementKind, MovementResult, Reservation, State
+from engine import Count, Inventory, Movement, MovementKind, MovementResult, Reservation, State, Unconfirmed
 from engine.check import check
 from engine.check.verbs import KNOWN
-from engine.history import FORMAT, NOT_RECORDED, OF_MANY, Begin, encode_answer, encode_begin, encode_call
+from engine.history import (
+    FORMAT,
+    NOT_RECORDED,
+    OF_MANY,
+    Begin,
+    encode_answer,
+    encode_begin,
+    encode_call,
+    encode_failure,
+)
 from engine.ids import reservation_id
 from engine.sourcing_plan import Rules, Wanted
 from engine.types import Move, ReservationLine
@@ -70,7 +79,8 @@ def write(folder: Path, steps: tuple[Step, ...]) -> Path:
     lines = [encode_begin(begin)]
     for number, (verb, arguments, answer) in enumerate(steps):
         lines.append(encode_call(2 * number + 1, number, verb, arguments))
-        lines.append(encode_answer(2 * number + 2, number, answer))
+        lost = encode_failure(2 * number + 2, number, Unconfirmed("the answer was lost"))
+        lines.append(lost if answer is None else encode_answer(2 * number + 2, number, answer))
     path = folder / "shop.jsonl"
     path.write_bytes(b"".join(lines))
     return path
