@@ -112,6 +112,13 @@ async def check_reservation(inventory: Inventory, access: Access, reservation: s
         raise ReservationNotFound(f"there is no reservation {reservation[:64]}")
 
 
+async def check_cart(inventory: Inventory, access: Access, reservation: str, pool: str | None) -> None:
+    """Raises `PoolNotFound` or `ChannelNotFound` unless the caller may have places chosen for it."""
+    if access.is_restricted:
+        channel = access.channel_of((await inventory.reservation(reservation)).channel)
+        check_supply(access, await inventory.settings.latest(), channel, pool, is_whole=True)
+
+
 async def seen_among(inventory: Inventory, access: Access, reservations: Iterable[str]) -> set[str]:
     """Those of some reservations that are there for a caller. Cost: a read for each, if it is restricted."""
     asked = list(dict.fromkeys(reservations))

@@ -1,11 +1,11 @@
 """The bodies of requests that change reservations, and of pickups."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from api.schemas import Body, Lines, LocationId, Quantity, ReservationAnswer, Sku
+from api.schemas import Body, Lines, LocationId, NearBody, Quantity, ReservationAnswer, Sku, Sourcing, Wants
 from engine import limits
 
 
@@ -24,8 +24,21 @@ class MoveBody(Body, frozen=True):
     lines: Annotated[list[MoveLineBody], Meta(min_length=1, max_length=limits.MAX_LINES)]
 
 
+class CartBody(Body, frozen=True):
+    """The lines that a reservation shall have. A line without a location is for the pool, or for the channel
+    of the reservation.
+    """
+
+    lines: Wants
+    pool: LocationId | None = None
+    sourcing: Sourcing = "priority"
+    near: NearBody | None = None
+    capability: Literal["pickup", "ship", "curbside"] | None = None
+    allow_split: bool = True
+
+
 class LinesBody(Body, frozen=True):
-    """The lines that a reservation shall have."""
+    """Lines of a reservation."""
 
     lines: Lines
 

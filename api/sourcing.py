@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from api.access import Access
 from api.schemas import PlanAnswer, PlanBody, PlannedLineAnswer, PlannedPlaceAnswer, ReserveBody, WantedBody
+from api.schemas_changes import CartBody
 from engine import Inventory, Reservation
 from engine.sourcing_plan import Rules, SourcingPlan, Strategy, Wanted
 
@@ -38,9 +39,18 @@ def as_wanted(lines: Sequence[WantedBody]) -> list[Wanted]:
     return [Wanted(line.sku, line.quantity, line.location) for line in lines]
 
 
-def rules_of(body: ReserveBody | PlanBody) -> Rules:
+def rules_of(body: ReserveBody | PlanBody | CartBody) -> Rules:
     """By what a body wants places to be chosen."""
     near = None if body.near is None else (body.near.lat, body.near.lon)
+    if isinstance(body, CartBody):
+        strategy = Strategy(body.sourcing)
+        return Rules(
+            pool=body.pool,
+            strategy=strategy,
+            near=near,
+            allow_split=body.allow_split,
+            capability=body.capability,
+        )
     return Rules(
         body.channel,
         body.pool,

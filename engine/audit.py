@@ -15,6 +15,7 @@ from zlib import crc32
 
 from engine import keys
 from engine.audit_baskets import compare_baskets
+from engine.audit_documents import compare_documents
 from engine.audit_facts import compare_facts
 from engine.audit_index import compare_index
 from engine.audit_report import AuditReport, Note
@@ -89,7 +90,7 @@ async def audit_partitions(
 async def _note_unknown_keys(topology: Topology, partitions: int, report: AuditReport) -> None:
     names = (
         *(keys.meta, keys.operations, keys.due, keys.log, keys.stock, keys.stocked, keys.fenced),
-        *(keys.named, keys.changes, keys.inbound, keys.documents, keys.wanted),
+        *(keys.named, keys.changes, keys.inbound, keys.documents, keys.listed, keys.ended, keys.wanted),
         *(keys.defaults, keys.inheriting),
         *(keys.find, keys.found),
         *(keys.moves, keys.counts, keys.conditions),
@@ -136,7 +137,7 @@ class _PartitionAudit:
             await self._compare_counts(keys.stocked, self.replay.stocked, "positions of location")
             await self._compare_counts(keys.fenced, self.replay.fences.counts, "fences of channel")
             await self._compare_inbound()
-            await self._compare_documents()
+            await compare_documents(self)
             await self._compare_records()
             await compare_facts(self)
         self.report.events += replay.events
@@ -403,31 +404,14 @@ class _PartitionAudit:
         found = self.replay.expected.supplies.get((sku.decode(), place[1:].decode()))
         return pack_supplies(list(found.values())) if found else None
 
-    async def _compare_documents(self) -> None:
-        documents = self.replay.expected.documents
-        compared = await self._compare_hash(
-            keys.documents(self.partition), lambda: list(documents), documents.get, "document"
-        )
-        for group in _groups(compared, GROUP_RECORDS):
-            await self._compare_outboxes(group)
-
-    async def _compare_outboxes(self, group: Sequence[bytes]) -> None:
-        """A document is in the deadline index while its effects are to follow."""
-        documents = self.replay.expected.documents
-        entries = await self.read(*(("ZSCORE", keys.due(self.partition), b"d" + own) for own in group))
-        for own, entry in zip(group, entries, strict=True):
-            if (entry is not None) != (documents[own][4] == 1):
-                stored = _NOT_THERE if entry is None else "an entry in the index"
-                self.differ(f"outbox of document {own.hex()}", stored, "what its last step left to do")
-
     async def _compare_hash(
         self,
         key: str,
         list_known: Callable[[], Sequence[bytes]],
         replayed: Callable[[bytes], bytes | None],
         subject: str,
-    ) -> Sequence[bytes]:
-        """Compares each field of a hash with what the ledger makes of it; the fields that are known."""
+    ) -> None:
+        """Compares each field of a hash with what the ledger makes of it."""
         known = list_known()
         seen = set(known)
         strangers = [field async for field, _ in self.topology.scan_hash(key) if field not in seen]
@@ -436,7 +420,6 @@ class _PartitionAudit:
             for field, stored in zip(group, cast("list[bytes | None]", found), strict=True):
                 if stored != replayed(field):
                     self.differ(f"{subject} {_show(field)}", _show(stored), _show(replayed(field)))
-        return known
 
     # ---------------------------------------------------------------- records
 

@@ -56,15 +56,22 @@ class Changes(Reservations):
         )
 
     async def replace_lines(
-        self, reservation: str, lines: Sequence[Line], *, op_id: str | None = None, caller: str = ""
+        self,
+        reservation: str,
+        lines: Sequence[Line],
+        *,
+        op_id: str | None = None,
+        caller: str = "",
+        asked: bytes | None = None,
     ) -> Reservation:
         """A hold gets other lines in one step, or stays as it is; what it has already counts for it, and what
         is no longer named is given back. Its deadline stays. For a kit it gets
         the components. Raises as `move` does, and `AlreadyCommitted` or
-        `AlreadyFulfilled` where anything of it was.
+        `AlreadyFulfilled` where anything of it was. `asked` is what the operation id stands for where that is
+        not these lines.
         """
         planner.check_lines(lines)
-        content = "\0".join(f"{line.sku}\0{line.location}\0{line.quantity}" for line in lines).encode()
+        content = asked or _content(lines)
         settings = await self.settings.current()
         parts = [
             Line(sku, quantity, line.location)
@@ -223,6 +230,10 @@ class Changes(Reservations):
             return None
         plan = Plan((), b"") if change is None else change.plan
         raise await self._refusal(verb, Reply(*answered), plan, () if change is None else change.shares)
+
+
+def _content(lines: Sequence[Line]) -> bytes:
+    return "\0".join(f"{line.sku}\0{line.location}\0{line.quantity}" for line in lines).encode()
 
 
 def _work_out(

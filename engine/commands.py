@@ -33,7 +33,7 @@ READ, RESERVE, RELEASE, COMMIT = 3, 2, 1, 0
 UNCONFIRMED = frozenset(
     {
         *("cards", "expire", "find", "forget", "index", "outbox", "pace", "repair", "settle", "supplies"),
-        *("trim", "unbind"),
+        *("trim", "unbind", "forget_document"),
     }
 )
 """Verbs whose answers wait for no replica: they read, or do what any sweep would do again."""
@@ -110,6 +110,8 @@ class Commands:
         named, changes = keys.named(partition), keys.changes(partition)
         defaults, inheriting = keys.defaults(partition), keys.inheriting(partition)
         inbound, documents = keys.inbound(partition), keys.documents(partition)
+        listed, ended = keys.listed(partition), keys.ended(partition)
+        keep_ms = max(limits.DOCUMENT_SECONDS * 1000, retention_ms)
         effects, retention = (meta, operations, due, log, stock), (str(retention_ms),)
         leaving, facts = (*effects, moves), (*effects, locations, stocked, moves, keys.counts(partition))
 
@@ -190,7 +192,10 @@ class Commands:
         self._supply = script("supply", (*effects, locations, stocked, inbound, defaults), COMMIT, retention)
         self._supplies = script("supplies", (meta, due, stock, inbound), READ)
         self._save_document = script(
-            "save_document", (meta, operations, due, log, documents), COMMIT, retention
+            "save_document", (meta, operations, due, log, documents, listed, ended), COMMIT, retention
+        )
+        self._forget_document = script(
+            "forget_document", (meta, documents, listed, ended), READ, (str(keep_ms),)
         )
         self._find_document = script("find_document", (meta, operations, documents), COMMIT)
         self._outbox = script("outbox", (meta, due), READ)
@@ -360,12 +365,9 @@ class Commands:
         self, prior: bytes, cursor: bytes, added: Sequence[bytes], gone: Sequence[bytes] = ()
     ) -> Answered:
         """`lua/index.lua`: goes on from the cursor `prior`, files entries and strikes out others."""
-        parts = [bytes((len(prior),)), prior, bytes((len(cursor),)), cursor]
-        for entries in (added, gone):
-            parts.append(len(entries).to_bytes(2, "little"))
-            for entry in entries:
-                parts += (bytes((len(entry),)), entry)
-        return self._submit(self._index, bulk(b"".join(parts)), max(1, len(added) + len(gone)))
+        head = bytes((len(prior),)) + prior + bytes((len(cursor),)) + cursor
+        packed = head + _pack_entries(added) + _pack_entries(gone)
+        return self._submit(self._index, bulk(packed), max(1, len(added) + len(gone)))
 
     def movement(self, argument: bytes) -> Answered:
         """`lua/movement.lua`; see `engine.moves` for the argument."""
@@ -475,12 +477,25 @@ class Commands:
         *,
         version: int,
         is_pending: bool,
+        is_over: bool,
+        added: Sequence[bytes] = (),
+        gone: Sequence[bytes] = (),
         operation: bytes = NO_OPERATION,
         fingerprint: bytes = NO_FINGERPRINT,
     ) -> Answered:
-        """`lua/save_document.lua`; `version` is the one to be replaced, 0 for none."""
-        head = document + operation + fingerprint + version.to_bytes(4, "little") + bytes((is_pending,))
+        """`lua/save_document.lua`; `version` is the one to be replaced, 0 for none; `added` and `gone` are
+        entries of the index.
+        """
+        flags = version.to_bytes(4, "little") + bytes((is_pending, is_over))
+        entries = _pack_entries(added) + _pack_entries(gone)
+        head = document + operation + fingerprint + flags + entries
         return self._submit(self._save_document, bulk(head + content))
+
+    def forget_document(self, document: bytes, version: int, entries: Sequence[bytes]) -> Answered:
+        """`lua/forget_document.lua`: whether it was, 1 or 0."""
+        return self._submit(
+            self._forget_document, bulk(document + version.to_bytes(4, "little") + _pack_entries(entries))
+        )
 
     def find_document(self, document: bytes, operation: bytes) -> Answered:
         """`lua/find_document.lua`: `[seq, document, memory]`."""
@@ -493,6 +508,13 @@ class Commands:
     def cards(self, sku: str, *, swept: bool) -> Answered:
         """`lua/cards.lua`: a card, `[pages, card, …]` of a divided SKU, nothing of an unknown one."""
         return self._submit(self._cards, _ask_cards(sku, swept))
+
+
+def _pack_entries(entries: Sequence[bytes]) -> bytes:
+    parts = [len(entries).to_bytes(2, "little")]
+    for entry in entries:
+        parts += (bytes((len(entry),)), entry)
+    return b"".join(parts)
 
 
 def _pack_position(sku: str, location: str) -> bytes:

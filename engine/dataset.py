@@ -13,7 +13,7 @@ from engine.pace import Watch
 from engine.script import Library, library
 from engine.topology import Topology, open_topology
 
-FORMAT = 4
+FORMAT = 5
 MAX_PARTITIONS = 16_384
 SECRET_SIZE = 32
 UNFINISHED = 0

@@ -8,10 +8,10 @@ happens once. A document with an outbox takes no further step.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from logging import getLogger
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +19,9 @@ from msgspec.structs import replace
 
 from engine import keys, limits
 from engine.commands import Reply
+from engine.document_lists import AT_ONCE, MOST_LOOKED_AT, Spot, Walk
 from engine.errors import IdempotencyMismatch, Overloaded, Refused
-from engine.ids import NO_OPERATION, fingerprint, is_remembered
+from engine.ids import NO_OPERATION, document_id, fingerprint, is_remembered
 from engine.outcomes import Outcome
 from engine.refusals import plain_refusal
 from engine.reservations import Reservations
@@ -80,6 +81,26 @@ class Document(Struct, frozen=True, array_like=True, kw_only=True):
     def route(self) -> int:
         """Where it belongs: where its first SKU does."""
 
+    @property
+    @abstractmethod
+    def id_prefix(self) -> str:
+        """What its public id begins with."""
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Whether no step is awaited any more."""
+
+    @property
+    @abstractmethod
+    def listed_by(self) -> Sequence[bytes]:
+        """The prefixes of its entries in the index."""
+
+    def entries(self, own: bytes) -> list[bytes]:
+        """Its entries in the index."""
+        order = Spot(self.created_ms, document_id(self.id_prefix, self.route, own)).order
+        return [prefix + order for prefix in self.listed_by]
+
 
 class Name(NamedTuple):
     """Where a document is, and its public id."""
@@ -100,6 +121,16 @@ class Stored(NamedTuple):
 Decide = Callable[[Document | None, int], Document | None]
 """What a step makes of a document at a time; None where it has nothing to do. Raises what refuses it."""
 _Kind = TypeVar("_Kind", bound=Document)
+_Shown = TypeVar("_Shown")
+
+
+class Page(NamedTuple, Generic[_Shown]):
+    """Some of a list, and behind what the next page goes on; None where there is no more."""
+
+    items: list[_Shown]
+    next: Spot | None
+
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -143,20 +174,26 @@ class Documents(Reservations, ABC):
         self,
         name: Name,
         document: Document,
+        before: Stored | None,
         *,
-        version: int,
         operation: bytes = NO_OPERATION,
         mark: bytes = b"",
     ) -> str | None:
-        """Stores a document in the place of a version of it; None where that is not what is stored.
+        """Stores a document in the place of what was seen of it; None where that is not what is stored.
 
         Raises `IdempotencyMismatch`.
         """
+        entries = document.entries(name.id)
         _, epoch, _, answer = await self.dataset.commands[name.partition].save_document(
             name.id,
             _encode(document),
-            version=version,
+            version=before.version if before else 0,
             is_pending=document.outbox is not None,
+            is_over=document.is_over,
+            added=entries,
+            gone=[entry for entry in before.document.entries(name.id) if entry not in entries]
+            if before
+            else [],
             operation=operation,
             fingerprint=mark or bytes(8),
         )
@@ -194,7 +231,7 @@ class Documents(Reservations, ABC):
     async def _deliver(self, name: Name, stored: Stored) -> Document:
         """Sees to the effects of the last step, and stores that they happened. Raises what refuses one."""
         settled = await self._drive(name, stored.document)
-        await self.save_document(name, settled, version=stored.version)
+        await self.save_document(name, settled, stored)
         return settled
 
     async def _drive(self, name: Name, document: Document) -> Document:
@@ -262,9 +299,9 @@ class Documents(Reservations, ABC):
             if changed is None:
                 assert stored is not None
                 return stored, False
-            version = stored.version if stored else 0
-            saved = await self.save_document(name, changed, version=version, operation=operation, mark=mark)
+            saved = await self.save_document(name, changed, stored, operation=operation, mark=mark)
             if saved is not None:
+                version = stored.version if stored else 0
                 return Stored(version + 1, changed.outbox is not None, changed), False
         raise Overloaded(f"{name.public}: others change it all the time")
 
@@ -285,28 +322,66 @@ class Documents(Reservations, ABC):
         stored, _, _ = await self._read_document(name)
         return stored.document if stored is not None and isinstance(stored.document, kind) else None
 
-    async def _list_documents(
-        self, kind: type[_Kind], partitions: Sequence[int] | None = None
-    ) -> list[tuple[Name, _Kind]]:
-        """All documents of a kind, the newest first. Cost: reads every document of the partitions."""
+    # ---------------------------------------------------------------- lists
+
+    async def _page_documents(
+        self,
+        prefix: bytes,
+        show: Callable[[Name, Document], _Shown | None],
+        *,
+        after: Spot | None,
+        limit: int,
+        partitions: Sequence[int] | None = None,
+    ) -> Page[_Shown]:
+        """Those documents of a prefix that are shown, the newest first. Where few of them are, the page ends
+        early. Cost: reads what is shown, one more, and what is left out.
+        """
+        asked = range(self._partitions) if partitions is None else partitions
+        walk = Walk(self.dataset.topology, asked, prefix, after, limit)
         # A task of its own: the client needs one, and a caller may step us without (`api/protocol.py`).
-        reading = asyncio.get_running_loop().create_task(self._read_all(kind, partitions))
-        found = await reading
-        return sorted(found, key=lambda one: (-one[1].created_ms, one[0].id))
+        return await asyncio.get_running_loop().create_task(self._read_page(walk, show, limit))
 
-    async def _read_all(
-        self, kind: type[_Kind], partitions: Sequence[int] | None
-    ) -> list[tuple[Name, _Kind]]:
-        found: dict[Name, _Kind] = {}
-        for partition in range(self._partitions) if partitions is None else partitions:
-            async for own, raw in self._scan_documents(partition):
-                document = self._read_stored(raw).document
-                if isinstance(document, kind):
-                    found[Name(partition, own, "")] = document
-        return list(found.items())
+    async def _read_page(
+        self, walk: Walk, show: Callable[[Name, Document], _Shown | None], limit: int
+    ) -> Page[_Shown]:
+        await walk.begin()
+        found: list[tuple[Spot, _Shown]] = []
+        count = limit + 1
+        while len(found) <= limit and walk.looked_at < MOST_LOOKED_AT and not walk.is_over:
+            for (spot, partition, own), raw in await walk.take(min(count, AT_ONCE)):
+                shown = show(Name(partition, own, spot.id), self._read_stored(raw).document)
+                if shown is not None:
+                    found.append((spot, shown))
+            count = AT_ONCE
+        items = [shown for _, shown in found[:limit]]
+        if len(found) > limit:
+            return Page(items, found[limit - 1][0])
+        return Page(items, None if walk.is_over else walk.last)
 
-    def _scan_documents(self, partition: int) -> AsyncIterator[tuple[bytes, bytes]]:
-        return self.dataset.topology.scan_hash(keys.documents(partition))
+    # ---------------------------------------------------------------- forgetting
+
+    async def forget_documents(self, partition: int, now_ms: int) -> int:
+        """Forgets the first documents of a partition that ended long ago; how many. Raises `Unavailable`,
+        `Unconfirmed`.
+        """
+        keep_ms = max(limits.DOCUMENT_SECONDS, self.dataset.retention_seconds) * 1000
+        last_ms = now_ms - keep_ms
+        (found,) = await self.dataset.topology.read_at_once(
+            ("ZRANGE", keys.ended(partition), 0, last_ms, "BYSCORE", "LIMIT", 0, limits.TRIM_DOCUMENTS)
+        )
+        gone = await asyncio.gather(
+            *(self._forget_document(Name(partition, own, own.hex())) for own in cast("list[bytes]", found))
+        )
+        return sum(gone)
+
+    async def _forget_document(self, name: Name) -> int:
+        stored, _, _ = await self._read_document(name)
+        if stored is None:
+            return 0
+        entries = stored.document.entries(name.id)
+        commands = self.dataset.commands[name.partition]
+        _, _, _, gone = await commands.forget_document(name.id, stored.version, entries)
+        return int(gone)
 
 
 def split_document(raw: bytes) -> tuple[int, bool, bytes]:

@@ -50,21 +50,25 @@ NOT_RECORDED: Final = frozenset(
         "revoke_key",
         "rotate_key",
         "server_time",
-        # Each of these is made of others, which are recorded: documents, supplies and facts.
+        # Each of these is made of others, which are recorded: documents, supplies, facts, other lines.
         "atp",
         "cancel_inbound",
         "cancel_transfer",
         "create_transfer",
         "deliver_documents",
         "expect",
+        "forget_documents",
         "inbound",
+        "inbound_page",
         "inbounds",
         "receive_inbound",
         "receive_transfer",
         # A list says nothing that reading each reservation would not say, and it is long.
         "reservations",
         "ship_transfer",
+        "source_lines",
         "transfer",
+        "transfer_page",
         "transfers",
     }
 )

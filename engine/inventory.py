@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from engine import limits, planner
 from engine.api_keys import ApiKeys
 from engine.cards import read_availability, read_positions, read_rooms
+from engine.carts import Carts
 from engine.commands import Answered, Commands
 from engine.dataset import Dataset
 from engine.document_kinds import decode_document
@@ -28,7 +29,6 @@ from engine.pickup_queue import PickupQueue
 from engine.pickups import Pickups, rank_alternatives
 from engine.policies import Policies
 from engine.promises import Promises
-from engine.sourcing import Sourcing
 from engine.sourcing_plan import Rules, units_of_line
 from engine.sweep import sweep_all, trim_some
 from engine.transfers import Transfers
@@ -49,7 +49,7 @@ ALIGN_SECONDS = 5.0
 """How often a sweeper looks for settings that did not reach all partitions."""
 
 
-class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQueue, ApiKeys):
+class Inventory(Facts, Transfers, Promises, Policies, Carts, Pickups, PickupQueue, ApiKeys):
     """The stock of every location, and the promises on it. Build it with `engine.connect`."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -295,17 +295,23 @@ class Inventory(Facts, Transfers, Promises, Policies, Sourcing, Pickups, PickupQ
         # Before anything is forgotten: what an outbox began must be remembered until it is done.
         await self.deliver_documents()
         await asyncio.gather(*(sweep_all(commands, memories=True) for commands in self.dataset.commands))
-        await self._trim()
+        await self.trim()
         self.metrics.count("expire", Outcome.EXPIRED, expired)
         await self.defaults.catch_up()
         return expired
 
-    async def _trim(self) -> None:
-        """Forgets some old history, now and then: see `limits.TRIM_SECONDS`."""
+    async def trim(self) -> None:
+        """Forgets some old history and documents, now and then: see `limits.TRIM_SECONDS`. Comes after old
+        memories were forgotten, those of what a document did among them.
+        """
         now = asyncio.get_running_loop().time()
         if now - self._trimmed_at >= limits.TRIM_SECONDS:
             self._trimmed_at = now
-            await asyncio.gather(*(trim_some(commands) for commands in self.dataset.commands))
+            await asyncio.gather(*(self._trim_partition(partition) for partition in range(self._partitions)))
+
+    async def _trim_partition(self, partition: int) -> None:
+        now_ms = await trim_some(self.dataset.commands[partition])
+        await self.forget_documents(partition, now_ms)
 
     async def _repair(self, partition: int) -> None:
         while await self.baskets.repair(partition):

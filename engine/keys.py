@@ -27,6 +27,8 @@ cluster slot and one script may touch any of them. No text of a caller's is part
 | `inv:{p}:found` | hash | `cursor`: the last event of the ledger that `find` knows |
 | `inv:{p}:inbound` | hash | place and SKU → what is expected there: see `lua/supply.lua` |
 | `inv:{p}:documents` | hash | document id (12 bytes) → a transfer or an inbound order, packed |
+| `inv:{p}:listed` | zset | documents by what they are listed by: `engine/document_lists.py` |
+| `inv:{p}:ended` | zset | when (ms) → ids of documents that are over: see `lua/forget_document.lua` |
 """
 
 from zlib import crc32
@@ -142,3 +144,11 @@ def inbound(partition: int) -> str:
 
 def documents(partition: int) -> str:
     return f"inv:{{{partition}}}:documents"
+
+
+def listed(partition: int) -> str:
+    return f"inv:{{{partition}}}:listed"
+
+
+def ended(partition: int) -> str:
+    return f"inv:{{{partition}}}:ended"

@@ -38,6 +38,12 @@ TRIM_MOVES = 500
 TRIM_SECONDS = 10.0
 """How often a sweeper looks for old history: all of half a million positions in seven hours."""
 
+DOCUMENT_SECONDS = 90 * 86_400
+"""How long a transfer or an inbound order is kept after it ended; never shorter than operation ids are."""
+
+TRIM_DOCUMENTS = 128
+"""Documents that such a look forgets of a partition at the most: one call."""
+
 MAX_AVAILABILITY_SKUS = 1000
 
 CALL_REQUESTS = 128

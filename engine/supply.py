@@ -1,6 +1,6 @@
 """What is expected: inbound orders, and what can be promised by which day."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from engine import keys, limits, planner
 from engine.cards import decode_fences, fence_field, read_positions
-from engine.documents import Document, Documents, Moving, Name, Outbox, SupplyChange, take_over
+from engine.document_lists import AT_ONCE, Spot
+from engine.documents import Document, Documents, Moving, Name, Outbox, Page, SupplyChange, take_over
 from engine.errors import (
     AlreadyCancelled,
     AlreadyClosed,
@@ -32,6 +33,7 @@ from engine.ids import (
     parse_document_id,
     unremembered,
 )
+from engine.index import entry_prefix
 from engine.keys import partition_of, route_of
 from engine.projection import Share, project
 from engine.settings import Settings
@@ -43,6 +45,8 @@ DEFAULT_ATP_DAYS = 14
 _OVERDUE = [b"overdue"]
 _READINGS = 8
 """How often positions are read whose fences change meanwhile."""
+_EVERY, _BY_SKU, _BY_LOCATION = b"i", b"s", b"l"
+"""Kinds of entries in the index of documents."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -60,6 +64,18 @@ class InboundDocument(Document, frozen=True, array_like=True, kw_only=True, tag=
     @property
     def route(self) -> int:
         return route_of(self.sku)
+
+    @property
+    def id_prefix(self) -> str:
+        return INBOUND_PREFIX
+
+    @property
+    def is_over(self) -> bool:
+        return self.state is not InboundState.EXPECTED
+
+    @property
+    def listed_by(self) -> Sequence[bytes]:
+        return _EVERY, entry_prefix(_BY_SKU, self.sku), entry_prefix(_BY_LOCATION, self.location)
 
 
 class DayAtp(Struct, frozen=True, gc=False):
@@ -155,14 +171,41 @@ class Supplies(Documents):
         return _as_inbound(name, _inbound_of(name, await self._find_document(name, InboundDocument)))
 
     async def inbounds(self, *, sku: str | None = None, location: str | None = None) -> list[Inbound]:
-        """Inbound orders, of a SKU or a location or all, the newest first."""
-        partitions = None if sku is None else [partition_of(sku, self._partitions)]
-        found = []
-        for name, document in await self._list_documents(InboundDocument, partitions):
-            if sku in {None, document.sku} and location in {None, document.location}:
-                public = document_id(INBOUND_PREFIX, document.route, name.id)
-                found.append(_as_inbound(Name(name.partition, name.id, public), document))
+        """Inbound orders, of a SKU or a location or all, the newest first. Cost: reads all of them."""
+        page = await self.inbound_page(sku=sku, location=location, limit=AT_ONCE)
+        found = page.items
+        while page.next is not None:
+            page = await self.inbound_page(sku=sku, location=location, after=page.next, limit=AT_ONCE)
+            found += page.items
         return found
+
+    async def inbound_page(
+        self,
+        *,
+        sku: str | None = None,
+        location: str | None = None,
+        chosen: Callable[[Inbound], bool] = lambda _: True,
+        after: Spot | None = None,
+        limit: int,
+    ) -> Page[Inbound]:
+        """Some of the inbound orders, of a SKU or a location or all, that are chosen, the newest first. A
+        page goes on where the one before ended, whatever came or went since.
+        """
+
+        def show(name: Name, document: Document) -> Inbound | None:
+            if not isinstance(document, InboundDocument):
+                return None
+            if sku not in {None, document.sku} or location not in {None, document.location}:
+                return None
+            found = _as_inbound(name, document)
+            return found if chosen(found) else None
+
+        prefix, partitions = _EVERY, None
+        if sku is not None:
+            prefix, partitions = entry_prefix(_BY_SKU, sku), [partition_of(sku, self._partitions)]
+        elif location is not None:
+            prefix = entry_prefix(_BY_LOCATION, location)
+        return await self._page_documents(prefix, show, after=after, limit=limit, partitions=partitions)
 
     def _inbound_name(self, inbound: str) -> Name:
         routed = parse_document_id(INBOUND_PREFIX, inbound)

@@ -78,7 +78,7 @@ async def sweep_all(commands: Commands, *, memories: bool = False) -> int:
 
 
 async def trim_some(commands: Commands) -> int:
-    """Forgets the old history of the next positions; how many movements. Raises as `sweep` does."""
-    _, _, _, (count, last) = await commands.trim(commands.trimmed)
+    """Forgets the old history of the next positions; the time. Raises as `sweep` does."""
+    now_ms, _, _, (_, last) = await commands.trim(commands.trimmed)
     commands.trimmed = last
-    return int(count)
+    return now_ms

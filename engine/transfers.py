@@ -9,7 +9,8 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import limits, planner
-from engine.documents import Document, Documents, Moving, Name, Outbox, SupplyChange, take_over
+from engine.document_lists import AT_ONCE, Spot
+from engine.documents import Document, Documents, Moving, Name, Outbox, Page, SupplyChange, take_over
 from engine.errors import AlreadyCancelled, AlreadyClosed, InvalidRequest, NotShipped, TransferNotFound
 from engine.ids import (
     NO_FINGERPRINT,
@@ -19,11 +20,15 @@ from engine.ids import (
     parse_document_id,
     unremembered,
 )
+from engine.index import entry_prefix
 from engine.keys import route_of
 from engine.types import Goods, SupplyKind, Transfer, TransferLine, TransferState
 
 _OPEN = frozenset((TransferState.SHIPPED, TransferState.RECEIVING, TransferState.RECEIVED))
 """The states in which goods may come."""
+_OVER = frozenset((TransferState.RECEIVED, TransferState.CLOSED, TransferState.CANCELLED))
+_EVERY, _BY_STATE = b"t", b"u"
+"""Kinds of entries in the index of documents."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -39,6 +44,18 @@ class TransferDocument(Document, frozen=True, array_like=True, kw_only=True, tag
     @property
     def route(self) -> int:
         return route_of(self.lines[0].sku)
+
+    @property
+    def id_prefix(self) -> str:
+        return TRANSFER_PREFIX
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in _OVER
+
+    @property
+    def listed_by(self) -> Sequence[bytes]:
+        return _EVERY, entry_prefix(_BY_STATE, self.state)
 
 
 _Decide = Callable[[TransferDocument, int], TransferDocument | None]
@@ -138,13 +155,34 @@ class Transfers(Documents):
         return _as_transfer(name, _transfer_of(name, await self._find_document(name, TransferDocument)))
 
     async def transfers(self, *, state: TransferState | None = None) -> list[Transfer]:
-        """All transfers, or those in a state, the newest first."""
-        found = []
-        for name, document in await self._list_documents(TransferDocument):
-            if state in {None, document.state}:
-                public = document_id(TRANSFER_PREFIX, document.route, name.id)
-                found.append(_as_transfer(Name(name.partition, name.id, public), document))
+        """All transfers, or those in a state, the newest first. Cost: reads all of them."""
+        page = await self.transfer_page(state=state, limit=AT_ONCE)
+        found = page.items
+        while page.next is not None:
+            page = await self.transfer_page(state=state, after=page.next, limit=AT_ONCE)
+            found += page.items
         return found
+
+    async def transfer_page(
+        self,
+        *,
+        state: TransferState | None = None,
+        chosen: Callable[[Transfer], bool] = lambda _: True,
+        after: Spot | None = None,
+        limit: int,
+    ) -> Page[Transfer]:
+        """Some of the transfers, or of those in a state, that are chosen, the newest first. A page goes on
+        where the one before ended, whatever came or went since.
+        """
+
+        def show(name: Name, document: Document) -> Transfer | None:
+            if not isinstance(document, TransferDocument) or state not in {None, document.state}:
+                return None
+            found = _as_transfer(name, document)
+            return found if chosen(found) else None
+
+        prefix = _EVERY if state is None else entry_prefix(_BY_STATE, state)
+        return await self._page_documents(prefix, show, after=after, limit=limit)
 
     async def _step_transfer(
         self,

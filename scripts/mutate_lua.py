@@ -54,6 +54,7 @@ _SOURCING = (
 _FACTS = ("lua/test_late_facts.py", "lua/test_movement.py", "lua/test_record_count.py")
 TESTS_OF = {
     "find_document": ("lua/test_documents.py", *_SUPPLY),
+    "forget_document": ("lua/test_documents.py", *_SUPPLY),
     "index": ("finding",),
     "inherit": _SETTINGS,
     "lib/card": ("lua/test_card_forms.py", "lua/test_reserve.py"),
@@ -65,6 +66,7 @@ TESTS_OF = {
         "lua/test_save_setting.py",
         *_SETTINGS,
     ),
+    "lib/entries": ("lua/test_documents.py", "lua/test_index.py", "finding", *_SUPPLY),
     "lib/facts": (*_FACTS, "lua/test_trim_and_opening.py", "stateful/test_order_of_facts.py"),
     "lib/hold": ("lua/test_hold_part.py",),
     "lib/lapse": ("lua/test_expire.py",),

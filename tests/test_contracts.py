@@ -53,6 +53,8 @@ KEYS = {
     "found": keys.found(P),
     "inbound": keys.inbound(P),
     "documents": keys.documents(P),
+    "listed": keys.listed(P),
+    "ended": keys.ended(P),
     "defaults": keys.defaults(P),
     "inheriting": keys.inheriting(P),
 }
@@ -81,6 +83,8 @@ TYPES = {
     "found": "hash",
     "inbound": "hash",
     "documents": "hash",
+    "listed": "zset",
+    "ended": "zset",
 }
 FUNCTION = re.compile(r"^(?:local )?function ([\w.]+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"redis\.call\('(\w+)'")
@@ -338,7 +342,8 @@ async def call_all() -> dict[str, Script]:
     expected = Supply(bytes(12), 1, 0, SupplyKind.PURCHASE)
     await commands.supply(bytes(12), bytes(8), expected, "L", "a", received=0)
     await commands.supplies("a", swept=False)
-    await commands.save_document(bytes(12), b"content", version=0, is_pending=False)
+    await commands.save_document(bytes(12), b"content", version=0, is_pending=False, is_over=False)
+    await commands.forget_document(bytes(12), 1, [b"entry"])
     await commands.find_document(bytes(12), bytes(12))
     await commands.outbox(1, 0)
     await commands.take_over()

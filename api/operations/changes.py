@@ -44,11 +44,13 @@ CHANGES = (
         summary="Change what a cart holds",
         description=(
             "The hold has these lines from then on, or stays as it is. What it has already counts for it; "
-            "what is no longer named is given back. The deadline stays."
+            "what is no longer named is given back. The deadline stays. Of a line without a location stays "
+            "where it is what the hold has of the SKU; places for the rest are chosen from the pool, or for "
+            "the channel of the reservation."
         ),
         parameters=(_ID,),
         key="optional",
-        body=schemas_changes.LinesBody,
+        body=schemas_changes.CartBody,
         request_example={"lines": [_LINE]},
         answers={200: schemas.ReservationAnswer},
         answer_example=HELD,

@@ -77,6 +77,10 @@ _INBOUND_ID = Parameter(
 _LIMIT = Parameter("limit", "query", LIMIT, "Items of a page.")
 _STATES = {"type": "string", "enum": ["draft", "shipped", "receiving", "received", "closed", "cancelled"]}
 _DAYS = {"type": "integer", "minimum": 1, "maximum": limits.MAX_ATP_DAYS, "default": 14}
+_KEPT = (
+    "Those that have ended are listed for 90 days. A page may be shorter than `limit`: go on while there is "
+    "a cursor."
+)
 _STEP = ("idempotency_mismatch", "location_not_found", "quantity_out_of_range")
 
 
@@ -125,6 +129,7 @@ SUPPLY = (
         name="list_transfers",
         tag="Transfers",
         summary="Transfers, the newest first",
+        description=_KEPT,
         parameters=(
             Parameter("state", "query", _STATES, "Those in a state only."),
             _LIMIT,
@@ -199,6 +204,7 @@ SUPPLY = (
         name="list_inbound",
         tag="Inbound",
         summary="Inbound orders, the newest first",
+        description=_KEPT,
         parameters=(
             Parameter("sku", "query", SKU, "Those of a SKU only."),
             Parameter("location", "query", LOCATION, "Those of a location only."),

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 
 from api.codec import reservation_answer
 from api.hot import MISSING_KEY
-from api.narrowing import check_reservation
+from api.narrowing import check_cart, check_reservation
 from api.problems import ProblemError
 from api.routes.exchange import (
     Route,
@@ -19,13 +19,13 @@ from api.routes.exchange import (
     query_values,
     read_json,
 )
-from api.schemas import as_line
-from api.schemas_changes import LinesBody, MoveBody
+from api.schemas_changes import CartBody, MoveBody
+from api.sourcing import as_wanted, rules_of
 from engine import Inventory, Reservation
-from engine.types import Move
+from engine.types import Line, Move
 
 decode_move = msgspec.json.Decoder(MoveBody).decode
-decode_lines = msgspec.json.Decoder(LinesBody).decode
+decode_cart = msgspec.json.Decoder(CartBody).decode
 REPLAYED = {"Idempotent-Replayed": "true"}
 
 
@@ -58,14 +58,20 @@ class Changes:
         """Replaces the lines of a hold. A repeat replaces by the same: it needs no key."""
         check_request(request)
         query_values(request)
-        lines = [as_line(line) for line in (await read_json(request, decode_lines)).lines]
+        body = await read_json(request, decode_cart)
         access, reservation = access_of(request), path_value(request, "id")
         await check_reservation(self._inventory, access, reservation)
-        access.check_location(*(line.location for line in lines))
-        key = asked(request).key()
-        return changed(
-            await self._inventory.replace_lines(reservation, lines, op_id=key, caller=access.caller)
-        )
+        access.check_location(*(line.location for line in body.lines))
+        key, lines = asked(request).key(), as_wanted(body.lines)
+        named = [Line(line.sku, line.quantity, line.location) for line in lines if line.location is not None]
+        if len(named) == len(lines):
+            done = await self._inventory.replace_lines(reservation, named, op_id=key, caller=access.caller)
+        else:
+            await check_cart(self._inventory, access, reservation, body.pool)
+            done = await self._inventory.source_lines(
+                reservation, lines, rules=rules_of(body), op_id=key, caller=access.caller
+            )
+        return changed(done)
 
 
 def required_key(request: Request) -> str:

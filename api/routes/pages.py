@@ -1,47 +1,39 @@
 """Pages of lists that have the newest first: a cursor names the last item of the page before."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from api.routes.exchange import read_limit
 from engine import InvalidRequest
+from engine.document_lists import Spot
+from engine.documents import Page
 
 Shown = TypeVar("Shown")
 
 
-def page_of(
-    items: Sequence[Shown], query: Mapping[str, str], answer: Callable[[Shown], object]
-) -> dict[str, Any]:
-    """A page of items with an id and the time at which they were made, in their order."""
-    limit = read_limit(query)
-    if "cursor" in query:
-        before = _read_cursor(query["cursor"])
-        items = [item for item in items if _key(item) > before]
-    cursor = _cursor(items[limit - 1]) if len(items) > limit else None
-    return {"items": [answer(item) for item in items[:limit]], "next_cursor": cursor}
+def page_of(found: Page[Shown], answer: Callable[[Shown], object]) -> dict[str, Any]:
+    """A page as it is answered."""
+    return {
+        "items": [answer(item) for item in found.items],
+        "next_cursor": None if found.next is None else _cursor(found.next),
+    }
 
 
-def sort_newest_first(items: Sequence[Shown]) -> list[Shown]:
-    """The order of pages."""
-    return sorted(items, key=_key)
-
-
-def _key(item: Any) -> tuple[int, str]:  # noqa: ANN401 - whatever has an id and a time
-    return -item.created_ms, item.id
-
-
-def _cursor(item: Any) -> str:  # noqa: ANN401 - whatever has an id and a time
-    return urlsafe_b64encode(f"{item.created_ms} {item.id}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(text: str) -> tuple[int, str]:
+def read_cursor(query: Mapping[str, str]) -> Spot | None:
+    """Behind what the page that is asked for begins. Raises `InvalidRequest`."""
+    if "cursor" not in query:
+        return None
+    text = query["cursor"]
     try:
         raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         made, _, name = raw.decode("ascii").partition(" ")
-        before = -int(made), name
+        spot = Spot(int(made), name)
     except ValueError as error:
         raise InvalidRequest("?cursor", "use next_cursor of the page before") from error
-    if urlsafe_b64encode(f"{-before[0]} {name}".encode()).decode().rstrip("=") != text:
+    if _cursor(spot) != text:
         raise InvalidRequest("?cursor", "use next_cursor of the page before")
-    return before
+    return spot
+
+
+def _cursor(spot: Spot) -> str:
+    return urlsafe_b64encode(f"{spot.created_ms} {spot.id}".encode()).decode().rstrip("=")

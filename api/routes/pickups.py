@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from api.codec import format_time, reservation_answer
 from api.finding import as_of_query
 from api.narrowing import check_reservation
-from api.routes.changes import REPLAYED, changed, decode_lines, required_key
+from api.routes.changes import REPLAYED, changed, required_key
 from api.routes.exchange import (
     Route,
     access_of,
@@ -24,6 +24,7 @@ from api.schemas import NoBody, as_line
 from api.schemas_changes import (
     AlternativeAnswer,
     AlternativesAnswer,
+    LinesBody,
     PickupAnswer,
     PickupsAnswer,
     ShortLineAnswer,
@@ -34,6 +35,8 @@ from api.schemas_changes import (
 from engine import InvalidRequest, Inventory, Reservation
 from engine.pickup_queue import PickupState
 from engine.planner import check_location
+
+decode_lines = msgspec.json.Decoder(LinesBody).decode
 
 
 class Pickups:

@@ -19,11 +19,12 @@ from api.routes.exchange import (
     query_values,
     read_json,
     read_json_or_nothing,
+    read_limit,
     replay_headers,
     required_key,
     sent_key,
 )
-from api.routes.pages import page_of, sort_newest_first
+from api.routes.pages import page_of, read_cursor
 from api.schemas_supply import (
     AtpAnswer,
     DayAnswer,
@@ -84,7 +85,7 @@ class Supply:
         return json_response(201, _as_answer(made), headers)
 
     async def page(self, request: Request) -> Response:
-        """The newest first. Reads all documents, or those of the SKU's partition."""
+        """The newest first."""
         check_request(request)
         query = query_values(request, "sku", "location", "limit", "cursor")
         sku, location = query.get("sku"), query.get("location")
@@ -94,9 +95,14 @@ class Supply:
             check_location(location, "?location")
         access = access_of(request)
         access.check_location(location)
-        every = await self._inventory.inbounds(sku=sku, location=location)
-        found = sort_newest_first([one for one in every if access.covers((one.location,))])
-        return json_response(200, page_of(found, query, _as_answer))
+        found = await self._inventory.inbound_page(
+            sku=sku,
+            location=location,
+            chosen=lambda one: access.covers((one.location,)),
+            limit=read_limit(query),
+            after=read_cursor(query),
+        )
+        return json_response(200, page_of(found, _as_answer))
 
     async def read(self, request: Request) -> Response:
         check_request(request)

@@ -17,11 +17,12 @@ from api.routes.exchange import (
     query_values,
     read_json,
     read_json_or_nothing,
+    read_limit,
     replay_headers,
     required_key,
     sent_key,
 )
-from api.routes.pages import page_of, sort_newest_first
+from api.routes.pages import page_of, read_cursor
 from api.schemas_supply import (
     BrokenAnswer,
     GoodsBody,
@@ -81,13 +82,17 @@ class Transfers:
         return json_response(201, _as_answer(await self._shown(access, made)), headers)
 
     async def page(self, request: Request) -> Response:
-        """The newest first. Reads all documents."""
+        """The newest first."""
         check_request(request)
         query = query_values(request, "state", "limit", "cursor")
         access = access_of(request)
-        every = await self._inventory.transfers(state=_read_state(query.get("state")))
-        found = sort_newest_first([one for one in every if access.covers((one.source, one.target))])
-        return json_response(200, page_of(found, query, _as_answer))
+        found = await self._inventory.transfer_page(
+            state=_read_state(query.get("state")),
+            chosen=lambda one: access.covers((one.source, one.target)),
+            limit=read_limit(query),
+            after=read_cursor(query),
+        )
+        return json_response(200, page_of(found, _as_answer))
 
     async def read(self, request: Request) -> Response:
         check_request(request)

@@ -12,6 +12,7 @@ from itertools import islice
 from engine import moves
 from engine.commands import Answered
 from engine.dataset import Dataset
+from engine.document_kinds import decode_document
 from engine.errors import DatasetUnfit
 from engine.ids import fingerprint
 from engine.keys import partition_of
@@ -91,8 +92,16 @@ def _fences(target: Dataset, books: Books) -> Iterator[_Call]:
 
 def _documents(target: Dataset, books: Books) -> Iterator[_Call]:
     for (route, own), (is_pending, content) in books.documents.items():
-        commands = target.commands[route % target.partitions]
-        yield partial(commands.save_document, own, content, version=0, is_pending=is_pending)
+        document = decode_document(content)
+        yield partial(
+            target.commands[route % target.partitions].save_document,
+            own,
+            content,
+            version=0,
+            is_pending=is_pending,
+            is_over=document.is_over,
+            added=document.entries(own),
+        )
 
 
 def _supplies(target: Dataset, books: Books) -> Iterator[_Call]:

@@ -26,7 +26,7 @@ from engine.topology.url import Address, ServerUrl, parse_server_url
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_CLIENT_CONNECTIONS = 16
-FORMAT = b"4"
+FORMAT = b"5"
 """The version of the stored layout. A release refuses a data set of another."""
 
 _ELSEWHERE = (

@@ -23,7 +23,8 @@ class Sweeper:
         self._ticks_until_memories = 0
 
     async def tick(self) -> float:
-        """Handles some of what is due in each partition; memories to forget once in ten times.
+        """Handles some of what is due in each partition; memories to forget once in ten times, and old
+        history and documents behind them.
 
         Baskets over several partitions are repaired, and documents driven on, where there is something to
         do. A partition that
@@ -56,6 +57,8 @@ class Sweeper:
                 swept.append(result)
         if any(not part.is_done for part in swept[len(holds) :]):
             self._ticks_until_memories = 0
+        elif memories:
+            await self._inventory.trim()
         return TICK_SECONDS if all(part.is_done for part in swept) else 0.0
 
 

@@ -288,6 +288,10 @@ def test_a_pool_that_reaches_further(admin: Caller, side: Side) -> None:
     expect_problem(one.ask("POST", "/v1/reservations", by_channel), 404, "channel_not_found")
     named = one.ask("POST", "/v1/reservations", reserving(side, channel=side.channel))
     assert named.status == 201
+    path, cart = f"/v1/reservations/{named.json()['id']}/lines", {"lines": body["lines"]}
+    expect_problem(one.ask("PUT", path, cart), 404, "channel_not_found")
+    expect_problem(one.ask("PUT", path, body), 404, "pool_not_found")
+    assert admin.ask("PUT", path, body).status == 200
     found = one.get(f"/v1/availability/{side.sku}?channel={side.channel}")
     assert [place["location"] for place in found["locations"]] == [side.location]
     operations = [{"op": "reserve", "key": fresh_key(), "body": body}]

@@ -49,6 +49,31 @@ def test_a_cart_that_changes(service: Service) -> None:
     expect_problem(late, 409, "already_committed")
 
 
+def test_a_cart_that_leaves_its_places_to_us(service: Service) -> None:
+    sku, near = service.stocked(2)
+    far = service.open_location()
+    service.receive(sku, far, 2)
+    pool, channel = f"pool-{sku}", f"channel-{sku}"
+    assert service.ask("PUT", f"/v1/pools/{pool}", {"locations": [near, far]}).status in {200, 201}
+    path = f"/v1/reservations/{service.reserve([(sku, far, 1)]).json()['id']}/lines"
+    wanted = {"lines": [{"sku": sku, "quantity": 4}]}
+    nowhere = service.ask("PUT", path, wanted)
+    assert expect_problem(nowhere, 422, "invalid_request")["errors"][0]["pointer"] == "/lines/0/location"
+    expect_problem(
+        service.ask("PUT", path, wanted | {"sourcing": "nearest", "pool": pool}), 422, "invalid_request"
+    )
+    expect_problem(service.ask("PUT", path, wanted | {"channel": channel}), 422, "invalid_request")
+    key = keyed()
+    full = service.ask("PUT", path, wanted | {"pool": pool}, key)
+    assert full.status == 200
+    assert {line["location"]: line["held"] for line in full.json()["lines"]} == {far: 2, near: 2}
+    more = service.ask("PUT", path, {"lines": [{"sku": sku, "quantity": 5}], "pool": pool})
+    (short,) = expect_problem(more, 409, "insufficient_stock")["shortages"]
+    assert short == {"line": 0, "sku": sku, "location": None, "requested": 5, "available": 4}
+    again = service.ask("PUT", path, wanted | {"pool": pool}, key)
+    assert (again.body, again.headers["idempotent-replayed"]) == (full.body, "true")
+
+
 def test_an_order_that_is_collected(service: Service) -> None:
     sku, location = service.stocked(5)
     path = f"/v1/reservations/{service.reserve([(sku, location, 3)]).json()['id']}"

@@ -62,6 +62,7 @@ _EFFECTS = ("meta", "ops", "due", "log", "stock")
 _LEAVING = (*_EFFECTS, "moves")
 _FACTS = (*_EFFECTS, "locations", "stocked", "moves", "counts")
 HISTORY_MS = 30 * 86_400_000
+KEEP_MS = 90 * 86_400_000
 _TOLD = (RETENTION_MS,)
 _SETTINGS = ("locations", "pools", "channels", "items", "keys")
 CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
@@ -114,7 +115,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "plan": (("meta", "ops", "due", "stock", *_SETTINGS[:3]), ()),
     "supply": ((*_EFFECTS, "locations", "stocked", "inbound", "defaults"), _TOLD),
     "supplies": (("meta", "due", "stock", "inbound"), ()),
-    "save_document": (("meta", "ops", "due", "log", "documents"), _TOLD),
+    "save_document": (("meta", "ops", "due", "log", "documents", "listed", "ended"), _TOLD),
+    "forget_document": (("meta", "documents", "listed", "ended"), (KEEP_MS,)),
     "find_document": (("meta", "ops", "documents"), ()),
     "outbox": (("meta", "due"), ()),
     "take_over": (("meta",), ()),
@@ -813,6 +815,8 @@ class Books:
         filed: Filed | None = None,
         inbound: Inbound | None = None,
         documents: Mapping[bytes, Paper] | None = None,
+        listed: Sequence[bytes] = (),
+        ended: Mapping[bytes, int] | None = None,
         now_ms: int = NOW,
     ) -> None:
         """Writes the whole state of the partition."""
@@ -845,6 +849,8 @@ class Books:
         for when, kind, names in due or ():
             entry = kind.encode() + b"".join(names)
             commands.append(["ZADD", self.key("due"), when + BEHIND[kind], entry])
+        commands += [["ZADD", self.key("listed"), 0, entry] for entry in listed]
+        commands += [["ZADD", self.key("ended"), when, own] for own, when in (ended or {}).items()]
         for number, kind, name in settings.inheriting if settings else ():
             commands.append(["ZADD", self.key("inheriting"), number, f"{number}\n{kind}\n{name}"])
         for (kind, name), number in settings.changes.items() if settings else ():
@@ -874,6 +880,8 @@ class Books:
         filed: Filed | None = None,
         inbound: Inbound | None = None,
         documents: Mapping[bytes, Paper] | None = None,
+        listed: Sequence[bytes] = (),
+        ended: Mapping[bytes, int] | None = None,
     ) -> None:
         """All that the server stores is this, byte for byte, and no key besides.
 
@@ -928,6 +936,8 @@ class Books:
             wanted[self.key("found")] = {b"cursor": filed.cursor}
             if filed.entries:
                 wanted[self.key("find")] = sorted((entry, 0) for entry in filed.entries)
+        sets = {"listed": dict.fromkeys(listed, 0), "ended": ended or {}}
+        wanted |= {self.key(name): sorted(entries.items()) for name, entries in sets.items() if entries}
         found = self.read()
         unknown = sorted(set(found) - set(wanted))
         assert not unknown, f"keys that nothing accounts for: {unknown}"
@@ -1289,14 +1299,26 @@ def save_document(
     content: bytes,
     *,
     is_pending: bool = False,
+    is_over: bool = False,
+    added: Sequence[bytes] = (),
+    gone: Sequence[bytes] = (),
     operation: bytes = NO_OPERATION,
     fingerprint: bytes | None = None,
 ) -> Request:
     """Stores a document in the place of a version."""
     if fingerprint is None:
         fingerprint = bytes(8) if operation == NO_OPERATION else b"content1"
-    head = name + operation + fingerprint + _int(version, 4) + bytes((is_pending,))
-    return Request("save_document", head + content)
+    head = name + operation + fingerprint + _int(version, 4) + bytes((is_pending, is_over))
+    return Request("save_document", head + _entries(added) + _entries(gone) + content)
+
+
+def forget_document(name: bytes, version: int, entries: Sequence[bytes] = ()) -> Request:
+    """Asks to forget a version of a document, with its entries in the index."""
+    return Request("forget_document", name + _int(version, 4) + _entries(entries))
+
+
+def _entries(entries: Sequence[bytes]) -> bytes:
+    return _int(len(entries), 2) + b"".join(bytes((len(entry),)) + entry for entry in entries)
 
 
 def find_document(name: bytes, operation: bytes = NO_OPERATION) -> Request:

@@ -15,6 +15,7 @@ TAKEN = {
     "cancel",
     "expire",
     "forget",
+    "forget_document",
     "decide",
     "follow",
     "repair",

@@ -18,6 +18,7 @@ from tests.lua.books import (
     Hold,
     Memory,
     Move,
+    Paper,
     Position,
     Request,
     basket,
@@ -96,6 +97,8 @@ def seed(books: Books, verb: str) -> None:
         due={(NOW, filed[verb], (A,))} if verb in filed else set(),
         locations={"W": setting(rest=b"\x80")},
         moves=[Move("shoe", "W", 1, A, 1).packed()],
+        documents={A: Paper(1, b"one")} if verb == "forget_document" else None,
+        ended={A: 1} if verb == "forget_document" else None,
     )
     books.raw("HSET", books.key("channels"), "web", setting(rest=b"\x80"))
     if verb == "inherit":

@@ -42,6 +42,22 @@ def lose(control: Any, key: str) -> None:  # noqa: ANN401 - a client of either k
     control.hdel(key, min(control.hgetall(key)))
 
 
+def lose_open(control: Any) -> None:  # noqa: ANN401 - a client of either kind
+    """Loses the inbound order, of which some is still to come."""
+    (own,) = (own for own, raw in control.hgetall(keys.documents(0)).items() if b"inbound" in raw)
+    control.hdel(keys.documents(0), own)
+
+
+def first_entry(control: Any) -> bytes:  # noqa: ANN401 - a client of either kind
+    return bytes(control.zrange(keys.listed(0), 0, 0)[0])
+
+
+def other(control: Any) -> bytes:  # noqa: ANN401 - a client of either kind
+    """An entry of a document by a state in which it is not."""
+    entry = next(entry for entry in control.zrange(keys.listed(0), 0, -1) if b"shipped" in entry)
+    return bytes(entry.replace(b"shipped", b"expired"))
+
+
 OUTBOX = 2**52
 CORRUPTIONS: dict[str, tuple[Change, str]] = {
     "supply's source": (lambda control: flip(control, keys.inbound(0), 0), "inbound"),
@@ -53,7 +69,19 @@ CORRUPTIONS: dict[str, tuple[Change, str]] = {
     "document's version": (lambda control: flip(control, keys.documents(0), 0), "document"),
     "document's flag": (lambda control: flip(control, keys.documents(0), 4), "document"),
     "document's content": (lambda control: flip(control, keys.documents(0), -1), "document"),
-    "document lost": (lambda control: lose(control, keys.documents(0)), "document"),
+    "document lost": (lose_open, "document"),
+    "entry lost": (lambda control: control.zrem(keys.listed(0), first_entry(control)), "index of documents"),
+    "entry planted": (
+        lambda control: control.zadd(keys.listed(0), {other(control): 0}),
+        "index of documents",
+    ),
+    "no entry": (lambda control: control.zadd(keys.listed(0), {b"t\xff": 0}), "index of documents"),
+    "end lost": (lambda control: control.delete(keys.ended(0)), "end of document"),
+    "end planted": (lambda control: control.zadd(keys.ended(0), {bytes(12): 5}), "end of document"),
+    "end moved": (
+        lambda control: control.zadd(keys.ended(0), {control.zrange(keys.ended(0), 0, 0)[0]: 5}),
+        "end of document",
+    ),
     "document planted": (lambda control: control.hset(keys.documents(0), bytes(12), bytes(9)), "document"),
     "outbox planted": (
         lambda control: control.zadd(keys.due(0), {b"d" + min(control.hgetall(keys.documents(0))): OUTBOX}),
@@ -71,6 +99,17 @@ async def test_every_corruption_is_found(shop: Shop, name: str) -> None:
     corrupt(shop.control)
     report = await audit(shop.inventory)
     assert [one.subject for one in report.differences if one.subject.startswith(expected)]
+
+
+async def test_what_ended_is_there_until_its_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is gone is missed until its time has come, and then only where something leads to it."""
+    await trade(shop.inventory)
+    (ended,) = shop.control.zrange(keys.ended(0), 0, -1)
+    shop.control.hdel(keys.documents(0), ended)
+    found = {one.subject for one in (await audit(shop.inventory)).differences}
+    assert found == {f"end of document {ended.hex()}", f"index of documents, document {ended.hex()}"}
+    monkeypatch.setattr("engine.limits.DOCUMENT_SECONDS", 100 * 365 * 86_400)
+    assert {one.subject for one in (await audit(shop.inventory)).differences} == {f"document {ended.hex()}"}
 
 
 def change(kind: type[Event], nth: int = 0, **fields: object) -> Callable[[list[Event]], list[Event]]:
