@@ -50,6 +50,8 @@ NOT_RECORDED: Final = frozenset(
         "revoke_key",
         "rotate_key",
         "server_time",
+        # It has no effect: what it forgets nobody is told of any more.
+        "trim",
         # Each of these is made of others, which are recorded: documents, supplies, facts, other lines.
         "atp",
         "cancel_inbound",

@@ -10,15 +10,13 @@ import heapq
 from collections.abc import Sequence
 from functools import lru_cache
 
-from msgspec import Struct
-
-from engine import limits
+from engine.check.counters import Counters
+from engine.check.effects import SECOND
 from engine.check.findings import Findings
 from engine.check.lives import (
     HELD,
     REPEATED,
     Request,
-    Share,
     Stand,
     View,
     new_stand,
@@ -27,75 +25,17 @@ from engine.check.lives import (
     step,
     view_of,
 )
-from engine.check.reading import ToldAvailability, ToldMovement, ToldPosition
-from engine.check.stock import NOTHING, Position, words
-from engine.types import Shortage
-
-SECOND = 1_000_000_000
-SEQ_BITS = 56
-SEQUENCES = (1 << SEQ_BITS) - 1
-MAX_NAMED = 100
-"""Promises that a fact names as broken, at the most."""
-NOBODY = -1
+from engine.check.stock import FLOATING, NOTHING, Life, Position
 
 
-class Life(Struct):
-    """A reservation. `bases` are the stands that it may have had at `version`, its last change that is
-    known, and up to the version `ahead`, at which somebody was refused for it.
-    """
-
-    id: str
-    positions: tuple[Position, ...] = ()
-    bases: tuple[Stand, ...] = ()
-    version: int = 0
-    is_followed: bool = True
-    ahead: int = 0
-    may_expire: bool = False
-    hidden: tuple[tuple[str, Request], ...] = ()
-    """What may have happened to it unseen, with the operation ids."""
-    shares: tuple[Share, ...] = ()
-    deadline: int = 0
-    """Before this time of the recorder's clock it cannot have lapsed."""
-    expires_ms: int = 0
-    told: int = 0
-    """The latest version of it that a caller was told."""
-    seen: tuple[int, str, dict[str, tuple[int, int, int, int]]] | None = None
-    """Of one whose lines may change: the latest version that was told, its state and its units by SKU."""
-    touched: int = 0
-    """When the last operation that changed it began."""
-    last: int = NOBODY
-
-
-def show(version: int) -> str:
-    """`epoch.seq`."""
-    return f"{version >> SEQ_BITS}.{version & ((1 << SEQ_BITS) - 1)}"
-
-
-class Books:
-    """One partition. `is_whole`: the history began before anything had happened in it."""
+class Books(Counters):
+    """One partition: the lives of its reservations, on its counters."""
 
     def __init__(self, partition: int, begin: int, findings: Findings, *, is_whole: bool) -> None:
-        self.partition = partition
-        self.is_whole = is_whole
-        self.counts_numbers = is_whole
-        self.findings = findings
-        self.lives: dict[str, Life] = {}
+        super().__init__(partition, begin, findings, is_whole=is_whole)
         self.lost = set[str]()
         """Reservations that are not known and that something may have happened to."""
-        self.positions: dict[str, dict[str, Position]] = {}
-        self.version = begin
-        self.loose = set[str]()
-        """SKUs whose units may be promised at other locations than anybody was told."""
-        self.has_floats = False
-        """Whether there are holds that others may re-bind, by effects that no answer tells."""
-        self.holes = set[int]()
-        self._between: dict[int, int] = {}
-        """Holes of which nothing tells whether they belong to the epoch before or after them, by sequence."""
-        self.unseen = 0
-        """Effects that may have happened without an answer that tells their version."""
         self.clock = 0
-        self._last_subject = ""
-        self._last_operation = NOBODY
         self._due_seconds: list[int] = []
         self._due: dict[int, list[Life]] = {}
 
@@ -145,46 +85,7 @@ class Books:
             life.may_expire = False
             self._settle(life)
 
-    def claim(self, version: int, subject: str, operation: int) -> None:
-        """An effect has a version of its own."""
-        if version > self.version:
-            if version >> SEQ_BITS == self.version >> SEQ_BITS:
-                self.holes.update(range(self.version + 1, version))
-            else:
-                self._leave_between(version)
-            self.version = version
-            self._last_subject, self._last_operation = subject, operation
-        elif (hole := self._hole(version)) is not None:
-            self.holes.remove(hole)
-        elif version > 0 and self.is_whole:
-            self.findings.blame(
-                "I1",
-                f"version {show(version)} of partition {self.partition}",
-                f"is the version of two effects: of {subject} and of "
-                + (self._last_subject if version == self.version else "another"),
-                operation,
-                self._last_operation if version == self.version else NOBODY,
-            )
-
-    def _leave_between(self, version: int) -> None:
-        epoch, last = self.version >> SEQ_BITS, self.version & SEQUENCES
-        between = {seq: epoch << SEQ_BITS | seq for seq in range(last + 1, version & SEQUENCES)}
-        self._between.update(between)
-        self.holes.update(between.values())
-
-    def _hole(self, version: int) -> int | None:
-        """The hole that an effect of that version fills."""
-        hole = version if version in self.holes else self._between.get(version & SEQUENCES)
-        return hole if hole in self.holes else None
-
     # ---------------------------------------------------------------- reservations
-
-    def position(self, sku: str, location: str) -> Position:
-        places = self.positions.setdefault(sku, {})
-        found = places.get(location)
-        if found is None:
-            found = places[location] = Position(sku, location)
-        return found
 
     def make(
         self,
@@ -218,6 +119,11 @@ class Books:
         life.is_followed = False
         self.unseen += 2
         if not life.positions:
+            # Where units may be moved to by others they are counted by SKU.
+            lines = [
+                (sku, FLOATING if sku in self.floating else location, quantity)
+                for sku, location, quantity in lines
+            ]
             life.positions = self.place(lines)
         if not life.bases and lines:
             life.bases = (new_stand(quantity for _, _, quantity in lines),)
@@ -318,8 +224,10 @@ class Books:
         if not life.is_followed:
             return
         before = life.last
-        if version > life.version and (version > self.version or self._hole(version) is not None):
+        is_unclaimed = version > self.version or self._hole(version) is not None
+        if version > life.version and is_unclaimed and not life.floats:
             self.claim(version, life.id, operation)
+            self.observed[version] = life.id
         if version == life.version == life.ahead:
             stands: tuple[Stand, ...] = life.bases
         elif version > life.ahead:
@@ -383,220 +291,6 @@ class Books:
     def _blame_early(self, life: Life, operation: int, before: int) -> None:
         self.findings.blame(
             "I8", life.id, "lapsed before its deadline, or was given back by nobody", operation, before
-        )
-
-    # ---------------------------------------------------------------- facts
-
-    def move(
-        self,
-        position: Position,
-        quantity: int,
-        told: ToldMovement,
-        version: int,
-        operation: int,
-        *,
-        is_late: bool,
-    ) -> None:
-        """A fact was recorded."""
-        self.claim(version, position.name, operation)
-        position.exists = True
-        position.moved += quantity
-        before, position.last = position.last, operation
-        if is_late or not self._is_judged(position):
-            return
-        self.findings.counts["facts judged"] += 1
-        _, most = position.free
-        for name, number, bounds in (
-            ("on_hand", told.on_hand, position.on_hand),
-            ("available", told.available, position.available),
-        ):
-            if not bounds[0] <= number <= bounds[1]:
-                self.findings.blame(
-                    "I4",
-                    position.name,
-                    f"{name} {number} was told at {show(version)}; the history adds up to {words(bounds)}",
-                    operation,
-                    before,
-                )
-        named = sum(broken.quantity for broken in told.uncovered)
-        least = max(0, min(-most, position.taken_least - position.fulfilled_most))
-        bounds = (0, 0) if quantity > 0 else (least, max(0, -position.free[0]))
-        if not bounds[0] <= named <= bounds[1] and len(told.uncovered) < MAX_NAMED:
-            self.findings.blame(
-                "I3",
-                position.name,
-                f"promises of {named} units are named as uncovered, where {words(bounds)} are",
-                operation,
-                before,
-            )
-
-    def _is_judged(self, position: Position) -> bool:
-        return self.counts_numbers and position.is_judged and position.sku not in self.loose
-
-    def _check_promise(self, position: Position, version: int, operation: int) -> None:
-        """No promise may take what is not there."""
-        if not self._is_judged(position):
-            return
-        counts = self.findings.counts
-        counts["promises judged"] += 1
-        _, most = position.free
-        if most == 0:
-            counts["promises of the last unit"] += 1
-        if most >= 0:
-            return
-        holders = [
-            life.last
-            for life in self.lives.values()
-            if any(known is position for known in life.positions) and life.last != operation
-        ]
-        self.findings.blame(
-            "I3",
-            position.name,
-            f"oversold at version {show(version)}: at the least {position.taken_least} units were promised "
-            f"or sold of at the most {position.moved + position.moved_most}",
-            operation,
-            *holders[-5:],
-        )
-
-    # ---------------------------------------------------------------- reading
-
-    def compare_availability(
-        self, told: ToldAvailability | None, sku: str, asked: Sequence[str], version: int, operation: int
-    ) -> None:
-        """What was told to be available at a version. None: no location stocks it."""
-        if not self.counts_numbers:
-            return
-        self.findings.counts["availability answers judged"] += 1
-        shown = {} if told is None else {place.location: place.available for place in told.locations}
-        for location, position in self.positions.get(sku, {}).items():
-            if asked and location not in asked:
-                continue
-            number = shown.pop(location, None)
-            if number is None:
-                if position.exists and position.is_judged:
-                    self.findings.blame(
-                        "I4",
-                        position.name,
-                        f"is not known at version {show(version)}",
-                        operation,
-                        position.last,
-                    )
-            elif self._is_judged(position):
-                self._compare("available", number, position.available, position, version, operation)
-        for location, number in shown.items():
-            position = self.position(sku, location)
-            if number != 0 and self._is_judged(position):
-                self._compare("available", number, position.available, position, version, operation)
-
-    def compare_stock(self, rows: Sequence[ToldPosition], sku: str, version: int, operation: int) -> None:
-        """Counters as they were told at a version."""
-        for row in rows:
-            position = self.position(sku, row.location)
-            if row.unsellable or row.safety_stock or row.backorder_limit or row.fenced:
-                # No operation of a history sets these, so nothing tells when they changed.
-                position.is_judged = False
-            if not self._is_judged(position):
-                continue
-            self.findings.counts["stock answers judged"] += 1
-            for name, number, bounds in (
-                ("on_hand", row.on_hand, position.on_hand),
-                ("held", row.held, (position.held_least, position.held_most)),
-                ("allocated", row.allocated, (position.committed_least, position.committed_most)),
-            ):
-                self._compare(name, number, bounds, position, version, operation)
-
-    def compare_shortages(
-        self, short: Sequence[Shortage], version: int, operation: int, invariant: str = "I9"
-    ) -> None:
-        """A refusal for lack of stock names what was there."""
-        self.findings.counts["refusals judged: insufficient_stock"] += 1
-        for shortage in short:
-            if shortage.location is None:
-                # Of all locations of a pool: what each of them had is not told.
-                continue
-            position = self.position(shortage.sku, shortage.location)
-            if not self._is_judged(position):
-                continue
-            least, most = position.free
-            if least >= shortage.requested or shortage.available >= shortage.requested:
-                self.findings.blame(
-                    invariant,
-                    position.name,
-                    f"{shortage.requested} were refused at version {show(version)}, where "
-                    f"{words((least, most))} were free",
-                    operation,
-                    position.last,
-                )
-            else:
-                self._compare(
-                    "available",
-                    shortage.available,
-                    position.available,
-                    position,
-                    version,
-                    operation,
-                    invariant,
-                )
-
-    def _compare(
-        self,
-        name: str,
-        number: int,
-        bounds: tuple[int, int],
-        position: Position,
-        version: int,
-        operation: int,
-        invariant: str = "I4",
-    ) -> None:
-        if not bounds[0] <= number <= bounds[1]:
-            self.findings.blame(
-                invariant,
-                position.name,
-                f"{name} {number} was told at {show(version)}; the history adds up to {words(bounds)}",
-                operation,
-                position.last,
-            )
-
-    def missing(self, places: Sequence[tuple[str, str]], word: str, version: int, operation: int) -> None:
-        """A reserve was refused because something that it names is not there."""
-        if not self.is_whole:
-            return
-        self.findings.counts[f"refusals judged: {word}"] += 1
-        if word == "sku_not_found":
-            stocked = {
-                sku for sku, _ in places if any(p.exists for p in self.positions.get(sku, {}).values())
-            }
-            is_there = all(sku in stocked for sku, _ in places)
-        else:
-            is_there = all(self.position(*place).exists for place in places)
-        if is_there:
-            sku, location = places[0]
-            self.findings.blame(
-                "I9",
-                f"{sku} at {location}",
-                f"was refused as {word} at version {show(version)}, but everything it names was there",
-                operation,
-                self.position(sku, location).last,
-            )
-
-    def is_beyond_range(self, position: Position, quantity: int) -> bool:
-        """Whether a movement may leave the range that is counted."""
-        least, most = position.on_hand
-        return max(abs(least + quantity), abs(most + quantity)) > limits.MAX_ON_HAND
-
-    def finish(self) -> None:
-        """Effects that nothing in the history explains."""
-        counts = self.findings.counts
-        counts["effects without an answer"] += len(self.holes)
-        is_counted = self.is_whole and self.counts_numbers and not self.has_floats
-        if not is_counted or len(self.holes) <= self.unseen:
-            return
-        first = ", ".join(map(show, sorted(self.holes)[:5]))
-        self.findings.blame(
-            "I10",
-            f"partition {self.partition}",
-            f"{len(self.holes)} effects have no answer that tells them, and only {self.unseen} are explained "
-            f"by lapsed holds and lost answers; the first are {first}. Was a caller not recorded?",
         )
 
 

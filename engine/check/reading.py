@@ -29,6 +29,7 @@ class AskedRules(Struct, frozen=True, gc=False):
     """What of the rules for sourcing bears on the answer."""
 
     allow_partial: bool = False
+    from_inbound: bool = False
     channel: str | None = None
 
 

@@ -1,14 +1,16 @@
 """What requests and answers of a history mean, in the words of the books."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from engine import moves
-from engine.check.books import SECOND, SEQ_BITS, Books, Life
+from engine.check.books import Books
+from engine.check.effects import SECOND, SEQ_BITS
 from engine.check.lives import RESOLVING, Request, View
-from engine.check.reading import Arguments, ToldReservation
-from engine.check.stock import NOTHING, Position
+from engine.check.reading import Arguments, ToldLine, ToldReservation
+from engine.check.stock import FLOATING, NOTHING, Life, Position
 from engine.types import Line, Movement, MovementKind
 
 MARGIN_NS = 20_000_000
@@ -21,10 +23,17 @@ class Doubt:
     def __init__(self, books: Books, arguments: Arguments) -> None:
         self._lines: list[tuple[Position, int]] = []
         self._moved: tuple[Position, int] | None = None
+        self._counted: tuple[Position, int] | None = None
+        counted = counted_of(arguments)
+        if counted is not None:
+            sku, location, quantity = counted
+            self._counted = books.position(sku, location), quantity
         movement = arguments.movement
         if movement is not None:
             self._moved = books.position(movement.sku, movement.location), quantity_of(movement)
         for sku, location, quantity in sum_lines(arguments.lines or ()):
+            self._lines.append((books.position(sku, location), quantity))
+        for sku, location, quantity in pool_lines((one.sku, one.quantity) for one in arguments.wanted or ()):
             self._lines.append((books.position(sku, location), quantity))
         self._apply(1)
 
@@ -41,6 +50,23 @@ class Doubt:
                 position.moved_most += sign * quantity
             else:
                 position.moved_least += sign * quantity
+        if self._counted is not None:
+            position, quantity = self._counted
+            if sign > 0:
+                position.counts = (*position.counts, quantity)
+            else:
+                at = position.counts.index(quantity)
+                position.counts = position.counts[:at] + position.counts[at + 1 :]
+
+
+def counted_of(arguments: Arguments) -> tuple[str, str, int] | None:
+    """Position and units of a count or of an absolute set."""
+    count = arguments.count
+    if count is not None:
+        return count.sku, count.location, count.quantity
+    if arguments.sku and arguments.location:
+        return arguments.sku, arguments.location, arguments.quantity
+    return None
 
 
 def quantity_of(movement: Movement) -> int:
@@ -75,6 +101,33 @@ def sum_lines(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
 
 def sum_told(told: ToldReservation) -> list[tuple[str, str, int]]:
     return sum_lines([Line(line.sku, line.quantity, line.location) for line in told.lines])
+
+
+def pool_lines(units: Iterable[tuple[str, int]]) -> list[tuple[str, str, int]]:
+    """Units by SKU, at the place of what floats; in the order of SKUs."""
+    sums: dict[str, int] = {}
+    for sku, quantity in units:
+        sums[sku] = sums.get(sku, 0) + quantity
+    return [(sku, FLOATING, quantity) for sku, quantity in sorted(sums.items())]
+
+
+def pool_told(told: ToldReservation) -> ToldReservation:
+    """A reservation whose lines may move, by SKU: wherever its units lie, these sums stay."""
+    sums: dict[str, list[int]] = {}
+    for line in told.lines:
+        units = sums.setdefault(line.sku, [0, 0, 0, 0, 0])
+        for column, quantity in enumerate(
+            (line.quantity, line.held, line.committed, line.fulfilled, line.released)
+        ):
+            units[column] += quantity
+    return replace(told, lines=tuple(ToldLine(sku, FLOATING, *units) for sku, units in sorted(sums.items())))
+
+
+def pool_asked(arguments: Arguments) -> Arguments:
+    """A verb on a reservation whose lines may move, by SKU."""
+    if arguments.lines is None:
+        return arguments
+    return replace(arguments, lines=[Line(line.sku, line.quantity, FLOATING) for line in arguments.lines])
 
 
 def places_of(life: Life) -> list[tuple[str, str]]:

@@ -1,15 +1,17 @@
-"""The verbs whose quantities no answer tells whole: sourcing, changed lines, counts, policies and fences.
+"""The verbs whose quantities no answer tells whole: changed lines, kits, policies and fences; and `source`.
 
-A sourced hold may be bound anew elsewhere by whoever comes next, a count reaches back in time, a policy
-withholds units. So the numbers of the SKUs and positions that they touch are not judged; that ids take effect
-once, answers belong to their requests, versions go forward, and what has left or is over stays so, is.
+A policy withholds units, and a reservation gets other lines, from a moment that no answer tells. So the
+numbers of the SKUs and positions that they touch are not judged; that ids take effect once, answers belong to
+their requests, versions go forward, and what has left or is over stays so, is.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from engine.check.books import NOBODY, Books, Life, show
+from engine.check.books import Books
+from engine.check.effects import NOBODY, show
 from engine.check.reading import Arguments, ToldReservation
+from engine.check.stock import Life
 from engine.types import Component
 
 if TYPE_CHECKING:

@@ -137,6 +137,21 @@ def test_a_repeat_overtakes_the_first_answer(tmp_path: Path) -> None:
     assert shop.check(tmp_path / "shop.jsonl").violations == []
 
 
+def test_an_effect_is_read_before_it_is_told(tmp_path: Path) -> None:
+    """A commit whose answer was lost; another finds it done; then the first again."""
+    shop = HistoryShop()
+    shop.open("s1")
+    shop.receive("mug", 5)
+    shop.reserve("cart", 1)
+    part = Call("commit", "x", (("mug", 1, "s1"),), "cart", keep=True)
+    shop.do(part, fate="lost")
+    shop.verb("commit", "cart", "y", fate="never came")
+    shop.receive("cup", 1)
+    assert shop.verb("commit", "cart", "y").replayed
+    assert shop.do(part).replayed
+    assert shop.check(tmp_path / "shop.jsonl").violations == []
+
+
 def test_what_nobody_was_promised_may_be_undone(tmp_path: Path) -> None:
     """A reserve whose answer was lost, seen by a reader, is not there in the next epoch."""
     shop = HistoryShop()

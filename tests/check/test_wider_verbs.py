@@ -6,10 +6,19 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine import Count, Inventory, MovementResult, Reservation, State
+from engine import Count, Inventory, Movement, MovementKind, MovementResult, Reservation, State, Unconfirmed
 from engine.check import check
-from engine.check.judge import KNOWN
-from engine.history import FORMAT, NOT_RECORDED, OF_MANY, Begin, encode_answer, encode_begin, encode_call
+from engine.check.verbs import KNOWN
+from engine.history import (
+    FORMAT,
+    NOT_RECORDED,
+    OF_MANY,
+    Begin,
+    encode_answer,
+    encode_begin,
+    encode_call,
+    encode_failure,
+)
 from engine.ids import reservation_id
 from engine.sourcing_plan import Rules, Wanted
 from engine.types import Move, ReservationLine
@@ -20,19 +29,26 @@ SOURCE = {"op_id": "k", "lines": [Wanted("mug", 2)], "rules": Rules(pool="all"),
 MOVE = {"reservation": ID, "op_id": "m", "moves": [Move("mug", "a", "b", 1)]}
 RELEASE = {"reservation": ID}
 COUNT = {"count": Count("c", "mug", "a", 5, 1000)}
+STOCKED = {"movement": Movement("in", MovementKind.RECEIVE, "mug", "a", 3)}
+STOCKED_TOO = {"movement": Movement("in 2", MovementKind.RECEIVE, "mug", "b", 3)}
 
 
 def line(place: str, held: int, released: int = 0) -> ReservationLine:
     return ReservationLine("mug", place, held + released, held, 0, 0, released)
 
 
-HELD = Reservation(ID, State.HELD, 0, 60_000, None, None, None, {}, "1.1", [line("a", 2)])
-MOVED = replace(HELD, version="1.2", lines=[line("a", 1), line("b", 1)])
+HELD = Reservation(ID, State.HELD, 0, 60_000, None, None, None, {}, "1.3", [line("a", 2)])
+MOVED = replace(HELD, version="1.4", lines=[line("a", 1), line("b", 1)])
 BACK = replace(
-    MOVED, state=State.RELEASED, expires_ms=None, version="1.3", lines=[line("a", 0, 1), line("b", 0, 1)]
+    MOVED, state=State.RELEASED, expires_ms=None, version="1.5", lines=[line("a", 0, 1), line("b", 0, 1)]
 )
-COUNTED = MovementResult(5, 5, "1.4")
+COUNTED = MovementResult(5, 5, "1.6", effect=2)
+OPENING: tuple[Step, ...] = (
+    ("record", STOCKED, MovementResult(3, 3, "1.1", effect=3)),
+    ("record", STOCKED_TOO, MovementResult(3, 3, "1.2", effect=3)),
+)
 DAY: tuple[Step, ...] = (
+    *OPENING,
     ("source", SOURCE, HELD),
     ("source", SOURCE, replace(HELD, replayed=True, lines=[line("b", 2)])),
     ("move", MOVE, MOVED),
@@ -42,16 +58,16 @@ DAY: tuple[Step, ...] = (
     ("count", COUNT, replace(COUNTED, replayed=True)),
 )
 PLANTED: dict[str, tuple[str, tuple[Step, ...]]] = {
-    "a source forgets its id": ("I2", (*DAY, ("source", SOURCE, replace(HELD, version="1.5")))),
-    "a move forgets its id": ("I2", (*DAY[:3], ("move", MOVE, replace(MOVED, version="1.3")))),
-    "a count forgets its id": ("I2", (*DAY, ("count", COUNT, replace(COUNTED, version="1.5")))),
+    "a source forgets its id": ("I2", (*DAY, ("source", SOURCE, replace(HELD, version="1.7")))),
+    "a move forgets its id": ("I2", (*DAY[:5], ("move", MOVE, replace(MOVED, version="1.7")))),
+    "a count forgets its id": ("I2", (*DAY, ("count", COUNT, replace(COUNTED, version="1.7")))),
     "other goods are held": ("I14", (("source", SOURCE, replace(HELD, lines=[line("a", 3)])),)),
     "a move answers for another": (
         "I14",
-        (*DAY[:1], ("move", MOVE, replace(MOVED, id=reservation_id(7, b"reservation2")))),
+        (*DAY[:3], ("move", MOVE, replace(MOVED, id=reservation_id(7, b"reservation2")))),
     ),
-    "what is over is held": ("I6", (*DAY, ("reservation", RELEASE, replace(MOVED, version="1.5")))),
-    "a version is told twice": ("I11", (*DAY[:1], ("count", COUNT, replace(COUNTED, version="1.1")))),
+    "what is over is held": ("I6", (*DAY, ("reservation", RELEASE, replace(MOVED, version="1.7")))),
+    "a version is told twice": ("I11", (*DAY[:3], ("count", COUNT, replace(COUNTED, version="1.3")))),
 }
 
 
@@ -63,7 +79,8 @@ def write(folder: Path, steps: tuple[Step, ...]) -> Path:
     lines = [encode_begin(begin)]
     for number, (verb, arguments, answer) in enumerate(steps):
         lines.append(encode_call(2 * number + 1, number, verb, arguments))
-        lines.append(encode_answer(2 * number + 2, number, answer))
+        lost = encode_failure(2 * number + 2, number, Unconfirmed("the answer was lost"))
+        lines.append(lost if answer is None else encode_answer(2 * number + 2, number, answer))
     path = folder / "shop.jsonl"
     path.write_bytes(b"".join(lines))
     return path
