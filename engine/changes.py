@@ -71,7 +71,7 @@ class Changes(Reservations):
         not these lines.
         """
         planner.check_lines(lines)
-        content = asked or _content(lines)
+        content = asked or content_of(lines)
         settings = await self.settings.current()
         parts = [
             Line(sku, quantity, line.location)
@@ -232,7 +232,8 @@ class Changes(Reservations):
         raise await self._refusal(verb, Reply(*answered), plan, () if change is None else change.shares)
 
 
-def _content(lines: Sequence[Line]) -> bytes:
+def content_of(lines: Sequence[Line]) -> bytes:
+    """What an operation id stands for that is about these lines."""
     return "\0".join(f"{line.sku}\0{line.location}\0{line.quantity}" for line in lines).encode()
 
 

@@ -38,7 +38,7 @@ class Dataset:
     ) -> None:
         self.topology = topology
         self.link = link
-        self.library = scripts
+        self.scripts = scripts
         """The scripts, made out to this data set."""
         self.partitions = partitions
         self.retention_seconds = retention_seconds

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import asin, cos, radians, sin, sqrt
 
 from engine import keys, planner, rearranging
-from engine.changes import Changes
+from engine.changes import Changes, content_of
 from engine.types import Alternative, Availability, Line, Location, Reservation, WantedCount
 
 EARTH_KM = 6371.0
@@ -29,13 +29,12 @@ class Pickups(Changes):
         positions are to be counted. Raises as `commit` does, `NotCommitted`.
         """
         planner.check_lines(lines)
-        content = "\0".join(f"{line.sku}\0{line.location}\0{line.quantity}" for line in lines).encode()
         return await self._change(
             "short",
             reservation,
             op_id,
             caller,
-            content,
+            content_of(lines),
             lambda record, now_ms: rearranging.found_short(record, lines, now_ms),
             is_short=True,
         )

@@ -75,7 +75,7 @@ async def live_until(
     link = DyingLink(dataset.link, nth, death)
     dataset.link = cast("HotLink", link)
     dataset.commands = tuple(
-        Commands(dataset.link, dataset.library, partition, retention_ms=RETENTION_SECONDS * 1000)
+        Commands(dataset.link, dataset.scripts, partition, retention_ms=RETENTION_SECONDS * 1000)
         for partition in range(dataset.partitions)
     )
     acting = asyncio.ensure_future(act(Inventory(dataset)))

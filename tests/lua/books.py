@@ -735,7 +735,7 @@ class Books:
     def __init__(self, connection: socket.socket, library: Library, partition: int = 0) -> None:
         self._connection = connection
         self._reader = hiredis.Reader()
-        self.library = library
+        self.scripts = library
         self.partition = partition
         self.run = re.findall(rb"run_id:(\w+)", self.raw("INFO", "server"))[0]
         """The server's process, which must have taken the books over."""
@@ -779,7 +779,7 @@ class Books:
         """The answers of requests of one verb that go to the server in one script call."""
         (verb,) = {request.verb for request in requests}
         names, fixed = CALLS[verb]
-        function, packed = self.library.function(verb), [request.packed for request in requests]
+        function, packed = self.scripts.function(verb), [request.packed for request in requests]
         now_ms, epoch, seq, *answers = self.raw(
             "FCALL", function, len(names), *map(self.key, names), *fixed, *packed
         )

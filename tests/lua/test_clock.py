@@ -50,11 +50,11 @@ def two(books: Books) -> Iterator[tuple[Books, Books]]:
     books.turn_clock(NOW)
     both = copy(books), copy(books)
     for partition, one in enumerate(both):
-        one.partition, one.library = partition, library
+        one.partition, one.scripts = partition, library
         one.raw("HSET", one.key("meta"), "epoch", "1", "seq", "1", "run", one.run)
         assert now(one) == NOW
     yield both
-    books.raw("FUNCTION", "LOAD", "REPLACE", books.library.text)
+    books.raw("FUNCTION", "LOAD", "REPLACE", books.scripts.text)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def one(two: tuple[Books, Books]) -> Books:
 
 def now(books: Books) -> int:
     """Engine time."""
-    found = books.raw("FCALL", books.library.function("find"), 2, books.key("meta"), books.key("ops"), A)
+    found = books.raw("FCALL", books.scripts.function("find"), 2, books.key("meta"), books.key("ops"), A)
     return int(found[0])
 
 
@@ -80,21 +80,21 @@ def skew(books: Books) -> int:
 
 
 def ask(books: Books, *requests: Request) -> list[list[int]]:
-    function = books.library.function("pace")
+    function = books.scripts.function("pace")
     packed = [request.packed for request in requests]
     return list(books.raw("FCALL", function, 1, books.key("meta"), *packed)[3:])
 
 
 def take(books: Books, about: int) -> None:
     """Somebody takes the books over who knows the time."""
-    function = books.library.function("take_over")
+    function = books.scripts.function("take_over")
     books.raw("FCALL", function, 1, books.key("meta"), take_over(0, about).packed)
 
 
 def call(books: Books, request: Request) -> Answer:
     """The answer of one request, at whatever time."""
     names, fixed = CALLS[request.verb]
-    function = books.library.function(request.verb)
+    function = books.scripts.function(request.verb)
     return books.raw("FCALL", function, len(names), *map(books.key, names), *fixed, request.packed)[3]
 
 
@@ -258,7 +258,7 @@ def test_a_return_that_was_seen_is_a_step_ahead(one: Books) -> None:
 def test_a_step_ahead_that_is_set_right_is_forgotten(one: Books) -> None:
     """Engine time was ahead for a moment; it goes back to where it must be, and goes on."""
     assert at(one, NOW + HOUR) == NOW + HOUR
-    function, told = one.library.function("pace"), pace(0, ahead=HOUR).packed
+    function, told = one.scripts.function("pace"), pace(0, ahead=HOUR).packed
     assert one.raw("FCALL", function, 1, one.key("meta"), told) == [NOW, 1, 1, [HOUR, 1]]
     assert at(one, NOW + HOUR + 7) == NOW + 7
 
@@ -285,21 +285,21 @@ def test_who_is_ahead_says_how_far_it_may_go_back(one: Books, least: int, is_set
 def test_another_release_beside_this_one(one: Books) -> None:
     """It has a memory of its own; what one of them told of a step, the other sees by the skew."""
     other = copy(one)
-    other.library = real_clock("-- the other")
-    one.raw("FUNCTION", "LOAD", "REPLACE", other.library.text)
+    other.scripts = real_clock("-- the other")
+    one.raw("FUNCTION", "LOAD", "REPLACE", other.scripts.text)
     assert [at(books, NOW + 5) for books in (one, other)] == [NOW + 5, NOW + 5]
     assert [at(books, NOW - HOUR + 10) for books in (one, other)] == [NOW + 5, NOW + 5]
     assert ask(one, pace(0, least=NOW + 8)) == [[-HOUR + 5, 1]]
     assert [at(books, NOW - HOUR + 30) for books in (one, other)] == [NOW + 25, NOW + 5]
     assert [at(books, NOW - HOUR + 40) for books in (one, other)] == [NOW + 35, NOW + 15]
-    one.raw("FUNCTION", "DELETE", other.library.name)
+    one.raw("FUNCTION", "DELETE", other.scripts.name)
 
 
 def test_a_step_ahead_that_another_release_has_set_right(one: Books) -> None:
     """Who tells of it, too, sets the memory of this one right: but not where the clock is behind by now."""
     other = copy(one)
-    other.library = real_clock("-- the other")
-    one.raw("FUNCTION", "LOAD", "REPLACE", other.library.text)
+    other.scripts = real_clock("-- the other")
+    one.raw("FUNCTION", "LOAD", "REPLACE", other.scripts.text)
     told = pace(0, ahead=HOUR, least=NOW + 205)
     assert [at(books, NOW + HOUR + 5) for books in (one, other)] == [NOW + HOUR + 5] * 2
     assert ask(one, pace(0, ahead=HOUR, least=NOW + 5)) == [[HOUR, 1]]
@@ -315,7 +315,7 @@ def test_a_step_ahead_that_another_release_has_set_right(one: Books) -> None:
     one.turn_clock(NOW + HOUR + 9)
     assert ask(other, pace(0, ahead=HOUR, least=1)) == [[HOUR, 0]]
     assert now(other) == NOW + 9
-    one.raw("FUNCTION", "DELETE", other.library.name)
+    one.raw("FUNCTION", "DELETE", other.scripts.name)
 
 
 def test_books_that_come_back_begin_anew(one: Books) -> None:

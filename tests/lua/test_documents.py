@@ -182,7 +182,7 @@ def test_forgetting_many(books: Books) -> None:
 def test_nothing_is_forgotten_by_a_clock_that_nobody_vouches_for(books: Books) -> None:
     """As with memories: a clock that jumps ahead ends nothing."""
     # What sweepers vouch for outlives a test, but not a library.
-    books.raw("FUNCTION", "LOAD", "REPLACE", books.library.text)
+    books.raw("FUNCTION", "LOAD", "REPLACE", books.scripts.text)
     books.seed(documents={A: Paper(3, b"x")}, ended={A: NOW - 5})
     books.turn_clock(NOW + KEEP_MS)
     for until_ms, gone in ((NOW, 0), (NOW + KEEP_MS - 6, 0), (NOW + KEEP_MS - 5, 1)):

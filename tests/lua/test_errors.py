@@ -112,7 +112,7 @@ VERBS: dict[str, Request] = {
 
 def test_every_verb_is_here(books: Books) -> None:
     """A verb that is added is added to these tests."""
-    assert set(VERBS) == set(CALLS) == set(books.library.verbs)
+    assert set(VERBS) == set(CALLS) == set(books.scripts.verbs)
     assert all(request.verb == verb for verb, request in VERBS.items())
 
 

@@ -37,7 +37,7 @@ def test_a_full_server(books: Books, verb: str) -> None:
     """What is refused changes nothing: the baskets and bonds that it would begin are never begun by half."""
     seed(books, verb)
     before = books.read()
-    flags = books.library.verbs[verb].flags
+    flags = books.scripts.verbs[verb].flags
     assert (verb in TAKEN) == bool({"allow-oom", "no-writes"} & set(flags))
     books.raw("CONFIG", "SET", "maxmemory", 1)
     try:

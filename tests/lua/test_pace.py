@@ -29,12 +29,12 @@ def skew(books: Books) -> int | None:
 def now(books: Books) -> int:
     """Engine time."""
     return int(
-        books.raw("FCALL", books.library.function("find"), 2, books.key("meta"), books.key("ops"), A)[0]
+        books.raw("FCALL", books.scripts.function("find"), 2, books.key("meta"), books.key("ops"), A)[0]
     )
 
 
 def ask(books: Books, *requests: Request) -> list[list[int]]:
-    function = books.library.function("pace")
+    function = books.scripts.function("pace")
     packed = [request.packed for request in requests]
     return list(books.raw("FCALL", function, 1, books.key("meta"), *packed)[3:])
 
@@ -74,7 +74,7 @@ def with_horizon(horizon: int) -> Request:
 @pytest.fixture
 def held(books: Books) -> Books:
     """A hold of all there is, due in a minute. What sweepers vouch for outlives a test, but not a library."""
-    books.raw("FUNCTION", "LOAD", "REPLACE", books.library.text)
+    books.raw("FUNCTION", "LOAD", "REPLACE", books.scripts.text)
     books.seed(
         stock={"shoe": Card({"W": Position(5, 5)}, (A,))},
         operations={A: SHOE},
@@ -109,7 +109,7 @@ def test_without_any_watch_the_clock_has_the_last_word(held: Books) -> None:
 
 def taken(books: Books, about: int) -> None:
     """Somebody takes the books over, and knows about what time it is, or 0."""
-    function, packed = books.library.function("take_over"), take_over(0, about).packed
+    function, packed = books.scripts.function("take_over"), take_over(0, about).packed
     books.raw("FCALL", function, 1, books.key("meta"), packed)
 
 

@@ -120,7 +120,7 @@ def test_no_read_follows_a_write(books: Books, lua_server: Path, verb: str) -> N
     books.raw("ECHO", "the end")
     ran = monitor.until("the end")
     monitor.close()
-    header = books.library.verbs[verb]
+    header = books.scripts.verbs[verb]
     assert (books.read() != before) == ("no-writes" not in header.flags), "the state has an effect"
     is_write = [words[0].upper() in WRITES for words in ran]
     assert ran

@@ -37,7 +37,7 @@ def taken(books: Books, known: int = 0, *, others: tuple[int, ...] = ()) -> int:
     """The epoch that the books are in once they have been taken over."""
     now, epoch, seq, *answers = books.raw(
         "FCALL",
-        books.library.function("take_over"),
+        books.scripts.function("take_over"),
         1,
         books.key("meta"),
         *(take_over(number).packed for number in (known, *others)),
@@ -146,7 +146,7 @@ def test_there_is_a_last_epoch(books: Books) -> None:
 
 def test_another_data_set_is_not_taken_over(books: Books) -> None:
     """The functions of one data set, whose mark they have, write into no other."""
-    ours = books.library.for_dataset(MARK)
+    ours = books.scripts.for_dataset(MARK)
     books.raw("FUNCTION", "LOAD", "REPLACE", ours.text)
 
     def call(verb: str) -> object:
