@@ -1,14 +1,15 @@
 """One page with plots, and the tables of the documentation, from the committed results.
 
-`python -m benchmarks.report` writes `benchmarks/results/report.html`; `--table docs/operating/speed.md` also
-renews the table of all targets between the markers in that file, `--readme README.md` the short one in that.
+`python -m benchmarks.report` writes `benchmarks/results/report.html` and renews every page of the
+documentation in which results stand: the README, the page on speed, the page on sizing.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -289,26 +290,38 @@ def renew(text: str, table: str) -> str:
     return f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}"
 
 
+TABLES = {"README.md": render_first, "docs/operating/speed.md": render_table}
+"""The pages with a table between markers, and what it is made by."""
+SIZING = measure.ROOT / "scripts" / "sizing.py"
+
+
+def renew_pages(results: Sequence[Result]) -> Iterator[Path]:
+    """Renews the pages of the documentation in which results stand; yields each."""
+    for name, render in TABLES.items():
+        page = measure.ROOT / name
+        page.write_text(renew(page.read_text(encoding="utf-8"), render(results)), encoding="utf-8")
+        yield page
+    subprocess.run(  # noqa: S603 - a script of this repository
+        [sys.executable, SIZING, "--write"], check=True, stdout=subprocess.DEVNULL
+    )
+    yield measure.ROOT / "docs" / "operating" / "sizing.md"
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Writes the page, and where asked the tables."""
+    """Writes the page with plots, and the tables of the documentation."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.report", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, help="the page (default: report.html beside the results)")
-    parser.add_argument(
-        "--table", type=Path, help="a Markdown file whose table of all targets is to be renewed"
-    )
-    parser.add_argument("--readme", type=Path, help="a Markdown file whose short table is to be renewed")
+    parser.add_argument("--results", type=Path, help="a directory of others: writes their page only")
     options = parser.parse_args(arguments)
-    results = read_all(options.results)
-    page = options.out or options.results / "report.html"
+    directory = options.results or RESULTS
+    results = read_all(directory)
+    page = directory / "report.html"
     page.write_text(render_page(results), encoding="utf-8")
     print(f"written: {page}")
-    for file, render in ((options.table, render_table), (options.readme, render_first)):
-        if file is not None:
-            file.write_text(renew(file.read_text(encoding="utf-8"), render(results)), encoding="utf-8")
-            print(f"renewed: {file}")
+    if options.results is None:
+        for renewed in renew_pages(results):
+            print(f"renewed: {renewed}")
 
 
 if __name__ == "__main__":

@@ -202,9 +202,9 @@ def test_the_sum() -> None:
 
 
 def test_the_page_has_the_tables_of_the_calculator() -> None:
-    """After new results: `python3 scripts/sizing.py --write`."""
+    """After new results: `python -m benchmarks.report`."""
     page = (ROOT / "docs" / "operating" / "sizing.md").read_text(encoding="utf-8")
-    assert sizing.fill_page(page, *sizing.load_costs()) == page, "run python3 scripts/sizing.py --write"
+    assert sizing.fill_page(page, *sizing.load_costs()) == page, "run python -m benchmarks.report"
 
 
 def test_it_runs_without_anything_installed() -> None:

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import measure, report
 from benchmarks.charts import Bar, Line, bars, curve, number
-from benchmarks.measure import BenchmarkError, Figure, Pairs, Proof, figure_of, make_result, write_result
+from benchmarks.measure import (
+    BenchmarkError,
+    Figure,
+    Pairs,
+    Proof,
+    Result,
+    figure_of,
+    make_result,
+    write_result,
+)
 
 HOLDS = Proof(holds=True, positions=1, answers=1, detail="one unit, one promise")
 VOID = {"meta", "line", "rect", "circle", "polyline"}
@@ -93,14 +103,14 @@ def test_the_page_is_whole_and_self_contained(results: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "rows"),
+    ("render", "rows"),
     [
         (
-            "--table",
+            report.render_table,
             ["| reserve, batch 64 | 2 × | ≤ 1.6 (missed) |", "| reservations per second | 50,000 1/s |  |"],
         ),
         (
-            "--readme",
+            report.render_first,
             [
                 "| reservations a second with their commits, one engine process | 50,000 1/s |",
                 "0 of 1 targets are met.",
@@ -109,20 +119,31 @@ def test_the_page_is_whole_and_self_contained(results: Path) -> None:
     ],
 )
 def test_a_table_is_renewed_between_its_markers(
-    results: Path, tmp_path: Path, option: str, rows: list[str]
+    results: Path, render: Callable[[Sequence[Result]], str], rows: list[str]
 ) -> None:
     """Once more changes nothing, and what stands around the table stays."""
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.main(["--results", str(results), option, str(page)])
-    once = page.read_text()
-    report.main(["--results", str(results), option, str(page)])
-    assert page.read_text() == once
+    table = render(report.read_all(results))
+    once = report.renew(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", table)
+    assert report.renew(once, table) == once
     assert once.startswith("before\n")
     assert once.endswith("\nafter\n")
     assert "old" not in once
     for row in rows:
         assert row in once
+
+
+@pytest.mark.parametrize("name", report.TABLES)
+def test_the_documentation_has_the_committed_results(name: str) -> None:
+    """After new ones: `python -m benchmarks.report`."""
+    page = (measure.ROOT / name).read_text()
+    table = report.TABLES[name](report.read_all(measure.RESULTS))
+    assert report.renew(page, table) == page, "run python -m benchmarks.report"
+
+
+def test_the_committed_page_is_of_the_committed_results() -> None:
+    """After new ones: `python -m benchmarks.report`."""
+    page = (measure.RESULTS / "report.html").read_text()
+    assert report.render_page(report.read_all(measure.RESULTS)) == page, "run python -m benchmarks.report"
 
 
 def test_a_figure_that_the_readme_shows_is_missed(tmp_path: Path) -> None:
