@@ -24,15 +24,17 @@ log = getLogger("bincard.books")
 STEP_CARDS = 100
 CALL_CLAIMS = 1000
 """Records that one reading asks for: about a millisecond of the server. A card with more is not compared."""
-REST_FOR_WORK = 39
-"""Rests so many times as long as it worked: a fortieth of a processor at the most."""
+REST_FOR_WORK = 19
+"""Rests so many times as long as it worked: a twentieth of a processor at the most. A tick takes
+some 20 ms where all that it looks at is claimed."""
 LONGEST_REST_SECONDS = 2.0
 """Part of the work is to wait for a server that may be slow."""
 PAUSE_SECONDS = 1.0
 """Between the end of a walk and the next."""
 READINGS = 4
 """How often a card is read that changes meanwhile."""
-LARGE_BLOCKS = CALL_CLAIMS // 16
+LARGE_BLOCKS = CALL_CLAIMS // 16 - 1
+"""With the claims on the card itself, which are less than a block, one reading has them."""
 _DAMAGED = (ValueError, IndexError, StructError)
 
 Stored = dict[str, bytes | None]
@@ -71,8 +73,7 @@ class Stocktaker:
         self._topology = inventory.dataset.topology
         self._channels, self._locations = Labels(MOST_CHANNELS), Labels(MOST_LOCATIONS)
         self._walk = _Walk()
-        self._partition = 0
-        self._fields: AsyncIterator[tuple[bytes, bytes]] | None = None
+        self._looking = self._look()
         self._drifted: frozenset[tuple[str, str]] = frozenset()
         self._drifts: set[tuple[str, str]] = set()
         self.counts: StockCounts | None = None
@@ -80,9 +81,11 @@ class Stocktaker:
 
     async def tick(self) -> float:
         """Looks at some cards. Raises `StorageUnavailable`; the walk then begins anew."""
-        begun = monotonic()
+        begun, is_over = monotonic(), False
         try:
-            is_over = await self._step()
+            await anext(self._looking)
+        except StopAsyncIteration:
+            is_over = True
         except BaseException:
             self._begin()
             raise
@@ -94,35 +97,44 @@ class Stocktaker:
         return max(rest, PAUSE_SECONDS) if is_over else rest
 
     def _begin(self) -> None:
-        self._walk, self._partition, self._fields, self._drifts = _Walk(), 0, None, set()
+        self._walk, self._looking, self._drifts = _Walk(), self._look(), set()
 
-    async def _step(self) -> bool:
-        """Whether the walk is over."""
-        if self._fields is None:
-            self._fields = self._topology.scan_hash(keys.stock(self._partition))
-        cards, is_at_end = dict[str, bytes](), True
-        async for field, raw in self._fields:
+    async def _look(self) -> AsyncIterator[None]:
+        """Looks at every card; yields after each bit of work, to rest."""
+        for partition in range(len(self._commands)):
+            async for cards in self._read_cards(partition):
+                # Nobody claims units of most cards: what the walk itself read is enough.
+                claimed = {field: raw for field, raw in cards.items() if _has_claims(raw)}
+                await self._add(partition, cards.keys() - claimed.keys(), dict(cards), {}, is_compared=True)
+                yield
+                for group in _groups(claimed):
+                    large = await self._count(partition, group)
+                    yield
+                    for field, card in large:
+                        for first in range(card.first, card.block - LARGE_BLOCKS, LARGE_BLOCKS):
+                            await self._add_older(partition, field, card, first)
+                            yield
+
+    async def _read_cards(self, partition: int) -> AsyncIterator[dict[str, bytes]]:
+        """The cards of a partition, some at a time."""
+        cards = dict[str, bytes]()
+        async for field, raw in self._topology.scan_hash(keys.stock(partition)):
             # Fences begin with a line feed, blocks of claims have two, pages of a divided SKU stand for it.
             if not field.startswith(b"\n") and b"\n\n" not in field and not is_divider(raw):
                 cards[field.decode()] = raw
                 if len(cards) == STEP_CARDS:
-                    is_at_end = False
-                    break
-        # Nobody claims units of most cards: what the walk itself read is enough.
-        claimed = {field: raw for field, raw in cards.items() if _has_claims(raw)}
-        await self._add(self._partition, cards.keys() - claimed.keys(), dict(cards), {}, is_compared=True)
-        for group in _groups(claimed):
-            await self._count(self._partition, group)
-        if is_at_end:
-            self._fields = None
-            self._partition += 1
-        return self._partition == len(self._commands)
+                    yield cards
+                    cards = {}
+        yield cards
 
     # ---------------------------------------------------------------- some cards
 
-    async def _count(self, partition: int, group: Mapping[str, bytes]) -> None:
-        """Reads cards and the records that claim their units, until both are of one moment."""
+    async def _count(self, partition: int, group: Mapping[str, bytes]) -> list[tuple[str, Card]]:
+        """Reads cards and the records that claim their units, until both are of one moment. Returns the cards
+        of which older claims remain.
+        """
         waiting, stored, records = set(group), Stored(group), dict[bytes, bytes | None]()
+        large = list[tuple[str, Card]]()
         for _ in range(READINGS):
             names = [name for field in sorted(waiting) for name in _names_of(field, stored[field])]
             ids = [claim for field in sorted(waiting) for claim in _claims_of(field, stored)][:CALL_CLAIMS]
@@ -134,12 +146,12 @@ class Stocktaker:
                 and records.keys() >= set(_claims_of(field, fresh))
             ]
             waiting.difference_update(steady)
-            await self._add(partition, steady, fresh, records, is_compared=True)
+            large += await self._add(partition, steady, fresh, records, is_compared=True)
             if not waiting:
-                return
+                return large
             stored = fresh
         self._walk.uncompared += len(waiting)
-        await self._add(partition, waiting, stored, records, is_compared=False)
+        return large + await self._add(partition, waiting, stored, records, is_compared=False)
 
     async def _read(
         self, partition: int, names: Sequence[str], ids: Sequence[bytes]
@@ -161,9 +173,10 @@ class Stocktaker:
         raw_records: Mapping[bytes, bytes | None],
         *,
         is_compared: bool,
-    ) -> None:
+    ) -> list[tuple[str, Card]]:
+        """Adds cards with the claims that were read; returns those that have more."""
         records = _read_records(raw_records)
-        channels = await self._channels_of(records)
+        channels, large = await self._channels_of(records), list[tuple[str, Card]]()
         for field in fields:
             card = _card_of(stored[field])
             if card is None:
@@ -177,22 +190,23 @@ class Stocktaker:
                     self._add_record(partition, sku, record, channels[claim], sums)
             if card.block - card.first > LARGE_BLOCKS:
                 self._walk.uncompared += 1
-                await self._add_older(partition, field, card, sums)
+                large.append((field, card))
             elif is_compared:
                 self._compare(sku, card, sums)
+        return large
 
-    async def _add_older(self, partition: int, field: str, card: Card, sums: Mapping[str, list[int]]) -> None:
-        """Adds the older claims of a card that has very many, some at a time."""
-        for first in range(card.first, card.block - LARGE_BLOCKS, LARGE_BLOCKS):
-            last = min(first + LARGE_BLOCKS, card.block - LARGE_BLOCKS)
-            names = [block_field(field, block) for block in range(first, last)]
-            blocks, _ = await self._read(partition, names, ())
-            ids = [claim for block in blocks.values() if block for claim in split_claims(block)]
-            _, found = await self._read(partition, names[:1], list(dict.fromkeys(ids)))
-            records = _read_records(found)
-            channels = await self._channels_of(records)
-            for claim, record in records.items():
-                self._add_record(partition, field.partition("\n")[0], record, channels[claim], sums)
+    async def _add_older(self, partition: int, field: str, card: Card, first: int) -> None:
+        """Adds some of the older claims of a card that has very many, from a block on."""
+        last = min(first + LARGE_BLOCKS, card.block - LARGE_BLOCKS)
+        names = [block_field(field, block) for block in range(first, last)]
+        blocks, _ = await self._read(partition, names, ())
+        ids = [claim for block in blocks.values() if block for claim in split_claims(block)]
+        _, found = await self._read(partition, names[:1], list(dict.fromkeys(ids)))
+        records = _read_records(found)
+        channels = await self._channels_of(records)
+        sums = {location: [0, 0] for location in card.locations}
+        for claim, record in records.items():
+            self._add_record(partition, field.partition("\n")[0], record, channels[claim], sums)
 
     def _add_counters(self, card: Card, raw: bytes) -> None:
         short = read_shortfalls(raw)

@@ -31,7 +31,7 @@ from engine.keys import partition_of
 from engine.metrics import MOST_CHANNELS, MOST_LOCATIONS, NONE, OTHER, Labels
 from engine.topology.embedded import EmbeddedServer
 from engine.workers import Bookkeeper, Stocktaker, Surveyor
-from engine.workers.stocktaker import LARGE_BLOCKS
+from engine.workers.stocktaker import CALL_CLAIMS, LARGE_BLOCKS
 
 Open = Callable[[int], Awaitable[Inventory]]
 PLACES = ("s1", "s2")
@@ -156,6 +156,38 @@ async def test_many_claims_and_many_places_are_all_counted(open_shop: Open, raw:
         sum(one.held for one in found.places) == sum(one.held for one in found.locations) == 40 + 2 * claims
     )
     assert (found.drifted_units, found.uncompared) == (0, 1)
+
+
+async def test_a_tick_of_a_stocktake_is_short_however_much_is_claimed(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other workers share its process: no tick reads more records than two calls do."""
+    inventory, skus = await open_shop(1), [f"A-{number}" for number in range(40)]
+    for sku in skus:
+        await receive(inventory, sku, "s1", 1000)
+        lines = [Line(sku, 1, "s1")]
+        await asyncio.gather(*(inventory.reserve(f"{sku}-{number}", lines) for number in range(60)))
+    claims = 16 * LARGE_BLOCKS + 200
+    await receive(inventory, "deep", "s1", 5000)
+    await asyncio.gather(
+        *(inventory.reserve(f"d{number}", [Line("deep", 1, "s1")]) for number in range(claims))
+    )
+    taker, read, records, most = Stocktaker(inventory), Stocktaker._read, 0, 0
+
+    async def count(
+        self: Stocktaker, partition: int, names: Sequence[str], ids: Sequence[bytes]
+    ) -> tuple[dict[str, bytes | None], dict[bytes, bytes | None]]:
+        nonlocal records
+        records += len(ids)
+        return await read(self, partition, names, ids)
+
+    monkeypatch.setattr(Stocktaker, "_read", count)
+    while taker.counts is None:
+        records = 0
+        await taker.tick()
+        most = max(most, records)
+    assert 0 < most <= 2 * CALL_CLAIMS
+    assert sum(one.holds for one in taker.counts.places) == 40 * 60 + claims
 
 
 async def test_a_stocktake_finds_drift_and_what_is_uncovered(
