@@ -13,6 +13,7 @@ from logging import getLogger
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine import limits
 from engine.commands import Answered, Commands, Replan, Reply
@@ -155,24 +156,16 @@ class Baskets:
         """Holds a basket, or refuses it with every short line named. Raises `Unavailable`, where nothing came
         of it, and `Unconfirmed`.
         """
-        home = self._commands[sought.partition]
         for _ in range(ATTEMPTS):
-            answered = await home.open_basket(sought.argument, len(sought.plan.positions))
-            now_ms, epoch, seq, answer = answered
-            if type(answer) is int:
-                opened = epoch, answer
-            elif answer[0] == b"pending":
-                head = decode_record(answer[1]).head
-                opened = head.created_epoch, head.created_seq
-            elif answer[0] == b"replayed":
-                return Found(Reply(*answered), decode_record(answer[1]), is_new=False)
-            else:
-                return Found(Reply(now_ms, epoch, seq, answer), None, is_new=False)
+            begun = await self._begin(sought)
+            if isinstance(begun, Found):
+                return begun
+            attempt, opened = begun
             refusal: Reply | None = None
             failure: Exception | None = None
             is_over = False
             try:
-                refusal, is_over = await self._hold_parts(sought, opened)
+                refusal, is_over = await self._hold_parts(attempt, opened)
             except GONE as error:
                 failure = error
             if is_over:
@@ -186,15 +179,34 @@ class Baskets:
                 if found.record.head.state is not Undecided.ABANDONED:
                     return found
                 # Its parts are told before the caller hears of it, who may well ask for fewer at once.
-                with suppress(*GONE):
-                    await self._tell(sought.operation, found.record)
+                await self.tell_all(sought.operation, found.record)
             if failure is not None:
                 if isinstance(failure, Unavailable):
                     raise failure
                 raise StorageUnavailable("a partition did not answer; what others held was given back")
             assert refusal is not None
+            if attempt.plan.packed != sought.plan.packed:
+                continue
             return Found(refusal, None, is_new=False)
         raise StorageUnavailable("other attempts for the same operation came in between")
+
+    async def _begin(self, sought: Sought) -> Found | tuple[Sought, tuple[int, int]]:
+        """Opens a basket, or joins whoever seeks it already: what is to be held, and which attempt that is;
+        or what became of it before.
+        """
+        answered = await self._commands[sought.partition].open_basket(
+            sought.argument, len(sought.plan.positions)
+        )
+        _, epoch, _, answer = answered
+        if type(answer) is int:
+            return sought, (epoch, answer)
+        if answer[0] == b"pending":
+            # Whoever began it may have chosen other places: what the parts hold must be what its record says.
+            record = decode_record(answer[1])
+            joined = replace(sought, plan=record.plan, terms=part_terms(record.terms))
+            return joined, (record.head.created_epoch, record.head.created_seq)
+        was = decode_record(answer[1]) if answer[0] == b"replayed" else None
+        return Found(Reply(*answered), was, is_new=False)
 
     async def _decide(self, sought: Sought, opened: tuple[int, int], *, hold: bool) -> Found | None:
         """None where the attempt is over and nothing came of it."""
@@ -276,6 +288,11 @@ class Baskets:
             await self._tell_units(route, operation, plan, head, also)
         except GONE as error:
             log.warning("a basket's parts follow later: %s", error)
+
+    async def tell_all(self, operation: bytes, record: Record) -> None:
+        """Tells the parts what their basket is by now. Those that do not answer a sweeper tells."""
+        with suppress(*GONE):
+            await self._tell(operation, record)
 
     async def _tell(self, operation: bytes, record: Record) -> None:
         await self._tell_units(record.route, operation, record.plan, record.head)

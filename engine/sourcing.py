@@ -22,16 +22,13 @@ from engine.outcomes import Outcome
 from engine.records import (
     FINGERPRINT,
     KIND_BASKET,
-    KIND_RESERVATION,
     NO_RULES,
-    NO_TERMS,
     Detail,
     Record,
     Terms,
     Undecided,
     build_reservation,
     decode_record,
-    decode_tail,
     encode_terms,
     first_head,
     is_reservation,
@@ -298,35 +295,58 @@ class Sourcing(Reservations):
         self, order: "_Order", operation: bytes, mark: bytes, route: int, detail: Detail
     ) -> Reservation:
         """Plans, holds at the chosen places, and plans anew where somebody was faster."""
-        home = self.dataset.commands[route % self._partitions]
-        _, _, _, (_, raw) = await home.find(operation)
-        if is_reservation(raw) and not isinstance(decode_tail(raw).state, Undecided):
-            if raw[FINGERPRINT] != mark:
-                raise IdempotencyMismatch("this operation id was used before, with other content")
+        prior = await self._find_attempt(operation, mark, route)
+        if prior is not None and not isinstance(prior.head.state, Undecided):
             self.metrics.count("reserve", Outcome.REPLAYED)
-            return _show(decode_record(raw), route, operation, replayed=True)
-        tries = 0
+            return _show(prior, route, operation, replayed=True)
+        lines: Sequence[Line]
+        tries, inbound = 0, order.rules.from_inbound
         while True:
-            rooms, version, choice, waits = await self._choose_apart(order)
-            if not choice.is_enough(order.rules) or not choice.taken[0]:
-                refusal = short(_name_short(order, rooms, choice.left), version)
-                self._note_loss(refusal, order.rules.channel)
-                raise refusal
+            if prior is not None and prior.head.state is Undecided.PENDING:
+                # What it holds is not free to anybody, but this request has it already.
+                lines, terms, waits, prior = prior.plan.positions, prior.terms, inbound, None
+            else:
+                lines, terms, waits = await self._choose_lines(order)
             try:
-                terms = Terms(await self._channel_of(order.rules))
-                lines = choice.lines(order.groups)
-                return await self._hold_chosen(lines, operation, mark, detail, terms, waits=waits)
+                return await self._hold_apart(lines, operation, mark, detail, terms, waits=waits)
             except InsufficientStock:
                 tries += 1
                 if tries == MOST_TRIES:
                     raise
+
+    async def _find_attempt(self, operation: bytes, mark: bytes, route: int) -> Record | None:
+        """What came of the same request so far; of an attempt that was abandoned, nothing is held any more.
+
+        Raises `IdempotencyMismatch` where it was another request.
+        """
+        _, _, _, (_, raw) = await self.dataset.commands[route % self._partitions].find(operation)
+        if not is_reservation(raw):
+            return None
+        record = decode_record(raw)
+        if record.head.state is Undecided.ABANDONED:
+            await self.baskets.tell_all(operation, record)
+            return None
+        if raw[FINGERPRINT] != mark:
+            raise IdempotencyMismatch("this operation id was used before, with other content")
+        return record
+
+    async def _choose_lines(self, order: "_Order") -> tuple[Sequence[Line], Terms, bool]:
+        """The places to hold at, by whose terms, and whether some of it is inbound. Raises
+        `InsufficientStock`.
+        """
+        rooms, version, choice, waits = await self._choose_apart(order)
+        if not choice.is_enough(order.rules) or not choice.taken[0]:
+            refusal = short(_name_short(order, rooms, choice.left), version)
+            self._note_loss(refusal, order.rules.channel)
+            raise refusal
+        return choice.lines(order.groups), Terms(await self._channel_of(order.rules)), waits
 
     async def _channel_of(self, rules: Rules) -> str:
         """The channel by whose rules places were chosen; one that nobody has saved has none."""
         settings = await self.settings.current()
         return rules.channel if rules.channel is not None and rules.channel in settings.channels else ""
 
-    async def _hold_chosen(
+    async def _hold_apart(
         self,
         lines: Sequence[Line],
         operation: bytes,
@@ -336,10 +356,11 @@ class Sourcing(Reservations):
         *,
         waits: bool,
     ) -> Reservation:
+        """Holds lines at the chosen places, as a basket even where one partition has them all: a repeat may
+        have chosen others.
+        """
         plan, _ = planner.plan_lines(lines)
         partition = plan.route % self._partitions
-        # A plain reserve knows neither fences nor how to wait.
-        is_apart = waits or terms != NO_TERMS or self.baskets.is_apart(plan, partition)
         body = b"".join(
             (
                 (detail.ttl_seconds * 1000).to_bytes(4, "little"),
@@ -350,19 +371,22 @@ class Sourcing(Reservations):
             )
         )
         argument = self.dataset.commands[partition].encode_reserve(
-            operation,
-            mark,
-            body,
-            len(plan.positions),
-            kind=KIND_BASKET if is_apart else KIND_RESERVATION,
+            operation, mark, body, len(plan.positions), kind=KIND_BASKET
         )
-        known = part_terms(terms)
-        asked = Asked(
-            partition, operation, mark, plan.positions, plan, detail, argument, is_apart, known, waits
+        return await self._reserve_basket(
+            Asked(
+                partition,
+                operation,
+                mark,
+                plan.positions,
+                plan,
+                detail,
+                argument,
+                is_apart=True,
+                terms=part_terms(terms),
+                waits=waits,
+            )
         )
-        if is_apart:
-            return await self._reserve_basket(asked)
-        return await self._reserved(asked, await self._send_reserve(asked))
 
 
 _FOUND_EARLY, _ALL_READ = 0.25, 4.0

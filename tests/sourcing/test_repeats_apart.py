@@ -1,0 +1,95 @@
+"""A basket over several partitions that is sent again, by whoever did not hear of the first attempt."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine import Inventory, Line, Movement, MovementKind, Pool
+from engine.audit import audit
+from engine.errors import InsufficientStock
+from engine.sourcing_plan import Rules, Wanted
+from tests.concurrency.dying import Death, live_until
+from tests.driver import skus_in
+from tests.sourcing.conftest import PLACES
+
+MOST_REQUESTS = 40
+RULES = Rules(pool="all")
+
+
+@pytest.fixture
+async def pairs(inventory: Inventory) -> Iterator[tuple[str, str]]:
+    """Two SKUs at a time, which nobody has used, in different partitions where there are several."""
+    await inventory.save_pool(Pool("all", PLACES))
+    return zip(skus_in(0, 4), skus_in(2, 4), strict=True)
+
+
+async def stock(inventory: Inventory, sku: str, place: str, units: int) -> None:
+    await inventory.record(Movement(f"{sku} to {place}", MovementKind.RECEIVE, sku, place, units))
+
+
+async def expect_clean(inventory: Inventory) -> None:
+    await inventory.baskets.close()
+    report = await audit(inventory)
+    assert report.is_clean, (report.differences, report.violations, report.notes)
+
+
+@pytest.mark.parametrize("death", Death)
+async def test_the_last_units_are_not_refused_to_who_has_them(
+    inventory: Inventory, pairs: Iterator[tuple[str, str]], death: Death
+) -> None:
+    """What a dead attempt left held is the repeated one's own."""
+    for nth in range(1, MOST_REQUESTS):
+        one, other = next(pairs)
+        for sku in (one, other):
+            await stock(inventory, sku, "a", 1)
+            await stock(inventory, sku, "b", 1)
+        lines, key = [Wanted(one, 2), Wanted(other, 2)], f"all {nth}"
+        lived = await live_until(
+            inventory,
+            nth,
+            death,
+            lambda process, key=key, lines=lines: process.source(key, lines, rules=RULES),
+        )
+        repeated = await inventory.source(key, lines, rules=RULES)
+        assert {(line.sku, line.location) for line in repeated.lines} == {
+            (sku, place) for sku in (one, other) for place in ("a", "b")
+        }
+        with pytest.raises(InsufficientStock):
+            await inventory.reserve(f"more {nth}", [Line(one, 1, "a")])
+        if lived is not None:
+            break
+    else:
+        pytest.fail("it never ends")
+    await expect_clean(inventory)
+
+
+@pytest.mark.parametrize("death", Death)
+async def test_a_repeat_goes_on_with_the_places_that_were_chosen(
+    inventory: Inventory, pairs: Iterator[tuple[str, str]], death: Death
+) -> None:
+    """Meanwhile somebody took what was free at some of them: a basket has the places that its parts hold."""
+    for nth in range(1, MOST_REQUESTS):
+        one, other = next(pairs)
+        for sku in (one, other):
+            for place in PLACES[:3]:
+                await stock(inventory, sku, place, 3)
+        lines, key = [Wanted(one, 2), Wanted(other, 2)], f"some {nth}"
+        lived = await live_until(
+            inventory,
+            nth,
+            death,
+            lambda process, key=key, lines=lines: process.source(key, lines, rules=RULES),
+        )
+        for sku in (one, other):
+            shown = (await inventory.availability(sku)).locations
+            room = {place.location: place.available for place in shown}
+            if room["a"]:
+                await inventory.reserve(f"took {sku}", [Line(sku, room["a"], "a")])
+        repeated = await inventory.source(key, lines, rules=RULES)
+        await inventory.baskets.close()
+        await inventory.commit(repeated.id)
+        await expect_clean(inventory)
+        if lived is not None:
+            break
+    else:
+        pytest.fail("it never ends")
