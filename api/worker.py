@@ -23,7 +23,7 @@ from api.settings import WorkerSettings
 from engine import Inventory, Unavailable, connect
 from engine.errors import DatasetUnfit
 from engine.figures import ShopFigures
-from engine.workers import Bookkeeper, Host, Indexer, Inheritor, Stocktaker, Surveyor, Sweeper
+from engine.workers import Bookkeeper, Host, Indexer, Inheritor, Reconciler, Stocktaker, Surveyor, Sweeper
 
 if TYPE_CHECKING:
     from api.metrics_listener import MetricsListener
@@ -57,7 +57,8 @@ async def work(url: str, run_directory: Path | None = None, listener: MetricsLis
             return
         open_until_then.push_async_callback(inventory.close)
         readers = Surveyor(inventory), Bookkeeper(inventory), Stocktaker(inventory)
-        host = Host([Sweeper(inventory), Indexer(inventory), Inheritor(inventory), *readers])
+        writers = Sweeper(inventory), Reconciler(inventory), Indexer(inventory), Inheritor(inventory)
+        host = Host([*writers, *readers])
         counts = _counts_of(inventory, *readers)
         if listener is not None:
             listener.tell(inventory, counts)

@@ -1,228 +1,27 @@
-"""Compares baskets over several partitions with their parts: no partition's ledger tells of another's.
+"""The audit of baskets over several partitions."""
 
-Nothing has to stand still. A part may be behind its basket as long as somebody is to repair that, so whether
-a repair is due is read together with the record. A basket is read before its parts and again after them, a
-part without a basket again after that was looked for: what changed in between is not blamed.
-"""
+from collections import defaultdict
 
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import cast
-
-import msgspec
-from msgspec import Struct
-
-from engine import keys
 from engine.audit_report import AuditReport, Note
-from engine.baskets import split_plan
-from engine.ids import basket_id, part_id, reservation_id
-from engine.lifecycle import Line as Units
-from engine.lifecycle import units_of
-from engine.records import KIND_BASKET, KIND_PART, Record, Undecided, decode_record
+from engine.basket_parts import find_apart
+from engine.ids import reservation_id
 from engine.topology import Topology
-from engine.types import Line
-
-GROUP_RECORDS = 500
-LOOKS = 4
-"""How often a basket that changes while it is compared is looked at; one that always does is left out."""
-REPAIR = b"r"
-"""What the entry of a repair in the deadline index begins with: `repair_entry` of `lua/lib/batch.lua`."""
-_NOTHING_OPEN = "no open units"
-
-
-class _Seen(Struct, frozen=True, gc=False):
-    """A basket or a part; no record where there is none. `is_due`: a sweeper will look at it."""
-
-    record: Record | None
-    is_due: bool
-
-    @property
-    def version(self) -> tuple[int, int] | None:
-        return None if self.record is None else (self.record.head.changed_epoch, self.record.head.changed_seq)
-
-    @property
-    def units(self) -> tuple[Units, ...]:
-        return () if self.record is None else units_of(self.record.head, self.record.plan.packed)
-
-
-_Place = tuple[int, bytes]
-"""A partition and an id in it."""
 
 
 async def compare_baskets(topology: Topology, partitions: int, report: AuditReport) -> None:
     """Adds to a report what is wrong between baskets and their parts, and how many parts are behind. Raises
     `StorageUnavailable`.
     """
-    if partitions > 1:
-        await _BasketAudit(topology, partitions, report).run()
-
-
-class _BasketAudit:
-    def __init__(self, topology: Topology, partitions: int, report: AuditReport) -> None:
-        self.topology = topology
-        self.partitions = partitions
-        self.report = report
-        self.behind: set[_Place] = set()
-
-    async def run(self) -> None:
-        for partition in range(self.partitions):
-            async for group in self._scan(partition, KIND_BASKET):
-                await self._compare_group(partition, group)
-            async for group in self._scan(partition, KIND_PART):
-                await self._find_strays(partition, group)
-        for partition, count in sorted(Counter(partition for partition, _ in self.behind).items()):
-            detail = f"{count} parts of baskets do not know of the last step yet; sweepers will tell them"
-            self.report.notes.append(Note("parts_behind", partition, detail, is_blocking=False))
-
-    async def _scan(self, partition: int, kind: int) -> AsyncIterator[Sequence[bytes]]:
-        """The ids of all records of a kind, in groups."""
-        seen: set[bytes] = set()
-        group: list[bytes] = []
-        async for operation, stored in self.topology.scan_hash(keys.operations(partition)):
-            if stored[0] != kind or operation in seen:
-                continue
-            seen.add(operation)
-            group.append(operation)
-            if len(group) == GROUP_RECORDS:
-                yield group
-                group = []
-        if group:
-            yield group
-
-    async def _see(self, kind: int, wanted: Sequence[_Place]) -> dict[_Place, _Seen]:
-        """Records of a kind; those of one partition as of one moment."""
-        ids: defaultdict[int, list[bytes]] = defaultdict(list)
-        for partition, operation in wanted:
-            ids[partition].append(operation)
-        found = {}
-        for partition, group in ids.items():
-            records, repairs = await self.topology.read_at_once(
-                ("HMGET", keys.operations(partition), *group),
-                ("ZMSCORE", keys.due(partition), *(REPAIR + operation for operation in group)),
-            )
-            for operation, raw, due in zip(
-                group, cast("list[bytes | None]", records), cast("list[object]", repairs), strict=True
-            ):
-                found[partition, operation] = _Seen(_read(kind, raw), due is not None)
-        return found
-
-    # ---------------------------------------------------------------- baskets
-
-    async def _compare_group(self, home: int, ids: Sequence[bytes]) -> None:
-        for _ in range(LOOKS):
-            places = [(home, operation) for operation in ids]
-            before = await self._see(KIND_BASKET, places)
-            parts = await self._see(
-                KIND_PART,
-                [
-                    (part.partition, part_id(operation, seen.record.route))
-                    for (_, operation), seen in before.items()
-                    if seen.record is not None
-                    for part in split_plan(seen.record.plan, self.partitions)
-                ],
-            )
-            after = await self._see(KIND_BASKET, places)
-            ids = [place[1] for place in places if before[place].version != after[place].version]
-            for place in places:
-                basket = after[place]
-                if basket.record is not None and basket.version == before[place].version:
-                    is_due = basket.is_due or before[place].is_due
-                    self._compare_basket(place[1], basket.record, parts, is_due=is_due)
-            if not ids:
-                return
-
-    def _compare_basket(
-        self, operation: bytes, basket: Record, parts: Mapping[_Place, _Seen], *, is_due: bool
-    ) -> None:
-        if basket.head.state is Undecided.PENDING:
-            # Its parts are sought.
-            return
-        units, name = units_of(basket.head, basket.plan.packed), part_id(operation, basket.route)
-        for own in split_plan(basket.plan, self.partitions):
-            place, given = (own.partition, name), [units[index] for index in own.indexes]
-            part = parts[place]
-            if part.record is None or part.record.plan.positions != _positions(basket, own.indexes):
-                # One of which nothing is open may have been forgotten, or never have been held. One that has
-                # other lines may have been offered more, or not have heard of its own yet.
-                if part.record is not None and (is_due or part.is_due):
-                    self.behind.add(place)
-                elif _is_open(given):
-                    self._differ(place, operation, basket, "no such part", _show(given))
-                continue
-            # An abandoned basket may meet what is left of an earlier life; what was not open did not move.
-            is_over = basket.head.state is Undecided.ABANDONED
-            columns = 2 if is_over else 3
-            if [row[:columns] for row in part.units] == [row[:columns] for row in given]:
-                continue
-            if is_due or part.is_due:
-                self.behind.add(place)
+    if partitions == 1:
+        return
+    behind = defaultdict[int, set[bytes]](set)
+    async for group in find_apart(topology, partitions):
+        for one in group:
+            if one.is_due:
+                behind[one.partition].add(one.basket)
             else:
-                self._differ(place, operation, basket, _show(part.units), _show(given))
-
-    # ---------------------------------------------------------------- parts without a basket
-
-    async def _find_strays(self, partition: int, ids: Sequence[bytes]) -> None:
-        """Parts that have open units of a basket that is not there, or has no such part."""
-        places = [(partition, operation) for operation in ids]
-        parts = {
-            place: seen.record
-            for place, seen in (await self._see(KIND_PART, places)).items()
-            if seen.record is not None and _is_open(seen.units)
-        }
-        homes = {
-            place: (part.route % self.partitions, basket_id(place[1], part.route))
-            for place, part in parts.items()
-        }
-        baskets = await self._see(KIND_BASKET, list(homes.values()))
-        strays = [
-            place
-            for place, part in parts.items()
-            if not self._is_of(part, place, baskets[homes[place]].record)
-        ]
-        again = await self._see(KIND_PART, strays)
-        for place in strays:
-            seen, (_, operation) = again[place], homes[place]
-            if not _is_open(seen.units):
-                continue
-            if seen.is_due:
-                self.behind.add(place)
-            else:
-                self._differ(place, operation, parts[place], _show(seen.units), _NOTHING_OPEN)
-
-    def _is_of(self, part: Record, place: _Place, basket: Record | None) -> bool:
-        if basket is None:
-            return False
-        return basket.head.state is Undecided.PENDING or any(
-            own.partition == place[0] and part.plan.positions == _positions(basket, own.indexes)
-            for own in split_plan(basket.plan, self.partitions)
-        )
-
-    def _differ(self, place: _Place, operation: bytes, record: Record, stored: str, given: str) -> None:
-        name = reservation_id(record.route, operation)
-        self.report.differ(place[0], f"part of basket {name}", stored, f"its basket has {given}")
-
-
-def _read(kind: int, raw: bytes | None) -> Record | None:
-    """A record of a kind. One that cannot be read is named where its partition is compared."""
-    if raw is None or raw[0] != kind:
-        return None
-    try:
-        return decode_record(raw)
-    except (ValueError, IndexError, msgspec.DecodeError):
-        return None
-
-
-def _positions(basket: Record, indexes: Sequence[int]) -> tuple[Line, ...]:
-    return tuple(basket.plan.positions[index] for index in indexes)
-
-
-def _is_open(units: Sequence[Units]) -> bool:
-    return any(held + committed for held, committed, _, _ in units)
-
-
-def _show(units: Sequence[Units]) -> str:
-    columns = ("held", "committed", "fulfilled")
-    return ", ".join(
-        " ".join(f"{count} {word}" for count, word in zip(row, columns, strict=False) if count) or "nothing"
-        for row in units
-    )
+                subject = f"part of basket {reservation_id(one.route, one.basket)}"
+                report.differ(one.partition, subject, one.stored, f"its basket has {one.given}")
+    for partition, baskets in sorted(behind.items()):
+        detail = f"{len(baskets)} parts of baskets do not know of the last step yet; sweepers will tell them"
+        report.notes.append(Note("parts_behind", partition, detail, is_blocking=False))

@@ -214,6 +214,7 @@ class Changes(Reservations):
                 change.plan,
                 change.detail,
                 monotonic(),
+                answered[1],
                 asked.is_basket,
             )
             if head.state is State.HELD:

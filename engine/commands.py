@@ -343,6 +343,11 @@ class Commands:
         """`lua/forget.lua`: `[count, more]`."""
         return self._submit(self._forget, bulk(limit.to_bytes(2, "little")), limits.CALL_POSITIONS)
 
+    @property
+    def epoch(self) -> int:
+        """The newest epoch of the partition's books that an answer told of."""
+        return self._home.epoch
+
     def take_over(self) -> Answered:
         """`lua/take_over.lua`: the epoch. For books that are taken over a write without an effect."""
         now = asyncio.get_running_loop().time()

@@ -226,7 +226,8 @@ _FLOWS: Mapping[type[Resolved], Flow] = {
     events.Abandoned: _releases,
     events.Followed: _follows,
 }
-_MOVES_NOTHING = (events.Extended, events.Decided)
+_MOVES_NOTHING = (events.Extended, events.Decided, events.Followed)
+"""Steps that may move no units: a part may be told of units that it cannot have any more."""
 _STATES_BEFORE: Mapping[type[Resolved], tuple[State | Undecided, ...]] = {
     events.Committed: (State.HELD, State.EXPIRED),
     events.Released: (State.HELD,),

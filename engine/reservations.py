@@ -56,7 +56,11 @@ KNOWN_RESERVATIONS = 4096
 
 
 class Known(Struct, frozen=True, gc=False):
-    """What a process knows of a reservation: where it is, and its record as of `revision`."""
+    """What a process knows of a reservation: where it is, and its record as of `revision`.
+
+    A later epoch may have lost that revision and have another one by the same number, so what was learned in
+    an earlier one is not trusted.
+    """
 
     partition: int
     operation: bytes
@@ -65,6 +69,7 @@ class Known(Struct, frozen=True, gc=False):
     detail: Detail
     learned: float
     """When, by the monotonic clock. Once the retention has passed since, the id may have begun a new life."""
+    epoch: int
     is_basket: bool = False
     """Whether it lies in several partitions, and so has parts."""
 
@@ -382,9 +387,9 @@ class Reservations(Places):
         now_ms, epoch, _, seq = answered
         assert type(seq) is int
         public_id = reservation_id(asked.plan.route, asked.operation)
-        self._remember(
-            public_id, Known(asked.partition, asked.operation, 0, asked.plan, asked.detail, monotonic())
-        )
+        learned = monotonic()
+        known = Known(asked.partition, asked.operation, 0, asked.plan, asked.detail, learned, epoch)
+        self._remember(public_id, known)
         return planner.new_reservation(public_id, asked.lines, asked.detail, epoch, seq, now_ms)
 
     # ---------------------------------------------------------------- what becomes of it
@@ -537,6 +542,8 @@ class Reservations(Places):
         """What became of a request on a reservation. Raises the refusal."""
         answer = reply.answer
         if type(answer) is bytes:
+            if reply.epoch != known.epoch:
+                known = await self._find_known(reservation, known)
             head = decode_tail(answer)
             self.metrics.count(verb, _SUCCESS[verb])
             if head.state is State.HELD:
@@ -548,14 +555,15 @@ class Reservations(Places):
             return build_reservation(reservation, head, known.plan, known.detail)
         word = answer[0]
         if type(word) is int:
-            record = self._learn(reservation, known, answer[1])
+            record = self._learn(reservation, known, answer[1], reply.epoch)
             self.metrics.count(verb, _SUCCESS[verb])
-            await self._tell_parts(verb, reservation, _known_of(known, record), record.head)
+            known = _known_of(known, record, reply.epoch)
+            await self._tell_parts(verb, reservation, known, record.head)
             return build_reservation(reservation, record.head, record.plan, record.detail)
         if word in _REPEATS:
             self.metrics.count(verb, Outcome.REPLAYED)
             if len(answer) > 2:  # noqa: PLR2004 - word, tail, and the record of who does not know it
-                record = self._learn(reservation, known, answer[2])
+                record = self._learn(reservation, known, answer[2], reply.epoch)
                 return planner.replayed_reservation(reservation, answer[1], record)
             head = decode_tail(answer[1])
             if head.revision == known.revision:
@@ -611,21 +619,25 @@ class Reservations(Places):
     def _what_is_known(self, reservation: str) -> Known:
         """What the process remembers of a reservation, or just where it is."""
         known = self._known.get(reservation)
-        if known is not None and monotonic() - known.learned < self._trusted_seconds:
+        if (
+            known is not None
+            and monotonic() - known.learned < self._trusted_seconds
+            and known.epoch == self.dataset.commands[known.partition].epoch
+        ):
             return known
         partition, operation = self._route(reservation)
-        return Known(partition, operation, UNKNOWN_REVISION, NO_PLAN, NO_DETAIL, 0.0)
+        return Known(partition, operation, UNKNOWN_REVISION, NO_PLAN, NO_DETAIL, 0.0, 0)
 
     def _remember(self, reservation: str, known: Known) -> None:
         self._known[reservation] = known
         if len(self._known) > KNOWN_RESERVATIONS:
             self._known.popitem(last=False)
 
-    def _learn(self, reservation: str, known: Known, raw: bytes) -> Record:
+    def _learn(self, reservation: str, known: Known, raw: bytes, epoch: int) -> Record:
         """Reads a record, and remembers what the next step of a hold needs."""
         record = decode_record(raw)
         if record.head.state is State.HELD:
-            self._remember(reservation, _known_of(known, record))
+            self._remember(reservation, _known_of(known, record, epoch))
         return record
 
     async def _find(self, reservation: str, partition: int, operation: bytes) -> Record:
@@ -638,12 +650,14 @@ class Reservations(Places):
         return record
 
     async def _find_known(self, reservation: str, known: Known) -> Known:
+        # If another one begins meanwhile, what is learned counts as old at once.
+        epoch = self.dataset.commands[known.partition].epoch
         record = await self._find(reservation, known.partition, known.operation)
-        return _known_of(known, record)
+        return _known_of(known, record, epoch)
 
 
-def _known_of(known: Known, record: Record) -> Known:
-    """What a record that was read tells of a reservation."""
+def _known_of(known: Known, record: Record, epoch: int) -> Known:
+    """What a record that was read in an epoch tells of a reservation."""
     return Known(
         known.partition,
         known.operation,
@@ -651,6 +665,7 @@ def _known_of(known: Known, record: Record) -> Known:
         record.plan,
         record.detail,
         monotonic(),
+        epoch,
         record.kind == KIND_BASKET,
     )
 

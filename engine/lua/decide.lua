@@ -38,6 +38,10 @@ local function decide_basket(args, index, request)
     return { 'replayed', raw }
   elseif head.created_epoch ~= epoch or head.created_seq ~= seq then
     return { 'superseded' }
+  elseif hold == 1 and epoch ~= epoch_now then
+    -- Another process has the books since the attempt began: it may have lost the part that was held here.
+    abandon(basket, request)
+    return { 'superseded' }
   end
   return hold == 1 and hold_basket(basket, request) or abandon(basket, request)
 end

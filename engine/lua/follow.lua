@@ -18,7 +18,7 @@
 --@event replanned id(12) operation(12) size(I4) record
 --@event follow id(12) operation(12) route(H) plan positions with progress(B) tail whole(B) deltas followed(H, I7)
 
-local FOLLOW = { PLAN = 22 }
+local FOLLOW = { PLAN = 22, NOTHING = { held = 0, committed = 0, fulfilled = 0, released = 0 } }
 
 -- The lines that a part shall have, with their units; and whether these are the lines it has. Where the basket has
 -- nothing here the part keeps its own, of which nothing is open.
@@ -42,15 +42,32 @@ function FOLLOW.read_asked(args, raw)
   return lines, true
 end
 
+-- What a part has given up, or what has left it, does not come back: others may have those units. A basket that lost
+-- its newest steps may tell of earlier ones; then its line here becomes what the part can still have of it. Whether so.
+function FOLLOW.cut(line, held, committed, fulfilled, released)
+  local told, had = line.held + line.committed + line.fulfilled, held + committed + fulfilled
+  local left = math_max(math_min(line.fulfilled, had), fulfilled)
+  local open = math_max(math_min(told, had) - left, 0)
+  local kept = math_min(line.held, held, open)
+  if kept == line.held and open - kept == line.committed and left == line.fulfilled then
+    return false
+  end
+  line.released = math_max(line.released + told - open - left, released)
+  line.held, line.committed, line.fulfilled = kept, open - kept, left
+  return true
+end
+
 -- Gives a part other lines. What has left since then is still there for now: it leaves in the step that comes after.
 function FOLLOW.rearrange(id, raw, asked, rest, request)
-  local lines, gone, before = {}, {}, REPLAN.read(raw)
+  local lines, known, before = {}, {}, REPLAN.read(raw)
   for i = 1, #before do
-    gone[before[i].place .. before[i].sku] = before[i].fulfilled
+    known[before[i].place .. before[i].sku] = before[i]
   end
   for i = 1, #asked do
     local line = asked[i]
-    local fulfilled = gone[line.place .. line.sku] or 0
+    local had = known[line.place .. line.sku] or FOLLOW.NOTHING
+    local fulfilled = had.fulfilled
+    FOLLOW.cut(line, had.held, had.committed, fulfilled, had.released)
     lines[i] = {
       sku = line.sku, place = line.place, quantity = line.quantity, held = line.held,
       committed = line.committed + line.fulfilled - fulfilled, fulfilled = fulfilled, released = line.released,
@@ -59,21 +76,24 @@ function FOLLOW.rearrange(id, raw, asked, rest, request)
   REPLAN.apply(REPLAN.open(id, raw, lines), request, rest)
 end
 
--- Moves the units of a part; whether any were not where they should be.
+-- Moves the units of a part; whether any were not where they should be, or cannot be.
 function FOLLOW.move_units(part, asked)
-  local units, has_moved = part.units, false
+  local units, has_news = part.units, false
   for i = 1, #part.quantities do
     local line = asked[i]
+    if FOLLOW.cut(line, units.held[i], units.committed[i], units.fulfilled[i], units.released[i]) then
+      has_news = true
+    end
     local by_held, by_committed = line.held - units.held[i], line.committed - units.committed[i]
     local by_fulfilled = line.fulfilled - units.fulfilled[i]
     units.held[i], units.committed[i] = line.held, line.committed
     units.fulfilled[i], units.released[i] = line.fulfilled, line.released
     if by_held ~= 0 or by_committed ~= 0 or by_fulfilled ~= 0 then
       change_counters(part, i, by_held, by_committed, -by_fulfilled)
-      has_moved = true
+      has_news = true
     end
   end
-  return has_moved
+  return has_news
 end
 
 function FOLLOW.decide(args, index, request)

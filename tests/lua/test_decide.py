@@ -68,9 +68,10 @@ def test_it_is_held(books: Books) -> None:
     parts have the units. There is nothing to tell them.
     """
     stock = {"shoe": Card({"W": Position(10, 5)}, (A,))}
-    books.seed(seq=6, epoch=3, stock=stock, operations={A: OPENED}, due=SOUGHT)
-    after = kept(7, epoch=3)
-    assert books.one(decide(A, (1, 4))) == [7, after.packed(A)]
+    opened = OPENED._replace(epoch=3, changed_epoch=3)
+    books.seed(seq=6, epoch=3, stock=stock, operations={A: opened}, due=SOUGHT)
+    after = kept(7, opened, epoch=3)
+    assert books.one(decide(A, (3, 4))) == [7, after.packed(A)]
     books.expect(
         seq=7,
         epoch=3,
@@ -79,6 +80,21 @@ def test_it_is_held(books: Books) -> None:
         due={(NOW + 7_000, "h", (A,))},
         log=[(7, [Resolved(DECIDE, A, after)])],
     )
+
+
+def test_an_attempt_ends_with_its_epoch(books: Books) -> None:
+    """What another process has of the books now may lack the part that was held here: seek anew."""
+    books.seed(seq=6, epoch=3, operations={A: OPENED}, due=SOUGHT)
+    after = dropped(7, epoch=3)
+    assert books.one(decide(A, (1, 4))) == [b"superseded"]
+    books.expect(
+        seq=7,
+        epoch=3,
+        operations={A: after},
+        due=SOUGHT | {(NOW + ABANDONED_MS, "p", (A,)), (NOW + REPAIR_MS, "r", (A,))},
+        log=[(7, [Resolved(ABANDON, A, after, BACK)])],
+    )
+    assert books.one(decide(A, (1, 4))) == [b"superseded"]
 
 
 def test_it_is_abandoned(books: Books) -> None:

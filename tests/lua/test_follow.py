@@ -181,6 +181,55 @@ def test_step_after_step(books: Books) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("had", "told", "has"),
+    [
+        # Given back, and told as held or committed.
+        ((0, 1, 0, 4), (2, 1, 0, 2), (0, 1, 0, 4)),
+        ((2, 0, 0, 3), (0, 4, 0, 1), (0, 2, 0, 3)),
+        ((2, 0, 0, 3), (3, 1, 1, 0), (1, 0, 1, 3)),
+        # Committed, and told as held.
+        ((0, 4, 0, 1), (4, 0, 0, 1), (0, 4, 0, 1)),
+        ((1, 3, 0, 1), (3, 1, 0, 1), (1, 3, 0, 1)),
+        # Gone, and told as open; the rest follows.
+        ((0, 1, 2, 2), (3, 0, 0, 2), (0, 1, 2, 2)),
+        ((0, 1, 2, 2), (0, 1, 1, 3), (0, 0, 2, 3)),
+        ((1, 1, 2, 1), (0, 0, 0, 5), (0, 0, 2, 3)),
+        # Given back, and told as gone.
+        ((1, 1, 0, 3), (0, 0, 5, 0), (0, 0, 2, 3)),
+        # What lapsed is in no column.
+        ((1, 1, 0, 0), (0, 3, 0, 0), (0, 2, 0, 1)),
+        ((0, 1, 1, 3), (0, 0, 0, 0), (0, 0, 1, 3)),
+    ],
+)
+def test_what_does_not_come_back(
+    books: Books,
+    had: tuple[int, int, int, int],
+    told: tuple[int, int, int, int],
+    has: tuple[int, int, int, int],
+) -> None:
+    """A basket that lost its newest steps tells of earlier ones. Units that the part gave up others may have.
+    The part notes that it was told, though nothing may move, and is as it was.
+    """
+    before = part(SHOE)._replace(progress=(had,), state=HELD if had[0] else COMMITTED)
+    if not had[0]:
+        before = before._replace(held_end=FOLLOW)
+    books.seed(stock={"shoe": Card({"W": Position(10, had[0], had[1])}, (PA,))}, operations={PA: before})
+    assert books.one(follow(PA, (2, 3), SHOE, told)) == 2
+    moved = [now - was for was, now in zip(had, has, strict=True)]
+    is_open = has[0] + has[1] > 0
+    stock = {"shoe": Card({"W": Position(10 - moved[2], has[0], has[1])}, (PA,) if is_open else ())}
+    state = HELD if has[0] else COMMITTED if has[1] else FULFILLED if has[2] else RELEASED
+    after = followed((2, 3), state, has, before=before)
+    books.expect(
+        seq=2,
+        stock=stock,
+        operations={PA: after},
+        due=set() if is_open else {(LATER, "p", (PA,))},
+        log=[(2, [Resolved(FOLLOW, PA, after, ((moved[0], moved[1], -moved[2]),), rest=after.detail)])],
+    )
+
+
 @pytest.mark.parametrize("version", [(1, 5), (1, 4), (0, 5), (0, 9)])
 def test_it_has_followed_as_far(books: Books, version: tuple[int, int]) -> None:
     """An older version, late, and the same again change nothing; nor does a sweeper forget to look."""

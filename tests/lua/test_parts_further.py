@@ -180,11 +180,26 @@ def test_what_had_left_of_the_first_line(books: Books) -> None:
 
 
 def test_a_line_that_the_part_never_had(books: Books) -> None:
-    """Is held as the basket has it."""
+    """It may have lost the offer: others may have these units by now."""
     seed_part(books, part(TWO), Position(2, 2), Position(10, 5))
     lines, units = (*TWO, ("coat", "W", 1)), ((2, 0, 0, 0), (5, 0, 0, 0), (1, 0, 0, 0))
     assert books.one(follow(PA, (1, 8), lines, *units)) == 2
-    assert card(books, "coat").positions == {"W": Position(3, 1)}
+    assert card(books, "coat").positions == {"W": Position(3)}
+    assert card(books, "coat").claims == ()
+    units_by_line = ((2, 0, 0, 0), (5, 0, 0, 0), (0, 0, 0, 1))
+    found = part(lines)._replace(first_lines=TWO, first_detail=pack_version((1, 5)), progress=units_by_line)
+    after = found._replace(changed=2, revision=1, detail=pack_version((1, 8)))
+    assert record(books, PA) == after.packed(PA)
+
+
+def test_more_of_a_line_than_the_part_has(books: Books) -> None:
+    """Among other lines: it keeps what it has, and what was committed stays so."""
+    seed_part(
+        books, part(TWO)._replace(progress=((2, 0, 0, 0), (1, 2, 0, 2))), Position(2, 2), Position(10, 1, 2)
+    )
+    assert books.one(follow(PA, (1, 8), (("shoe", "W", 9),), (7, 2, 0, 0))) == 2
+    assert card(books, "shoe").positions == {"W": Position(10, 1, 2)}
+    assert card(books, "hat").positions == {"S": Position(2)}
 
 
 @pytest.mark.parametrize("state", [RELEASED, FULFILLED])

@@ -19,8 +19,7 @@ from engine.check import Report, check
 from engine.check.reading import find_files
 from engine.history import RecordedInventory
 from engine.script import Library
-from engine.workers.host import Host
-from engine.workers.sweeper import Sweeper
+from engine.workers import Host, Reconciler, Sweeper
 from tests.faults.campaign import group_faults, outside_faults, served, single_faults
 from tests.faults.campaign.faults import FAULTS, Fault, Scene
 from tests.faults.campaign.proxy import Proxy
@@ -41,7 +40,7 @@ SINGLE_WEIGHT = 4
 """How much likelier a fault of one server is than one of a group, which takes longer."""
 SHOWN_VIOLATIONS = 5
 ROUND_SECONDS = 90.0
-PARTS_FOLLOW_SECONDS, AUDIT_PAUSE_SECONDS = limits.SEEK_MS / 1000 + 8, 0.2
+PARTS_FOLLOW_SECONDS, AUDIT_PAUSE_SECONDS = limits.SEEK_MS / 1000 + 12, 0.2
 """A part that a coordinator asked for and did not live to decide on asks its home after SEEK_MS."""
 LAPSED_AFTER_SECONDS = 1.15
 """The first holds last a second; a sweep follows within a tenth."""
@@ -239,17 +238,19 @@ class _Round:
             self._judge_history(check(find_files(own)))
 
     async def _audit(self) -> AuditReport:
-        """Once all parts of baskets were told of the last step, or sweepers had the time to do that."""
+        """Once all parts of baskets agree with them, or those who see to that had the time."""
         ends = monotonic() + PARTS_FOLLOW_SECONDS
         while True:
             books = await self.site.audit()
-            if monotonic() > ends or not any(note.name == "parts_behind" for note in books.notes):
+            is_behind = any(note.name == "parts_behind" for note in books.notes)
+            is_apart = self.may_lose and any("part of basket" in one.subject for one in books.differences)
+            if monotonic() > ends or not (is_behind or is_apart):
                 return books
             await asyncio.sleep(AUDIT_PAUSE_SECONDS)
 
     async def _sweep_beside(self, inventory: RecordedInventory, stack: AsyncExitStack) -> None:
-        """The background worker of any deployment."""
-        host = Host([Sweeper(inventory.inner)])
+        """The background workers that write, of any deployment."""
+        host = Host([Sweeper(inventory.inner), Reconciler(inventory.inner)])
         running = asyncio.ensure_future(host.run())
 
         async def stop() -> None:
