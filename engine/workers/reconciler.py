@@ -60,6 +60,7 @@ class Reconciler:
         self._epochs: Sequence[int] = ()
         """Those that the last whole walk began with."""
         self._again_at: float | None = None
+        """When the second walk in them begins."""
         self._walk: AsyncIterator[list[Apart]] | None = None
         self._walk_epochs: Sequence[int] = ()
 
@@ -73,7 +74,6 @@ class Reconciler:
             is_second = self._again_at is not None and monotonic() >= self._again_at
             if epochs == self._epochs and not is_second:
                 return max(TICK_SECONDS, min(REST_FOR_WORK * (monotonic() - begun), LONGEST_REST_SECONDS))
-            self._again_at = None if epochs == self._epochs else monotonic() + AGAIN_SECONDS
             self._walk, self._walk_epochs = find_apart(self._topology, len(self._commands)), epochs
         walk, self._walk = self._walk, None
         async for group in walk:
@@ -82,7 +82,8 @@ class Reconciler:
                     await self._mend(apart)
             self._walk = walk
             return min(REST_FOR_WORK * (monotonic() - begun), LONGEST_REST_SECONDS)
-        self._epochs = self._walk_epochs
+        is_first = self._walk_epochs != self._epochs
+        self._epochs, self._again_at = self._walk_epochs, monotonic() + AGAIN_SECONDS if is_first else None
         return TICK_SECONDS
 
     async def _read_epochs(self) -> Sequence[int]:
