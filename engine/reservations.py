@@ -20,6 +20,8 @@ from engine.errors import (
     InvalidRequest,
     Refused,
     ReservationNotFound,
+    Unavailable,
+    Unconfirmed,
 )
 from engine.ids import (
     NO_FINGERPRINT,
@@ -543,7 +545,7 @@ class Reservations(Places):
         answer = reply.answer
         if type(answer) is bytes:
             if reply.epoch != known.epoch:
-                known = await self._find_known(reservation, known)
+                known = _known_of(known, await self._find_done(reservation, known), reply.epoch)
             head = decode_tail(answer)
             self.metrics.count(verb, _SUCCESS[verb])
             if head.state is State.HELD:
@@ -568,7 +570,7 @@ class Reservations(Places):
             head = decode_tail(answer[1])
             if head.revision == known.revision:
                 return build_reservation(reservation, head, known.plan, known.detail, replayed=True)
-            record = await self._find(reservation, known.partition, known.operation)
+            record = await self._find_done(reservation, known)
             return planner.replayed_reservation(reservation, answer[1], record)
         if known.revision == UNKNOWN_REVISION:
             known = await self._find_known(reservation, known)
@@ -648,6 +650,15 @@ class Reservations(Places):
         if isinstance(record.head.state, Undecided):
             raise not_found(reservation)
         return record
+
+    async def _find_done(self, reservation: str, known: Known) -> Record:
+        """The record, for the answer to what has been done: whoever does not get it must not be told that
+        nothing was.
+        """
+        try:
+            return await self._find(reservation, known.partition, known.operation)
+        except Unavailable as error:
+            raise Unconfirmed("it was done, but its answer is incomplete; repeat with the same id") from error
 
     async def _find_known(self, reservation: str, known: Known) -> Known:
         # If another one begins meanwhile, what is learned counts as old at once.

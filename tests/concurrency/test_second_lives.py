@@ -4,9 +4,11 @@ What is left of the first life must not touch the second.
 
 import pytest
 
-from engine import Line, Movement, MovementKind, ReserveRequest, State
+from engine import Line, Movement, MovementKind, ReserveRequest, State, keys
 from engine.audit import audit
-from engine.errors import InsufficientStock, InvalidRequest
+from engine.commands import Commands
+from engine.errors import InsufficientStock, InvalidRequest, StorageUnavailable, Unconfirmed
+from engine.keys import partition_of
 from tests.driver import RETENTION_SECONDS, Shop
 
 LONG = 10 * RETENTION_SECONDS
@@ -98,3 +100,26 @@ async def test_a_repeat_does_not_count_again_while_the_hold_lasts(shop: Shop) ->
     await shop.inventory.sweep()
     assert not (await audit(shop.inventory)).violations
     assert shop.control.hlen("inv:{0}:ops") == 1  # the committed part is still on the books
+
+
+async def test_what_was_done_in_a_new_epoch_is_not_denied(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process knew is of the epoch before, so it reads the record for its answer. If that fails,
+    nobody may hear that nothing happened.
+    """
+    await receive(shop, 5, "mug")
+    held = await shop.inventory.reserve("cart", [Line("mug", 1, "s1")])
+    partition = partition_of("mug", shop.partitions)
+    shop.control.hdel(keys.meta(partition), "run")
+
+    def find(_: Commands, __: bytes) -> None:
+        raise StorageUnavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Commands, "find", find)
+        with pytest.raises(Unconfirmed):
+            await shop.inventory.commit(held.id)
+    assert (await shop.inventory.reservation(held.id)).state is State.COMMITTED
+    again = await shop.inventory.commit(held.id)
+    assert (again.state, again.replayed, again.lines[0].committed) == (State.COMMITTED, True, 1)
