@@ -301,9 +301,11 @@ def refuse(reply: Reply, groups: Sequence[Group], names: Sequence[str], rules: R
             return short(short_lines(found, lines), version)
         case _:
             pass
-    index = reply.answer[2]
-    where = f" at {groups[index].location}" if groups[index].location else ""
-    return REFUSAL_ERRORS[word](f"{names[index]}{where}", version=version)
+    group, name = groups[reply.answer[2]], names[reply.answer[2]]
+    where = f" at {group.location}" if group.location else ""
+    components = [sku for sku, _ in group.members if sku != name]
+    kit = f" (a kit of {', '.join(components)})" if components else ""
+    return REFUSAL_ERRORS[word](f"{name}{where}{kit}", version=version)
 
 
 def short_lines(

@@ -86,3 +86,13 @@ def test_the_cart_of_a_channel(service: Service) -> None:
     assert place_told["explanation"]["text"] == f"6 for {name}: 1 in its fence; beside it {beside}"
     pool = service.ask("GET", f"/v1/availability/{sku}?pool={name}&explain=true").json()["locations"][0]
     assert pool["explanation"]["text"] == f"6 = 10 on hand − 3 held − 1 fenced for {name}"
+
+
+def test_a_kit_of_what_nobody_stocks_names_its_components(service: Service) -> None:
+    """Who asks for the kit may not know what is in it."""
+    part, _ = service.stocked(7)
+    kit, missing = f"{part}-kit", f"{part}-missing"
+    components = {"components": [{"sku": part, "quantity": 1}, {"sku": missing, "quantity": 1}]}
+    assert service.ask("PUT", f"/v1/items/{kit}", components).status == 201
+    problem = expect_problem(service.ask("GET", f"/v1/availability/{kit}"), 404, "sku_not_found")
+    assert problem["detail"].startswith(f"{kit} (a kit of {part}, {missing})")
