@@ -21,7 +21,7 @@ from engine.records import KIND_BASKET, KIND_PART, Record, Undecided, decode_rec
 from engine.topology import Topology
 from engine.types import Line
 
-GROUP_RECORDS = 500
+GROUP_RECORDS, GROUP_LOOKS = 500, 5000
 LOOKS = 4
 """How often a basket that changes while it is compared is looked at; one that always does is left out."""
 REPAIR = b"r"
@@ -88,19 +88,19 @@ class _Comparison:
         return found
 
     async def _scan(self, partition: int, kind: int) -> AsyncIterator[Sequence[bytes]]:
-        """The ids of all records of a kind, in groups."""
+        """The ids of all records of a kind, in groups; empty ones where there are few among many others."""
         seen: set[bytes] = set()
         group: list[bytes] = []
+        looked_at = 0
         async for operation, stored in self.topology.scan_hash(keys.operations(partition)):
-            if stored[0] != kind or operation in seen:
-                continue
-            seen.add(operation)
-            group.append(operation)
-            if len(group) == GROUP_RECORDS:
+            looked_at += 1
+            if stored[0] == kind and operation not in seen:
+                seen.add(operation)
+                group.append(operation)
+            if len(group) == GROUP_RECORDS or looked_at == GROUP_LOOKS:
                 yield group
-                group = []
-        if group:
-            yield group
+                group, looked_at = [], 0
+        yield group
 
     async def _see(self, kind: int, wanted: Sequence[_Place]) -> dict[_Place, _Seen]:
         """Records of a kind; those of one partition as of one moment."""
@@ -193,7 +193,8 @@ class _Comparison:
         again = await self._see(KIND_PART, strays)
         for place in strays:
             seen, (_, operation) = again[place], homes[place]
-            if not _is_open(seen.units):
+            # One that has changed since was read beside a basket of another moment.
+            if not _is_open(seen.units) or seen.record != parts[place]:
                 continue
             words = _show(seen.units), _NOTHING_OPEN
             self._add(place, operation, parts[place], words, is_due=seen.is_due)

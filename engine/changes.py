@@ -8,7 +8,7 @@ from engine import planner, rearranging
 from engine.commands import Replan, Reply
 from engine.errors import InvalidRequest, Refused, Unavailable
 from engine.ids import NO_FINGERPRINT, fingerprint, unremembered
-from engine.lifecycle import OPEN_STATES
+from engine.lifecycle import OPEN_STATES, units_of
 from engine.outcomes import Outcome
 from engine.rearranging import Arrange, Change
 from engine.records import (
@@ -134,8 +134,14 @@ class Changes(Reservations):
 
     def _is_apart(self, record: Record, change: Change, partition: int) -> bool:
         """Whether other partitions must have a part in a change."""
-        if self._partitions == 1 or change.plan.packed == record.plan.packed:
+        if self._partitions == 1:
             return False
+        if change.plan.packed == record.plan.packed:
+            # Of the same lines more may be open than were: of those that were given back.
+            before = units_of(record.head, record.plan.packed)
+            return record.kind == KIND_BASKET and any(
+                now[0] + now[1] > was[0] + was[1] for now, was in zip(change.units, before, strict=True)
+            )
         return record.kind == KIND_BASKET or self.baskets.is_apart(change.plan, partition)
 
     async def _replan_apart(

@@ -89,6 +89,7 @@ def moved(record: Record, moves: Sequence[Move]) -> Change:
     """Units at other locations. Committed units go before held ones; all go from where they were before."""
     lines, asked = _read_lines(record), [(move.sku, move.source, move.quantity) for move in moves]
     _check_open(asked, lines, "held", "committed")
+    before = {place: (line.held, line.committed) for place, line in lines.items()}
     added: dict[Place, _Units] = {}
     follow: dict[Place, list[Place]] = {}
     for move in moves:
@@ -101,6 +102,15 @@ def moved(record: Record, moves: Sequence[Move]) -> Change:
     for place, units in added.items():
         if place in lines:
             lines[place].add(units.held, units.committed)
+    for index, move in enumerate(moves):
+        target = (move.sku, move.target)
+        if (
+            target in lines
+            and lines[target].held > before[target][0]
+            and lines[target].committed < before[target][1]
+        ):
+            remedy = "a location that no committed units leave while held ones come: move those first"
+            raise InvalidRequest(f"/lines/{index}/to", remedy)
     arranged: dict[Place, _Units] = {}
     for place, line in lines.items():
         if line.quantity:

@@ -544,10 +544,14 @@ class Reservations(Places):
         """What became of a request on a reservation. Raises the refusal."""
         answer = reply.answer
         if type(answer) is bytes:
-            if reply.epoch != known.epoch:
-                known = _known_of(known, await self._find_done(reservation, known), reply.epoch)
             head = decode_tail(answer)
             self.metrics.count(verb, _SUCCESS[verb])
+            if reply.epoch != known.epoch:
+                record = await self._find_done(reservation, known)
+                if record.head.revision != head.revision:
+                    # Somebody has given it other lines since; a sweeper tells its parts.
+                    return planner.replayed_reservation(reservation, answer, record)
+                known = _known_of(known, record, reply.epoch)
             if head.state is State.HELD:
                 self._remember(reservation, known)
             else:
@@ -568,7 +572,7 @@ class Reservations(Places):
                 record = self._learn(reservation, known, answer[2], reply.epoch)
                 return planner.replayed_reservation(reservation, answer[1], record)
             head = decode_tail(answer[1])
-            if head.revision == known.revision:
+            if (head.revision, reply.epoch) == (known.revision, known.epoch):
                 return build_reservation(reservation, head, known.plan, known.detail, replayed=True)
             record = await self._find_done(reservation, known)
             return planner.replayed_reservation(reservation, answer[1], record)

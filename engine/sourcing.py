@@ -295,22 +295,29 @@ class Sourcing(Reservations):
         self, order: "_Order", operation: bytes, mark: bytes, route: int, detail: Detail
     ) -> Reservation:
         """Plans, holds at the chosen places, and plans anew where somebody was faster."""
-        prior = await self._find_attempt(operation, mark, route)
-        if prior is not None and not isinstance(prior.head.state, Undecided):
-            self.metrics.count("reserve", Outcome.REPLAYED)
-            return _show(prior, route, operation, replayed=True)
-        lines: Sequence[Line]
-        tries, inbound = 0, order.rules.from_inbound
+        prior, tries = await self._find_attempt(operation, mark, route), 0
         while True:
-            if prior is not None and prior.head.state is Undecided.PENDING:
+            lines: Sequence[Line]
+            if prior is None:
+                try:
+                    lines, terms, waits = await self._choose_lines(order)
+                except InsufficientStock as refusal:
+                    # The same request, sent twice at once, may have taken them.
+                    prior = await self._find_attempt(operation, mark, route)
+                    if prior is None:
+                        self._note_loss(refusal, order.rules.channel)
+                        raise
+                    continue
+            elif prior.head.state is Undecided.PENDING:
                 # What it holds is not free to anybody, but this request has it already.
-                lines, terms, waits, prior = prior.plan.positions, prior.terms, inbound, None
+                lines, terms, waits = prior.plan.positions, prior.terms, order.rules.from_inbound
             else:
-                lines, terms, waits = await self._choose_lines(order)
+                self.metrics.count("reserve", Outcome.REPLAYED)
+                return _show(prior, route, operation, replayed=True)
             try:
                 return await self._hold_apart(lines, operation, mark, detail, terms, waits=waits)
             except InsufficientStock:
-                tries += 1
+                prior, tries = None, tries + 1
                 if tries == MOST_TRIES:
                     raise
 
@@ -337,7 +344,6 @@ class Sourcing(Reservations):
         rooms, version, choice, waits = await self._choose_apart(order)
         if not choice.is_enough(order.rules) or not choice.taken[0]:
             refusal = short(_name_short(order, rooms, choice.left), version)
-            self._note_loss(refusal, order.rules.channel)
             raise refusal
         return choice.lines(order.groups), Terms(await self._channel_of(order.rules)), waits
 

@@ -52,7 +52,7 @@ function FOLLOW.cut(line, held, committed, fulfilled, released)
   if kept == line.held and open - kept == line.committed and left == line.fulfilled then
     return false
   end
-  line.released = math_max(line.released + told - open - left, released)
+  line.released = math_min(math_max(line.released + told - open - left, released), line.quantity - open - left)
   line.held, line.committed, line.fulfilled = kept, open - kept, left
   return true
 end
@@ -84,6 +84,7 @@ function FOLLOW.move_units(part, asked)
     if FOLLOW.cut(line, units.held[i], units.committed[i], units.fulfilled[i], units.released[i]) then
       has_news = true
     end
+    line.released = math_max(line.released, units.released[i])
     local by_held, by_committed = line.held - units.held[i], line.committed - units.committed[i]
     local by_fulfilled = line.fulfilled - units.fulfilled[i]
     units.held[i], units.committed[i] = line.held, line.committed

@@ -12,7 +12,7 @@ from engine import keys, limits
 from engine.basket_parts import Apart, find_apart
 from engine.baskets import NOTHING, share_out
 from engine.commands import Replan
-from engine.errors import Refused
+from engine.errors import InvalidRequest, Refused, Unavailable, Unconfirmed
 from engine.ids import part_id, reservation_id
 from engine.inventory import Inventory
 from engine.keys import partition_of
@@ -79,7 +79,7 @@ class Reconciler:
         async for group in walk:
             for apart in group:
                 if not apart.is_due:
-                    await self._mend(apart)
+                    await self._try_to_mend(apart)
             self._walk = walk
             return min(REST_FOR_WORK * (monotonic() - begun), LONGEST_REST_SECONDS)
         is_first = self._walk_epochs != self._epochs
@@ -97,11 +97,23 @@ class Reconciler:
 
     # ---------------------------------------------------------------- one basket
 
+    async def _try_to_mend(self, apart: Apart) -> None:
+        """One that cannot be read does not keep the others waiting: the audit names it."""
+        try:
+            await self._mend(apart)
+        except (Unavailable, Unconfirmed):
+            raise
+        except Exception:
+            log.exception("basket %s stays apart", reservation_id(apart.route, apart.basket))
+
     async def _mend(self, apart: Apart) -> None:
         home = self._commands[apart.route % len(self._commands)]
         # Before its basket is: one that somebody begins meanwhile is another attempt, and safe from us.
         part = await self._read_part(apart, apart.partition)
         _, epoch, seq, (_, raw) = await home.find(apart.basket)
+        if part is not None and part.follows is not None and part.follows > (epoch, seq):
+            # Who answers is not the home any more: a part follows nothing that is still to come.
+            return
         if not raw or raw[0] != KIND_BASKET:
             if part is not None:
                 await self._free_stray(apart, part)
@@ -144,13 +156,16 @@ class Reconciler:
 
     async def _take(self, name: str, steps: "_Steps") -> bool:
         """Whether there were any. A hold that has lapsed by now is not sold."""
-        with suppress(Refused):
+        inventory = self._inventory
+        with suppress(Refused, InvalidRequest):
             if steps.fulfilled:
-                await self._inventory.fulfil(name, lines=steps.fulfilled)
+                await inventory.fulfil(name, lines=steps.fulfilled)
+        with suppress(Refused, InvalidRequest):
             if steps.sold:
-                await self._inventory.commit(name, lines=steps.sold, remainder="keep", fulfil=True)
+                await inventory.commit(name, lines=steps.sold, remainder="keep", fulfil=True)
+        with suppress(Refused, InvalidRequest):
             if steps.committed:
-                await self._inventory.commit(name, lines=steps.committed, remainder="keep")
+                await inventory.commit(name, lines=steps.committed, remainder="keep")
         return bool(steps.fulfilled or steps.sold or steps.committed)
 
     async def _free_stray(self, apart: Apart, part: Record) -> None:

@@ -74,6 +74,39 @@ async def test_committed_units_go_first_and_stay_committed(shop: Shop) -> None:
     await expect_clean(shop.inventory)
 
 
+@pytest.mark.parametrize("back", [2, 3])
+async def test_held_units_do_not_come_where_committed_ones_leave(shop: Shop, back: int) -> None:
+    """To a part of a basket that would look like a commit that is taken back. One after the other goes."""
+    await stock(shop, "A", s1=5, s2=5)
+    await stock(shop, "B", s1=5)
+    held = await shop.inventory.reserve("k", [Line("B", 1, S1), Line("A", 2, S1), Line("A", 3, S2)])
+    await shop.inventory.commit(held.id, lines=[Line("A", 2, S1)], remainder="keep", op_id="c")
+    there, back_again = Move("A", S1, S2, 2), Move("A", S2, S1, back)
+    with pytest.raises(InvalidRequest) as refused:
+        await shop.inventory.move(held.id, [there, back_again], op_id="m")
+    assert refused.value.field == "/lines/1/to"
+    moved = await shop.inventory.move(held.id, [there], op_id="m")
+    assert [(line.sku, line.location, line.held, line.committed) for line in moved.lines] == [
+        ("B", S1, 1, 0),
+        ("A", S2, 3, 2),
+    ]
+    await expect_clean(shop.inventory)
+
+
+async def test_units_that_were_given_back_are_held_again(shop: Shop) -> None:
+    """By the lines that the cart had before, in all of its partitions."""
+    await stock(shop, "A", s1=5)
+    await stock(shop, "B", s1=5)
+    held = await shop.inventory.reserve("k", [Line("A", 2, S1), Line("B", 5, S1)])
+    await shop.inventory.release(held.id, lines=[Line("B", 2, S1)], op_id="r")
+    async with asyncio.timeout(20):
+        again = await shop.inventory.replace_lines(held.id, [Line("A", 2, S1), Line("B", 5, S1)], op_id="l")
+    assert [(line.sku, line.held, line.released) for line in again.lines] == [("A", 2, 0), ("B", 5, 0)]
+    await shop.inventory.baskets.close()
+    assert await free(shop, "B") == {S1: 0}
+    await expect_clean(shop.inventory)
+
+
 async def test_a_move_is_made_whole_or_not_at_all(shop: Shop) -> None:
     await stock(shop, "A", s1=5, s2=1)
     held = await shop.inventory.reserve("k", [Line("A", 4, S1)])

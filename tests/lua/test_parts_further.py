@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.records import decode_record
 from tests.lua.books import (
     COMMIT,
     COMMITTED,
@@ -200,6 +201,39 @@ def test_more_of_a_line_than_the_part_has(books: Books) -> None:
     assert books.one(follow(PA, (1, 8), (("shoe", "W", 9),), (7, 2, 0, 0))) == 2
     assert card(books, "shoe").positions == {"W": Position(10, 1, 2)}
     assert card(books, "hat").positions == {"S": Position(2)}
+
+
+def units_of(books: Books) -> list[tuple[int, int, int, int]]:
+    """What the part has of each line."""
+    found = decode_record(record(books, PA))
+    return [*found.head.progress]
+
+
+@pytest.mark.parametrize(
+    ("shoe", "told", "has"),
+    [((0, 0, 0, 5), (0, 2, 0, 1), (0, 0, 0, 3)), ((0, 1, 1, 3), (0, 2, 1, 0), (0, 1, 1, 1))],
+)
+def test_what_was_given_back_of_a_longer_line(
+    books: Books,
+    shoe: tuple[int, int, int, int],
+    told: tuple[int, int, int, int],
+    has: tuple[int, int, int, int],
+) -> None:
+    """The basket lost that the line was longer. No more counts as given back than the line has."""
+    before = part(TWO)._replace(progress=((2, 0, 0, 0), shoe))
+    seed_part(books, before, Position(2, 2), Position(10, 0, shoe[1]))
+    lines = (("hat", "S", 2), ("shoe", "W", 3))
+    assert books.one(follow(PA, (1, 8), lines, (1, 0, 0, 1), told)) == 2
+    assert units_of(books) == [(1, 0, 0, 1), has]
+    assert card(books, "shoe").positions == {"W": Position(10, 0, has[1])}
+
+
+def test_what_was_given_back_beside_what_moves(books: Books) -> None:
+    """The basket lost that units of one line were given back; it tells of the other."""
+    before = part(TWO)._replace(progress=((2, 0, 0, 0), (0, 3, 0, 2)))
+    seed_part(books, before, Position(2, 2), Position(10, 0, 3))
+    assert books.one(follow(PA, (1, 8), TWO, (0, 2, 0, 0), (0, 3, 0, 0))) == 2
+    assert units_of(books) == [(0, 2, 0, 0), (0, 3, 0, 2)]
 
 
 @pytest.mark.parametrize("state", [RELEASED, FULFILLED])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine import Inventory, Line, Movement, MovementKind, Pool
+from engine import Inventory, Line, Movement, MovementKind, Pool, Reservation
 from engine.audit import audit
 from engine.errors import InsufficientStock
 from engine.sourcing_plan import Rules, Wanted
@@ -93,3 +93,25 @@ async def test_a_repeat_goes_on_with_the_places_that_were_chosen(
             break
     else:
         pytest.fail("it never ends")
+
+
+async def test_sent_twice_at_once_for_the_last_units(
+    inventory: Inventory, pairs: Iterator[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sees neither the first nor units that are free: it is the same basket."""
+    one, other = next(pairs)
+    for sku in (one, other):
+        await stock(inventory, sku, "a", 1)
+    lines, choose, first = [Wanted(one, 1), Wanted(other, 1)], Inventory._choose_lines, list[Reservation]()
+
+    async def choose_late(self: Inventory, *asked: object) -> object:
+        if not first:
+            monkeypatch.undo()
+            first.append(await inventory.source("k", lines, rules=RULES))
+        return await choose(self, *asked)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Inventory, "_choose_lines", choose_late)
+    second = await inventory.source("k", lines, rules=RULES)
+    if inventory.dataset.partitions > 1:
+        assert (second.id, second.lines, second.replayed) == (first[0].id, first[0].lines, True)
+    await expect_clean(inventory)

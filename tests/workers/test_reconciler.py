@@ -228,6 +228,49 @@ async def test_what_a_sweeper_was_to_see_to_is_looked_at_again(
     await lossy.expect_clean()
 
 
+async def test_what_a_process_knew_of_a_lost_step_is_not_answered(lossy: Lossy) -> None:
+    """Two revisions have one number: the lost one, and that which another process made since."""
+    inventory = lossy.inventory
+    await inventory.record(Movement("more", MovementKind.RECEIVE, B, "s2", 20))
+    held = await inventory.reserve("cart", [Line(B, 2, "s1")], ttl_seconds=900)
+    lossy.copy(OTHER)
+    await inventory.replace_lines(held.id, [Line(B, 3, "s1"), Line(B, 4, "s2")])
+    lossy.lose(OTHER)
+    other = await lossy.shop.another_inventory()
+    await other.replace_lines(held.id, [Line(B, 5, "s2")])
+    await other.commit(held.id)
+    await other.close()
+    again = await inventory.commit(held.id)
+    assert again.replayed
+    assert [(line.location, line.committed) for line in again.lines] == [("s2", 5)]
+
+
+@pytest.mark.parametrize("is_longer", [True, False])
+async def test_what_was_given_back_before_the_loss_stays_given_back(lossy: Lossy, is_longer: bool) -> None:
+    """The home lost that its line became longer and was given back, or that some of it was, and lapses."""
+    inventory = lossy.inventory
+    await inventory.record(Movement("more", MovementKind.RECEIVE, B, "s2", 20))
+    lines = [Line(A, 2, "s1"), Line(B, 2 if is_longer else 5, "s1"), Line(B, 1, "s2")]
+    held = await inventory.reserve("cart", lines, ttl_seconds=60)
+    if not is_longer:
+        await inventory.commit(held.id, lines=[Line(B, 3, "s1")], remainder="keep", op_id="c")
+    lossy.copy(HOME)
+    if is_longer:
+        await inventory.replace_lines(held.id, [lines[0], Line(B, 5, "s1"), lines[2]])
+        await inventory.release(held.id, lines=[Line(B, 5, "s1")], op_id="r")
+    else:
+        await inventory.release(held.id, lines=[Line(B, 2, "s1")], op_id="r")
+    await inventory.baskets.close()
+    lossy.lose(HOME)
+    if is_longer:
+        await inventory.commit(held.id)
+    else:
+        lossy.shop.wait(61)
+        await inventory.sweep()
+    await lossy.reconcile()
+    await lossy.expect_clean()
+
+
 class Walk:
     """Any steps on any baskets."""
 
