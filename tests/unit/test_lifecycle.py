@@ -64,6 +64,7 @@ SOUND = {
     "a basket is abandoned": Step(ABANDONED, SOUGHT, OVER),
     "a part is committed": Step(FOLLOWED, PART, after(State.COMMITTED, held_end=14)),
     "a part is given back": Step(FOLLOWED, PART, after(State.RELEASED, **GONE)),
+    "a part is told of what it cannot have any more": Step(FOLLOWED, PART, after(State.HELD)),
     "a part lapses": Step(FOLLOWED, PART, after(State.RELEASED, (0, 0, 0, 0), (0, 0, 0, 0), **GONE)),
     "a part catches up": Step(
         FOLLOWED, PART, after(State.COMMITTED, (0, 1, 3, 1), (0, 0, 0, 1), held_end=14)
@@ -111,7 +112,6 @@ BROKEN = {
     "abandoned, forgotten too early": Step(
         ABANDONED, SOUGHT, after(Undecided.ABANDONED, closed_by=13, deadline_ms=AT_MS - 1), "I8"
     ),
-    "followed nothing": Step(FOLLOWED, PART, after(State.HELD), "I5"),
     "followed when it was over": Step(
         FOLLOWED, head(State.RELEASED, held_end=14, closed_by=14), after(State.FULFILLED, **GONE), "I5"
     ),
