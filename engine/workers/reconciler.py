@@ -33,8 +33,9 @@ log = getLogger("bincard.baskets")
 
 TICK_SECONDS = 1.0
 REST_FOR_WORK = 19
-"""Rests so many times as long as it worked: a twentieth of a processor at the most."""
+"""Rests so many times as long as it worked, a twentieth of a processor, as long as that is no long rest."""
 LONGEST_REST_SECONDS = 2.0
+"""Part of the work is to wait for a server that may be slow, and baskets are not to stay apart for long."""
 AGAIN_SECONDS = limits.SEEK_MS / 1000 + 2
 """After a walk comes another: what sweepers were to see to they have seen to by then."""
 _NO_UNITS: Units = (0, 0, 0, 0)
